@@ -1,0 +1,1 @@
+"""Servers that move bytes between a transport and the flow."""

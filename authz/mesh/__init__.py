@@ -1,0 +1,1 @@
+"""What a mesh needs to ask Deputy: its configuration, its certificates, its process."""
