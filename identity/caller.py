@@ -1,0 +1,158 @@
+"""Who is calling: the human, the agent acting for them, and the chain between.
+
+- A human and an agent are different types; a function that takes one cannot be given the other.
+- Each value is made by `parse` or by code that holds parsed parts; past that nobody re-checks.
+- A chain is written from the presenter inwards, as `act` is (RFC 8693 section 4.1): `chain[0]` presents.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from identity.errors import HumanError
+from identity.spiffe import SpiffeId
+
+MAX_GROUPS = 64
+MAX_DEPTH = 8
+DEFAULT_DEPTH = 4
+
+_ISSUER = re.compile(
+    r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]{0,200})?"
+    # A provider on the loopback is for development; nobody else can answer there.
+    r"|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]{0,200})?"
+)
+# OpenID Connect Core section 2: `sub` is at most 255 ASCII characters.
+_SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
+_GROUP = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Human:
+    """A person, as an OpenID Provider names them."""
+
+    issuer: str
+    subject: str
+    groups: tuple[str, ...] = ()
+    acr: str | None = None
+    auth_time: int | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        issuer: str,
+        subject: str,
+        groups: tuple[str, ...] = (),
+        acr: str | None = None,
+        auth_time: int | None = None,
+    ) -> "Human":
+        """Read a person's description.
+
+        Raises:
+            HumanError: if a part is malformed, too long or too many.
+        """
+        if not _ISSUER.fullmatch(issuer):
+            raise HumanError(f"not an issuer of people that we accept: {issuer[:255]!r}")
+        if not _SUBJECT.fullmatch(subject):
+            raise HumanError(f"not a subject of at most 255 printable characters: {subject[:255]!r}")
+        if len(groups) > MAX_GROUPS or not all(_GROUP.fullmatch(group) for group in groups):
+            raise HumanError(f"more than {MAX_GROUPS} groups, or one that is empty, long or has control characters")
+        if acr is not None and not _SUBJECT.fullmatch(acr):
+            raise HumanError(f"not an authentication context class: {acr[:255]!r}")
+        return cls(issuer, subject, groups, acr, auth_time)
+
+    @classmethod
+    def parse_uri(
+        cls, uri: str, groups: tuple[str, ...] = (), acr: str | None = None, auth_time: int | None = None
+    ) -> "Human":
+        """Read `issuer#subject`, the `sub` of the tokens that we issue.
+
+        Raises:
+            HumanError: if the text has no `#`, or a part is malformed.
+        """
+        issuer, hash_, subject = uri.partition("#")
+        if not hash_:
+            raise HumanError(f"not a person (issuer#subject): {uri[:255]!r}")
+        return cls.parse(issuer, subject, groups, acr, auth_time)
+
+    @property
+    def uri(self) -> str:
+        """`issuer#subject`: an issuer has no fragment, so two providers can never name one person alike."""
+        return f"{self.issuer}#{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A registered definition of an agent; `ceiling` names a tier of the grants."""
+
+    name: str
+    owner: str
+    sponsor: str
+    purpose: str
+    ceiling: str
+    autonomous: bool = False
+    hosts: frozenset[SpiffeId] = frozenset()
+    max_depth: int = DEFAULT_DEPTH
+    expires_at: datetime | None = None
+    sandbox: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run of one agent, for one human (`human` is their URI) or for nobody."""
+
+    id: str
+    agent: str
+    human: str | None
+    workload: SpiffeId
+    started_at: datetime
+    deadline: datetime
+    ended_at: datetime | None = None
+    # base64url SHA-256 of the newest X.509-SVID (DER): what a token for this task is bound to.
+    thumbprint: str | None = None
+
+    def is_live(self, now: datetime) -> bool:
+        """Say whether the run may still act."""
+        return self.ended_at is None and now < self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One agent of a delegation chain, in one of its runs."""
+
+    agent: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBinding:
+    """Bound to a key: base64url SHA-256 of the certificate (RFC 8705 section 3.1)."""
+
+    thumbprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadBinding:
+    """Bound to one attested workload, where the mesh hides the agent's key."""
+
+    workload: SpiffeId
+
+
+Binding = KeyBinding | WorkloadBinding
+BindingKind = Literal["key", "workload", "svid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Everybody who stands behind one request; only authentication makes it."""
+
+    human: Human | None
+    agent: Agent
+    task: Task
+    chain: tuple[Hop, ...]
+    chain_agents: tuple[Agent, ...]
+    peer: SpiffeId
+    binding: BindingKind
+    scopes: frozenset[str]
+    token_id: str
+    txn: str

@@ -1,0 +1,113 @@
+"""All errors of this package.
+
+IdentityError
+├── AgentNameError           an agent name, a ULID
+├── SpiffeIdError         not a SPIFFE ID that we accept
+├── CertificateError      an X.509-SVID, a CSR, a chain
+├── KeyMaterialError      a key, a key set, a key file
+├── HumanError            not a human that we accept
+├── TokenError            a JWT; one child a reason, so that a caller can tell them apart
+│   ├── TokenMalformedError
+│   ├── TokenTypeError
+│   ├── TokenAlgorithmError
+│   ├── TokenKeyError
+│   ├── TokenSignatureError
+│   ├── TokenExpiredError
+│   ├── TokenNotYetValidError
+│   ├── TokenIssuerError
+│   ├── TokenAudienceError
+│   ├── TokenClaimsError
+│   └── ChainError        the delegation chain is too deep, or visits an agent twice
+└── ExchangeError         RFC 8693 section 2.2.2: the OAuth error and its description
+
+- A message never holds a token, a key or another secret.
+"""
+
+from typing import Literal
+
+
+class IdentityError(Exception):
+    """Base of every error of this package."""
+
+
+class AgentNameError(IdentityError):
+    """Not an agent name or a ULID that we accept."""
+
+
+class SpiffeIdError(IdentityError):
+    """Not a SPIFFE ID or trust domain that we accept (SPIFFE-ID section 2)."""
+
+
+class CertificateError(IdentityError):
+    """An X.509-SVID, certificate request or chain that we do not accept."""
+
+
+class KeyMaterialError(IdentityError):
+    """A key, key set or key file that we do not accept."""
+
+
+class HumanError(IdentityError):
+    """Not a description of a person that we accept."""
+
+
+class TokenError(IdentityError):
+    """A token that we do not accept."""
+
+
+class TokenMalformedError(TokenError):
+    """Not a compact JWS that we understand in full (RFC 7515 section 7.1)."""
+
+
+class TokenTypeError(TokenError):
+    """Another kind of token than the one that is asked for (RFC 8725 section 3.11)."""
+
+
+class TokenAlgorithmError(TokenError):
+    """An algorithm that is not on our list, or that does not fit the key (RFC 8725 section 3.1)."""
+
+
+class TokenKeyError(TokenError):
+    """No key of the one who should have signed has this `kid`."""
+
+
+class TokenSignatureError(TokenError):
+    """The signature is not one of the key's."""
+
+
+class TokenExpiredError(TokenError):
+    """`exp` has passed (RFC 7519 section 4.1.4)."""
+
+
+class TokenNotYetValidError(TokenError):
+    """`nbf` or `iat` is still to come (RFC 7519 sections 4.1.5 and 4.1.6)."""
+
+
+class TokenIssuerError(TokenError):
+    """Issued by another than the one that is asked for."""
+
+
+class TokenAudienceError(TokenError):
+    """Meant for another audience (RFC 7519 section 4.1.3)."""
+
+
+class TokenClaimsError(TokenError):
+    """A claim is missing, of the wrong type, or at odds with another."""
+
+
+class ChainError(TokenError):
+    """The delegation chain is too deep, or an agent comes back in it."""
+
+    def __init__(self, reason: Literal["depth", "cycle"], message: str) -> None:
+        """Keep the reason beside the message."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class ExchangeError(IdentityError):
+    """A token exchange that is refused (RFC 8693 section 2.2.2, RFC 6749 section 5.2)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        """Keep the OAuth error code beside the description."""
+        super().__init__(description)
+        self.error = error
+        self.description = description
