@@ -1,0 +1,70 @@
+"""One way to write a JSON value: RFC 8785, for hashes and signatures.
+
+- `canonical_json` equals `rfc8785.dumps` on every value, and refuses what that refuses.
+- Where sorting by code point is sorting by UTF-16 unit and no float occurs, the C encoder writes the same bytes; only
+  such values take that way. Everything else is left to `rfc8785`.
+- A hash of arguments is the same for no arguments and for empty ones: a server runs the same call for both.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import rfc8785
+
+from identity.errors import IdentityError
+from identity.strict_json import MAX_SAFE_INTEGER
+
+
+class CanonicalJsonError(IdentityError):
+    """A value that RFC 8785 cannot write: not JSON, not finite, or an integer beyond ±(2^53-1)."""
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"))
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the canonical bytes of a JSON value (RFC 8785).
+
+    Raises:
+        CanonicalJsonError: if the value has none.
+    """
+    try:
+        if _is_plain(value):
+            return _ENCODER.encode(value).encode()
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # it checks the type of each part itself
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
+        raise CanonicalJsonError("not a value that RFC 8785 can write") from error
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def arguments_sha256(arguments: Mapping[str, object] | None) -> str:
+    """Return the hash that names the arguments of one call.
+
+    Raises:
+        CanonicalJsonError: if the arguments are not JSON.
+    """
+    return sha256_hex(canonical_json(arguments or {}))
+
+
+def _is_plain(value: object) -> bool:
+    """Say whether the C encoder is proven to write what RFC 8785 asks for; exact types only, no recursion."""
+    pending = [value]
+    for part in pending:
+        kind = type(part)
+        if kind is dict:
+            if not all(type(name) is str and name.isascii() for name in part):  # type: ignore[attr-defined]  # a dict
+                return False
+            pending.extend(part.values())  # type: ignore[attr-defined]  # a dict, by its exact type
+        elif kind is list:
+            pending.extend(part)  # type: ignore[arg-type]  # a list, by its exact type
+        elif kind is int:
+            if not -MAX_SAFE_INTEGER <= part <= MAX_SAFE_INTEGER:  # type: ignore[operator]  # an int
+                return False
+        elif kind is not str and kind is not bool and part is not None:
+            return False
+    return True

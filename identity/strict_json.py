@@ -1,0 +1,169 @@
+"""JSON of strangers: one reading, or none.
+
+- The bytes are strict UTF-8 without a byte order mark and hold exactly one JSON value (RFC 8259).
+- No object at any depth names a member twice; names are compared after decoding, so `"n\\u0061me"` is `"name"`.
+- No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1): every reader sees the same number.
+- Nesting is bounded before the recursive parser runs; the number of members of all objects is bounded too.
+- No text holds an unpaired surrogate, so every accepted text can be encoded again.
+- An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another exception.
+
+The common document is read by the C scanner with one Python call per object. A check that costs more is made only
+where a linear search over the bytes says that it could fail.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final, Literal, NoReturn
+
+from identity.errors import IdentityError
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+_MAX_INTEGER_TEXT: Final = len(str(-MAX_SAFE_INTEGER))
+
+Reason = Literal["malformed", "duplicate-key", "number", "depth", "surrogate", "keys", "encoding"]
+_Pairs = list[tuple[str, object]]
+
+
+class StrictJsonError(IdentityError):
+    """Not JSON that has one reading only; `reason` says which rule spoke."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """Keep the reason beside the message."""
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How deep a document may nest, and how many members all its objects may have together."""
+
+    depth: int = 64
+    keys: int = 4096
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
+    """Read one JSON value.
+
+    Raises:
+        StrictJsonError: if the bytes are not JSON, or are JSON that two readers could read in two ways.
+    """
+    text = _decode(data)
+    _check_depth(data, limits.depth)
+    decoder = _FAST if _is_plain(data, limits) else _careful(limits)
+    try:
+        value: object = decoder.decode(text)
+    except RecursionError as error:
+        raise StrictJsonError("depth", "JSON that nests too deep") from error
+    except ValueError as error:
+        raise StrictJsonError("malformed", "not one JSON value") from error
+    if b"\\u" in data:
+        _check_surrogates(value)
+    return value
+
+
+def _decode(data: bytes) -> str:
+    try:
+        text = str(data, "utf-8", "strict")
+    except UnicodeDecodeError as error:
+        raise StrictJsonError("encoding", f"JSON that is not UTF-8 at byte {error.start}") from error
+    if text.startswith("\ufeff"):
+        raise StrictJsonError("encoding", "JSON with a byte order mark")
+    return text
+
+
+# Possessive, so that an unterminated text is read once and not once for each quote in it.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+
+
+def _check_depth(data: bytes, depth: int) -> None:
+    """Refuse what nests deeper than `depth`, in time linear in the size and before anything recurs.
+
+    Each pass takes the innermost pairs away. What is left after `depth` passes nests deeper, or is not balanced; of
+    the latter the parser gets at most as many open brackets again, and says where it is malformed.
+    """
+    if data.count(b"[") + data.count(b"{") <= depth:
+        return
+    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NOT_BRACKETS)
+    for _ in range(depth):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return
+    if b"[]" in brackets or brackets.count(b"[") > depth:
+        raise StrictJsonError("depth", f"JSON that nests deeper than {depth}")
+
+
+# Every digit becomes 0 and signs vanish: 16 digits in a row, or an exponent of three, are then plain substrings.
+_DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_NUMBER: Final = b"0" * len(str(MAX_SAFE_INTEGER))
+
+
+def _is_plain(data: bytes, limits: Limits) -> bool:
+    """Say whether no number can be out of range and the members cannot be too many."""
+    digits = data.translate(_DIGITS, b"+-")
+    return _LONG_NUMBER not in digits and b"0e000" not in digits and data.count(b":") <= limits.keys
+
+
+def _members(pairs: _Pairs) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise StrictJsonError("duplicate-key", "JSON with a member that is named twice")
+    return members
+
+
+def _constant(text: str) -> NoReturn:
+    raise StrictJsonError("number", f"JSON with a number that is not one: {text}")
+
+
+def _integer(text: str) -> int:
+    # The length first: int() of a long text is quadratic, and raises its own error beyond 4300 digits.
+    if len(text) > _MAX_INTEGER_TEXT or abs(value := int(text)) > MAX_SAFE_INTEGER:
+        raise StrictJsonError("number", "JSON with an integer beyond 2^53-1")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise StrictJsonError("number", "JSON with a number that overflows")
+    return value
+
+
+_FAST: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
+
+
+def _careful(limits: Limits) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_counting(limits.keys),
+        parse_constant=_constant,
+        parse_int=_integer,
+        parse_float=_float,
+    )
+
+
+def _counting(limit: int) -> Callable[[_Pairs], dict[str, object]]:
+    left = limit
+
+    def members(pairs: _Pairs) -> dict[str, object]:
+        nonlocal left
+        left -= len(pairs)
+        if left < 0:
+            raise StrictJsonError("keys", f"JSON with more than {limit} members")
+        return _members(pairs)
+
+    return members
+
+
+def _check_surrogates(value: object) -> None:
+    """Refuse an unpaired surrogate, which only an escape can bring in: the C encoder finds it fastest."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise StrictJsonError("surrogate", "JSON with an unpaired surrogate") from error

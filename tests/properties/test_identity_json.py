@@ -1,0 +1,81 @@
+"""Any bytes are a value or our error, and an accepted value is what everybody reads."""
+
+import json
+
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from identity.canonical import CanonicalJsonError, canonical_json
+from identity.strict_json import Limits, StrictJsonError, loads
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(), parts, max_size=4),
+    max_leaves=12,
+)
+fragments = st.lists(
+    st.sampled_from([*b'[]{},:"\\ \n019-+.eEtrufalsn/x', 0x00, 0x7F, 0x80, 0xED, 0xEF, 0xFF]).map(
+        lambda byte: bytes([byte])
+    )
+    | st.sampled_from(
+        [
+            b'"a":',
+            b"\\ud83d",
+            b"\\u0061",
+            b"1e400",
+            b"NaN",
+            b"[[",
+            b"]]",
+            b"9007199254740993",
+            b"{}",
+        ]
+    ),
+    max_size=30,
+).map(b"".join)
+
+
+@given(st.binary(max_size=200) | fragments, st.integers(1, 4), st.integers(0, 4))
+def test_any_bytes_are_a_value_or_our_error(data: bytes, depth: int, keys: int) -> None:
+    try:
+        value = loads(data, Limits(depth=depth, keys=keys))
+    except StrictJsonError:
+        return
+    assert value == json.loads(data)
+
+
+@given(values, st.booleans())
+def test_any_json_reads_as_json_loads_reads_it(value: object, ascii_only: bool) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    try:
+        read = loads(data)
+    except StrictJsonError as error:
+        assert error.reason in {"number", "surrogate", "encoding"}
+        return
+    assert read == json.loads(data)
+    json.dumps(read, ensure_ascii=False).encode()
+
+
+@given(values)
+def test_canonical_form_is_that_of_rfc_8785(value: object) -> None:
+    try:
+        expected = rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
+    except (rfc8785.CanonicalizationError, UnicodeError):
+        expected = None
+    try:
+        assert canonical_json(value) == expected
+    except CanonicalJsonError:
+        assert expected is None
+
+
+@given(values)
+def test_canonical_form_is_stable_over_the_wire(value: object) -> None:
+    try:
+        canonical = canonical_json(value)
+    except CanonicalJsonError:
+        return
+    try:
+        assert canonical_json(loads(canonical)) == canonical
+    except StrictJsonError as error:
+        # A float such as 1e17 is written with its digits, which no longer is an integer that everybody reads alike.
+        assert error.reason == "number"

@@ -1,0 +1,108 @@
+"""Canonical JSON: RFC 8785, with a fast way for the values where it is proven equal."""
+
+import hashlib
+from enum import StrEnum
+
+import pytest
+import rfc8785
+
+from identity.canonical import (
+    CanonicalJsonError,
+    arguments_sha256,
+    canonical_json,
+    sha256_hex,
+)
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        "",
+        None,
+        True,
+        False,
+        0,
+        -1,
+        {"b": 1, "a": [None, True, "x"], "": {}},
+        {"literals": [None, True, False], "string": '€$\u000f\nA\'B"\\\\"/'},
+        "".join(map(chr, range(0x80))) + "\u2028\u2029\x7f\x80",
+        # RFC 8785 section 3.2.3: UTF-16 order, which is not the order of code points.
+        {
+            "\u20ac": 1,
+            "\r": 2,
+            "\ufb33": 3,
+            "1": 4,
+            "\U0001f600": 5,
+            "\x80": 6,
+            "\xf6": 7,
+        },
+        {"\ue000": 1, "\U00010000": 2},
+        [
+            333333333.33333329,
+            1e30,
+            4.50,
+            2e-3,
+            0.000000000000000000000000001,
+            1.0,
+            -0.0,
+            1e16,
+            1e21,
+            5e-324,
+        ],
+        2**53 - 1,
+        -(2**53 - 1),
+        (1, 2),
+        {"kind": Colour.RED},
+    ],
+)
+def test_equals_rfc_8785(value: object) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
+
+
+def test_integral_float_and_integer_have_one_form() -> None:
+    assert canonical_json({"amount": 1.0}) == canonical_json({"amount": 1}) == b'{"amount":1}'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**53,
+        -(2**53),
+        [2**60],
+        float("nan"),
+        float("inf"),
+        {1: "a"},
+        {True: "a"},
+        {None: "a"},
+        {"a": {1, 2}},
+        b"bytes",
+        object(),
+        "\ud800",
+        {"\ud800": 1},
+        ["\udfff"],
+    ],
+)
+def test_refuses_what_has_no_canonical_form(value: object) -> None:
+    with pytest.raises(CanonicalJsonError):
+        canonical_json(value)
+
+
+def test_no_arguments_and_empty_arguments_hash_alike() -> None:
+    empty = hashlib.sha256(b"{}").hexdigest()
+    assert arguments_sha256(None) == arguments_sha256({}) == empty
+
+
+def test_hash_does_not_depend_on_order_or_spelling_of_the_body() -> None:
+    assert arguments_sha256({"a": 1, "b": "é"}) == arguments_sha256({"b": "\u00e9", "a": 1})
+    assert arguments_sha256({"a": 1}) != arguments_sha256({"a": "1"})
+    assert arguments_sha256({"a": "é"}) != arguments_sha256({"a": "e\u0301"})
+
+
+def test_sha256_is_lower_case_hex() -> None:
+    assert sha256_hex(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
