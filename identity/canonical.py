@@ -1,8 +1,8 @@
 """One way to write a JSON value: RFC 8785, for hashes and signatures.
 
 - `canonical_json` equals `rfc8785.dumps` on every value, and refuses what that refuses.
-- Where sorting by code point is sorting by UTF-16 unit and no float occurs, the C encoder writes the same bytes; only
-  such values take that way. Everything else is left to `rfc8785`.
+- Where sorting by code point is sorting by UTF-16 unit and no float occurs, the C encoder writes the same
+  bytes; only such values take that way. Everything else is left to `rfc8785`.
 - A hash of arguments is the same for no arguments and for empty ones: a server runs the same call for both.
 """
 

@@ -1,14 +1,17 @@
-"""JSON of strangers: one reading, or none.
+r"""JSON of strangers: one reading, or none.
 
 - The bytes are strict UTF-8 without a byte order mark and hold exactly one JSON value (RFC 8259).
-- No object at any depth names a member twice; names are compared after decoding, so `"n\\u0061me"` is `"name"`.
-- No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1): every reader sees the same number.
+- No object at any depth names a member twice; names are compared after decoding, so `"n\u0061me"` is
+  `"name"`.
+- No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1): every reader sees the same
+  number.
 - Nesting is bounded before the recursive parser runs; the number of members of all objects is bounded too.
 - No text holds an unpaired surrogate, so every accepted text can be encoded again.
-- An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another exception.
+- An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another
+  exception.
 
-The common document is read by the C scanner with one Python call per object. A check that costs more is made only
-where a linear search over the bytes says that it could fail.
+The common document is read by the C scanner with one Python call per object. A check that costs more is made
+only where a linear search over the bytes says that it could fail.
 """
 
 import json
@@ -86,8 +89,9 @@ _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 def _check_depth(data: bytes, depth: int) -> None:
     """Refuse what nests deeper than `depth`, in time linear in the size and before anything recurs.
 
-    Each pass takes the innermost pairs away. What is left after `depth` passes nests deeper, or is not balanced; of
-    the latter the parser gets at most as many open brackets again, and says where it is malformed.
+    Each pass takes the innermost pairs away. What is left after `depth` passes nests deeper, or is not
+    balanced; of the latter the parser gets at most as many open brackets again, and says where it is
+    malformed.
     """
     if data.count(b"[") + data.count(b"{") <= depth:
         return
@@ -100,7 +104,8 @@ def _check_depth(data: bytes, depth: int) -> None:
         raise StrictJsonError("depth", f"JSON that nests deeper than {depth}")
 
 
-# Every digit becomes 0 and signs vanish: 16 digits in a row, or an exponent of three, are then plain substrings.
+# Every digit becomes 0 and signs vanish: 16 digits in a row, or an exponent of three, are then plain
+# substrings.
 _DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_NUMBER: Final = b"0" * len(str(MAX_SAFE_INTEGER))
 

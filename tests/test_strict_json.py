@@ -1,4 +1,4 @@
-"""Strict JSON: each trick of rules/mcp.md section 3 and rules/token-exchange.md JW-05 that lives in the bytes."""
+"""Strict JSON: each trick of rules/mcp.md section 3 and of JW-05 that lives in the bytes."""
 
 import json
 
@@ -210,7 +210,7 @@ def test_escaped_quotes_do_not_hide_nesting() -> None:
 
 
 def test_unterminated_text_of_escaped_quotes_is_read_once() -> None:
-    """Each quote could start a new search; 200,000 of them would take minutes if the search were quadratic."""
+    """Each quote could start a new search; 200,000 of them take minutes in a quadratic search."""
     assert reason(b"[" * 65 + b'"' + b'\\"' * 200_000) == "depth"
     assert reason(b"[]" * 65 + b'"' + b'\\"' * 200_000) == "malformed"
 

@@ -35,6 +35,13 @@ fragments = st.lists(
 ).map(b"".join)
 
 
+def read_or_reason(data: bytes) -> object:
+    try:
+        return loads(data)
+    except StrictJsonError as error:
+        return error.reason
+
+
 @given(st.binary(max_size=200) | fragments, st.integers(1, 4), st.integers(0, 4))
 def test_any_bytes_are_a_value_or_our_error(data: bytes, depth: int, keys: int) -> None:
     try:
@@ -47,10 +54,8 @@ def test_any_bytes_are_a_value_or_our_error(data: bytes, depth: int, keys: int) 
 @given(values, st.booleans())
 def test_any_json_reads_as_json_loads_reads_it(value: object, ascii_only: bool) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    try:
-        read = loads(data)
-    except StrictJsonError as error:
-        assert error.reason in {"number", "surrogate", "encoding"}
+    read = read_or_reason(data)
+    if read in ("number", "surrogate", "encoding"):
         return
     assert read == json.loads(data)
     json.dumps(read, ensure_ascii=False).encode()
@@ -74,8 +79,6 @@ def test_canonical_form_is_stable_over_the_wire(value: object) -> None:
         canonical = canonical_json(value)
     except CanonicalJsonError:
         return
-    try:
-        assert canonical_json(loads(canonical)) == canonical
-    except StrictJsonError as error:
-        # A float such as 1e17 is written with its digits, which no longer is an integer that everybody reads alike.
-        assert error.reason == "number"
+    read = read_or_reason(canonical)
+    # A float such as 1e17 is written with its digits, which is no integer that everybody reads alike.
+    assert read == "number" or canonical_json(read) == canonical

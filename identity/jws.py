@@ -1,0 +1,228 @@
+"""The one guard in front of every JWT: read strictly, then verified, then believed.
+
+- A token is a compact JWS of at most 8 kB: three parts of strict base64url, header and claims strict JSON
+  objects.
+- `alg` is on our list and fits the key; the header chooses nothing else: `jku`, `x5u`, `jwk` and `x5c` are
+  never followed, `crit`, `b64` and `zip` are refused (RFC 8725 sections 3.1, 3.2 and 3.10).
+- `typ` must be one of those that the caller of `verify` names: no kind of token stands for another (section
+  3.11).
+- What is not verified is an `UnverifiedToken`; `verify` alone makes a `VerifiedToken` of it.
+- The raw token is in no `repr` and no message; `token_id`, its SHA-256, names it in records.
+
+The signature of an ECDSA token can be written in two ways, so `token_id` names a presentation, `jti` the
+token.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from identity.base64url import Base64UrlError, decode_base64url, encode_base64url
+from identity.errors import (
+    TokenAlgorithmError,
+    TokenClaimsError,
+    TokenExpiredError,
+    TokenKeyError,
+    TokenMalformedError,
+    TokenNotYetValidError,
+    TokenTypeError,
+)
+from identity.keys import KeySet, SigningKey
+from identity.strict_json import Limits, StrictJsonError, loads
+
+MAX_TOKEN: Final = 8192
+MAX_LEEWAY: Final = timedelta(seconds=60)
+ALGORITHMS: Final = ("ES256", "RS256")
+# The header of our own tokens and of a JWT-SVID (JWT-SVID section 2), where anything else is refused.
+BARE_HEADER: Final = frozenset({"alg", "kid", "typ"})
+# How `verify` is told that `typ` may be absent.
+NO_TYPE: Final = ""
+
+_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_LIMITS: Final = Limits(depth=32, keys=512)
+_REFUSED_MEMBERS: Final = frozenset({"crit", "b64", "zip", "enc"})
+_TIMES: Final = ("exp", "nbf", "iat")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A well-formed token of which nothing is known to be true."""
+
+    header: Mapping[str, object]
+    unverified_claims: Mapping[str, object] = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    token_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> "UnverifiedToken":
+        """Read a compact JWS (RFC 7515 section 7.1).
+
+        Raises:
+            TokenMalformedError: if the text is not one, or uses an extension.
+            TokenAlgorithmError: if `alg` is not on our list; nothing behind the header is then read.
+            TokenClaimsError: if a time is not a whole number of seconds.
+        """
+        parts = _COMPACT.fullmatch(text) if len(text) <= MAX_TOKEN else None
+        if parts is None:
+            raise TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
+        header = _json_object(parts[1], "header")
+        if _REFUSED_MEMBERS & header.keys():
+            raise TokenMalformedError("a token with an extension in its header")
+        if header.get("alg") not in ALGORITHMS:
+            raise TokenAlgorithmError("a token with an algorithm that is not on our list")
+        claims = _json_object(parts[2], "claims")
+        _check_form_of_times(claims)
+        raw = text.encode("ascii")
+        return cls(
+            header,
+            claims,
+            raw[: parts.end(2)],
+            _decoded(parts[3], "signature"),
+            hashlib.sha256(raw).hexdigest(),
+        )
+
+    @property
+    def typ(self) -> str:
+        """The type in lower case, without `application/` (RFC 7515 section 4.1.9); empty if absent."""
+        typ = self.header.get("typ", NO_TYPE)
+        if not isinstance(typ, str) or not typ.isascii() or (not typ and "typ" in self.header):
+            raise TokenMalformedError("a token with a type that is not a media type")
+        return typ.lower().removeprefix("application/")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """The claims of a token whose type and signature were checked; only `verify` makes it."""
+
+    typ: str
+    kid: str
+    claims: Mapping[str, object] = field(repr=False)
+    token_id: str
+
+
+def verify(
+    token: UnverifiedToken,
+    keys: KeySet,
+    *,
+    typ: frozenset[str],
+    header_members: frozenset[str] | None = BARE_HEADER,
+) -> VerifiedToken:
+    """Check type, key, algorithm and signature, in this order; times and audience are the caller's.
+
+    Raises:
+        TokenTypeError: if the type is not one of `typ`.
+        TokenMalformedError: if the header has a member beyond `header_members`.
+        TokenKeyError: if no key of the set has the token's `kid`.
+        TokenAlgorithmError: if `alg` is not the one of that key.
+        TokenSignatureError: if the signature is not of that key.
+    """
+    # 1. The type, before any key is looked at.
+    if token.typ not in typ:
+        raise TokenTypeError(
+            f"a token of type {token.typ!r} where {', '.join(sorted(typ)) or 'none'} is asked for"
+        )
+    if header_members is not None and not token.header.keys() <= header_members:
+        raise TokenMalformedError("a token with a header member beyond alg, kid and typ")
+    # 2. The key, by a name that is looked up in the issuer's own set and nowhere else.
+    kid = token.header.get("kid")
+    key = keys.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        raise TokenKeyError("a token with a kid that its issuer does not have")
+    # 3. The algorithm is the key's; a token that says another one is refused before the signature is
+    # computed.
+    if token.header["alg"] != key.algorithm:
+        raise TokenAlgorithmError(f"a token with an algorithm that is not the {key.algorithm} of its key")
+    # 4. The signature.
+    key.verify(token.signature, token.signing_input)
+    return VerifiedToken(token.typ, key.kid, token.unverified_claims, token.token_id)
+
+
+def check_times(claims: Mapping[str, object], now: datetime, leeway: timedelta) -> None:
+    """Check `exp`, which must be there, and `nbf` and `iat` where they are (RFC 7519 section 4.1).
+
+    Raises:
+        TokenClaimsError: if a time is missing or malformed.
+        TokenExpiredError: if `exp` is at or before `now - leeway`.
+        TokenNotYetValidError: if `nbf` or `iat` is after `now + leeway`.
+    """
+    if not timedelta(0) <= leeway <= MAX_LEEWAY:
+        raise ValueError(f"a leeway that is not between 0 and {MAX_LEEWAY.seconds} s")
+    _check_form_of_times(claims)
+    seconds = now.timestamp()
+    if integer_claim(claims, "exp") <= seconds - leeway.total_seconds():
+        raise TokenExpiredError("a token that has expired")
+    for name in ("nbf", "iat"):
+        if name in claims and integer_claim(claims, name) > seconds + leeway.total_seconds():
+            raise TokenNotYetValidError(f"a token whose {name} is still to come")
+
+
+def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
+    """Sign claims as a compact JWS.
+
+    Raises:
+        TokenMalformedError: if the token would be longer than we accept ourselves.
+    """
+    header = _encoded({"alg": key.public.algorithm, "kid": key.kid, "typ": typ})
+    signing_input = f"{header}.{_encoded(claims)}"
+    token = f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
+    if len(token) > MAX_TOKEN:
+        raise TokenMalformedError(f"a token that would be longer than {MAX_TOKEN} characters")
+    return token
+
+
+def text_claim(claims: Mapping[str, object], name: str) -> str:
+    """Return a claim that must be non-empty text.
+
+    Raises:
+        TokenClaimsError: if it is not.
+    """
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise TokenClaimsError(f"a token without the text claim {name}")
+    return value
+
+
+def integer_claim(claims: Mapping[str, object], name: str) -> int:
+    """Return a claim that must be a whole number of seconds since 1970.
+
+    Raises:
+        TokenClaimsError: if it is not.
+    """
+    value = claims.get(name)
+    if type(value) is not int or value < 0:  # not isinstance: a bool is an int
+        raise TokenClaimsError(f"a token without the whole number {name}")
+    return value
+
+
+def _check_form_of_times(claims: Mapping[str, object]) -> None:
+    for name in _TIMES:
+        if name in claims:
+            integer_claim(claims, name)
+
+
+def _decoded(part: str, name: str) -> bytes:
+    try:
+        return decode_base64url(part)
+    except Base64UrlError as error:
+        raise TokenMalformedError(f"a token whose {name} is not strict base64url") from error
+
+
+def _json_object(part: str, name: str) -> Mapping[str, object]:
+    try:
+        value = loads(_decoded(part, name), _LIMITS)
+    except StrictJsonError as error:
+        raise TokenMalformedError(f"a token whose {name} is not strict JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TokenMalformedError(f"a token whose {name} is not an object")
+    return MappingProxyType(value)
+
+
+def _encoded(value: Mapping[str, object]) -> str:
+    text = json.dumps(dict(value), separators=(",", ":"), allow_nan=False)
+    return encode_base64url(text.encode("ascii"))
