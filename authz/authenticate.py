@@ -1,0 +1,237 @@
+"""Who is calling: a credential verified, then bound to the peer that presents it.
+
+- Two credentials count: (a) a delegation token, (b) an agent's own JWT-SVID, which counts only for an
+  autonomous agent in a task that was started for nobody: an agent cannot shed its human to gain rights.
+- The key is chosen by what the credential claims to be, from that issuer's keys alone; kinds never mix.
+- A delegation token is always bound: to the key of the peer's certificate, or to one attested workload.
+- Everybody in the chain must still be registered, and every task of it alive.
+- `verify` and `bind` are two steps, so that the record of a stolen token can name its owner and the thief.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, assert_never
+
+from authz.codes import Code
+from authz.errors import AuthenticationError
+from authz.request import Request
+from authz.services import Service
+from identity.caller import Agent, BindingKind, Caller, Hop, Human, KeyBinding, Task, WorkloadBinding
+from identity.delegation import DELEGATION_TYP, DelegationToken, verify_delegation_token
+from identity.errors import (
+    ChainError,
+    TokenAlgorithmError,
+    TokenAudienceError,
+    TokenError,
+    TokenExpiredError,
+    TokenIssuerError,
+    TokenKeyError,
+    TokenMalformedError,
+    TokenNotYetValidError,
+    TokenSignatureError,
+    TokenTypeError,
+)
+from identity.jws import UnverifiedToken
+from identity.jwt_svid import SVID_TYPS, JwtSvid, verify_jwt_svid
+from identity.keys import KeySet
+from identity.spiffe import SpiffeId, TrustDomain, parse_agent_task
+
+Credential = DelegationToken | JwtSvid
+
+_CODES: dict[type[TokenError], Code] = {
+    TokenMalformedError: Code.TOKEN_MALFORMED,
+    TokenTypeError: Code.TOKEN_TYPE,
+    TokenAlgorithmError: Code.TOKEN_ALG,
+    TokenKeyError: Code.TOKEN_KEY,
+    TokenSignatureError: Code.TOKEN_SIGNATURE,
+    TokenExpiredError: Code.TOKEN_EXPIRED,
+    TokenNotYetValidError: Code.TOKEN_NOT_YET,
+    TokenIssuerError: Code.TOKEN_ISSUER,
+    TokenAudienceError: Code.TOKEN_AUDIENCE,
+}
+
+
+class Registered(Protocol):
+    """What is known of agents and their tasks, right now."""
+
+    def agent(self, name: str) -> Agent | None:
+        """Return the registered agent."""
+
+    def task(self, task_id: str) -> Task | None:
+        """Return the task, also one that has ended but is still remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom we believe."""
+
+    trust_domain: TrustDomain
+    issuer: str
+    token_keys: KeySet
+    svid_keys: Mapping[TrustDomain, KeySet]
+    leeway: int
+    max_depth: int
+
+
+def verify(request: Request, service: Service, trust: Trust, now: datetime) -> Credential:
+    """Verify the credential of the request; it is not bound to anybody yet.
+
+    Raises:
+        AuthenticationError: with the code that says what is wrong.
+        RequestError: if the header stands twice or is not text.
+    """
+    if request.peer is None:
+        raise AuthenticationError(Code.PEER_MISSING)
+    try:
+        unverified = UnverifiedToken.parse(_bearer(request))
+        if unverified.typ == DELEGATION_TYP:
+            return verify_delegation_token(
+                unverified,
+                trust.token_keys,
+                issuer=trust.issuer,
+                audience=service.audience,
+                now=now,
+                leeway=trust.leeway,
+                max_depth=trust.max_depth,
+            )
+        if unverified.typ in SVID_TYPS:
+            return verify_jwt_svid(
+                unverified, trust.svid_keys, audience=service.audience, now=now, leeway=trust.leeway
+            )
+        raise TokenTypeError(f"not a delegation token or a JWT-SVID: typ {unverified.typ!r}")
+    except TokenError as error:
+        raise AuthenticationError(code_of(error), str(error)) from error
+
+
+def bind(credential: Credential, request: Request, registered: Registered, trust: Trust, now: datetime) -> Caller:
+    """Bind a verified credential to the peer, the registry and the tasks.
+
+    Raises:
+        AuthenticationError: with the code that says what is wrong.
+    """
+    if request.peer is None:
+        raise AuthenticationError(Code.PEER_MISSING)
+    match credential:
+        case DelegationToken():
+            return _bind_delegation(credential, request.peer, request, registered, trust, now)
+        case JwtSvid():
+            return _bind_svid(credential, request.peer, registered, now)
+        case _:
+            assert_never(credential)
+
+
+def code_of(error: TokenError) -> Code:
+    """Return the reason code of a token error."""
+    if isinstance(error, ChainError):
+        return Code.CHAIN_DEPTH if error.reason == "depth" else Code.CHAIN_CYCLE
+    return _CODES.get(type(error), Code.TOKEN_CLAIMS)
+
+
+def _bearer(request: Request) -> str:
+    value = request.headers.one("authorization")
+    if value is None:
+        raise AuthenticationError(Code.TOKEN_MISSING)
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise AuthenticationError(Code.TOKEN_MISSING, "the scheme is not Bearer")
+    return token
+
+
+def _bind_delegation(
+    token: DelegationToken, peer: SpiffeId, request: Request, registered: Registered, trust: Trust, now: datetime
+) -> Caller:
+    kind = _check_binding(token, peer, request, trust)
+    agents = tuple(live_agent(registered, hop.agent, now) for hop in token.chain)
+    tasks = tuple(live_task(registered, hop, token.human, now) for hop in token.chain)
+    if len(agents) > min(agent.max_depth for agent in agents):
+        raise AuthenticationError(Code.CHAIN_DEPTH, f"{len(agents)} agents, and one of them allows fewer")
+    return Caller(
+        human=token.human,
+        agent=agents[0],
+        task=tasks[0],
+        chain=token.chain,
+        chain_agents=agents,
+        peer=peer,
+        binding=kind,
+        scopes=token.scopes,
+        token_id=token.token_id,
+        txn=token.txn,
+    )
+
+
+def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, trust: Trust) -> BindingKind:
+    match token.binding:
+        case KeyBinding(thumbprint):
+            presented = request.peer_thumbprint or ""
+            owner = (token.chain[0].agent, token.chain[0].task)
+            same_key = hmac.compare_digest(presented.encode(), thumbprint.encode())
+            if not same_key or peer.trust_domain != trust.trust_domain or parse_agent_task(peer) != owner:
+                raise AuthenticationError(Code.NOT_BOUND, "the token is bound to another key")
+            return "key"
+        case WorkloadBinding(workload):
+            if peer != workload:
+                raise AuthenticationError(Code.NOT_BOUND, "the token is bound to another workload")
+            return "workload"
+        case _:
+            assert_never(token.binding)
+
+
+def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, now: datetime) -> Caller:
+    named = parse_agent_task(svid.spiffe_id)
+    if named is None:
+        raise AuthenticationError(Code.TOKEN_TYPE, f"not the SVID of an agent's task: {str(svid.spiffe_id)!r}")
+    hop = Hop(*named)
+    agent = live_agent(registered, hop.agent, now)
+    task = registered.task(hop.task)
+    if task is None:
+        raise AuthenticationError(Code.TASK_UNKNOWN)
+    if task.human is not None or not agent.autonomous:
+        raise AuthenticationError(Code.HUMAN_MISSING)
+    live_task(registered, hop, None, now)
+    # The SVID is a bearer token: it counts only from its own task, or from the workload that hosts the task.
+    if peer not in {svid.spiffe_id, task.workload}:
+        raise AuthenticationError(Code.NOT_BOUND, "the SVID is another workload's")
+    return Caller(
+        human=None,
+        agent=agent,
+        task=task,
+        chain=(hop,),
+        chain_agents=(agent,),
+        peer=peer,
+        binding="svid",
+        scopes=frozenset(),
+        token_id=svid.token_id,
+        txn=task.id,
+    )
+
+
+def live_agent(registered: Registered, name: str, now: datetime) -> Agent:
+    """Return a registered agent that has not expired.
+
+    Raises:
+        AuthenticationError: with AGENT_UNKNOWN or AGENT_EXPIRED.
+    """
+    agent = registered.agent(name)
+    if agent is None:
+        raise AuthenticationError(Code.AGENT_UNKNOWN, f"agent {name!r}")
+    if agent.expires_at is not None and agent.expires_at <= now:
+        raise AuthenticationError(Code.AGENT_EXPIRED, f"agent {name!r}")
+    return agent
+
+
+def live_task(registered: Registered, hop: Hop, human: Human | None, now: datetime) -> Task:
+    """Return the task of a hop, alive and started for this very agent and human.
+
+    Raises:
+        AuthenticationError: with TASK_UNKNOWN, TASK_ENDED or TASK_MISMATCH.
+    """
+    task = registered.task(hop.task)
+    if task is None:
+        raise AuthenticationError(Code.TASK_UNKNOWN, f"task {hop.task!r}")
+    if not task.is_live(now):
+        raise AuthenticationError(Code.TASK_ENDED, f"task {hop.task!r}")
+    if task.agent != hop.agent or task.human != (human.uri if human else None):
+        raise AuthenticationError(Code.TASK_MISMATCH, f"task {hop.task!r}")
+    return task

@@ -1,0 +1,133 @@
+"""The decision: allowed with a grant, or denied with a reason.
+
+- Two outcomes, no third: an error is a denial whose code says that we cannot know.
+- A denial is falsy and an allow is truthy, whatever their fields hold.
+- This file alone makes a `Grant`; a test walks the code for other places.
+- `approve` is a denial until a person has approved: code APPROVAL_REQUIRED.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from authz.codes import Code, Form
+from authz.errors import CodedError
+from authz.policy.verdict import Reason, Verdict
+from authz.protocols.operation import Operation
+from identity.caller import Caller
+from identity.grant import Grant
+
+UNKNOWN_REVISION = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The action may happen; the grant is the evidence."""
+
+    grant: Grant
+    revision: str
+    obligations: Mapping[str, object]
+
+    @property
+    def code(self) -> str:
+        """The reason code of every allow."""
+        return Code.ALLOWED.value
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The action may not happen; `message` and `fix` are for the caller, `detail` for the record."""
+
+    code: str
+    form: Form
+    message: str
+    fix: str
+    rule: str = ""
+    detail: str = ""
+    codes: tuple[str, ...] = ()
+    revision: str = UNKNOWN_REVISION
+
+    def __bool__(self) -> bool:
+        return False
+
+
+Decision = Allow | Deny
+
+
+def decide(
+    verdict: Verdict, caller: Caller, operation: Operation, service: str, decision_id: str, now: datetime
+) -> Decision:
+    """Turn the policy's verdict into a decision; only here does a grant come to be."""
+    match verdict.effect:
+        case "allow":
+            return Allow(
+                grant=Grant(
+                    decision_id=decision_id,
+                    human=caller.human.uri if caller.human else None,
+                    agent=caller.agent.name,
+                    task=caller.task.id,
+                    service=service,
+                    action=operation.method,
+                    resource=operation.resource_name,
+                    arguments_sha256=operation.arguments_sha256,
+                    scopes=caller.scopes,
+                    granted_at=now,
+                ),
+                revision=verdict.revision,
+                obligations=verdict.obligations,
+            )
+        case "approve":
+            return _denied(verdict, Code.APPROVAL_REQUIRED)
+        case _:
+            return _denied(verdict, Code.DENIED)
+
+
+def refused(error: CodedError, revision: str = UNKNOWN_REVISION) -> Deny:
+    """Turn an error of ours into a denial."""
+    return denied(error.code, error.detail, revision)
+
+
+def denied(code: Code, detail: str = "", revision: str = UNKNOWN_REVISION) -> Deny:
+    """Deny with one of our own codes."""
+    return Deny(
+        code=code.value,
+        form=code.form,
+        message=code.sentence,
+        fix=code.fix,
+        detail=detail,
+        codes=(code.value,),
+        revision=revision,
+    )
+
+
+def _denied(verdict: Verdict, otherwise: Code) -> Deny:
+    """Deny with the policy's first reason; a reason for operators stays in the record."""
+    if not verdict.reasons:
+        return denied(otherwise, revision=verdict.revision)
+    first = verdict.reasons[0]
+    told = next((reason for reason in verdict.reasons if reason.audience == "agent"), None)
+    return Deny(
+        code=first.code,
+        form=_form(first.code),
+        message=told.msg if told else otherwise.sentence,
+        fix=told.fix if told else otherwise.fix,
+        rule=first.rule,
+        detail=_operator_detail(verdict.reasons),
+        codes=tuple(reason.code for reason in verdict.reasons),
+        revision=verdict.revision,
+    )
+
+
+def _form(code: str) -> Form:
+    """Return the form of a code; policies may have codes of their own, which travel as policy denials."""
+    try:
+        return Code(code).form
+    except ValueError:
+        return Form.POLICY
+
+
+def _operator_detail(reasons: tuple[Reason, ...]) -> str:
+    return "; ".join(reason.msg for reason in reasons if reason.audience == "operator")

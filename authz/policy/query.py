@@ -1,0 +1,62 @@
+"""The question to the policy: `deputy.input/v1`, built once for a call.
+
+- Plain JSON values only; authz/policy/schemas/input.json describes them.
+- What the policy sees of a caller is what authentication established, nothing that a client merely said.
+"""
+
+from collections.abc import Mapping
+
+from authz.protocols.operation import Operation
+from authz.request import Request
+from identity.caller import Agent, Caller, Human
+
+INPUT_VERSION = "deputy.input/v1"
+
+
+def check_query(caller: Caller, operation: Operation, request: Request, service: str) -> Mapping[str, object]:
+    """Ask whether this caller may do this now."""
+    return {
+        **_who(caller),
+        "phase": "check",
+        "action": {"protocol": operation.protocol, "method": operation.method, "phase": operation.phase},
+        "resource": {"service": service, "type": operation.resource_type, "name": operation.resource_name},
+        "arguments": operation.arguments,
+        "request": {"method": request.method, "path": request.path, "host": request.host},
+    }
+
+
+def human_input(human: Human | None) -> Mapping[str, object] | None:
+    """Describe a person to the policy."""
+    if human is None:
+        return None
+    return {
+        "issuer": human.issuer,
+        "subject": human.subject,
+        "uri": human.uri,
+        "groups": human.groups,
+        "acr": human.acr,
+        "auth_time": human.auth_time,
+    }
+
+
+def agent_input(agent: Agent) -> Mapping[str, object]:
+    """Describe an agent to the policy."""
+    return {"name": agent.name, "ceiling": agent.ceiling, "autonomous": agent.autonomous, "owner": agent.owner}
+
+
+def chain_input(agents: tuple[Agent, ...]) -> list[Mapping[str, object]]:
+    """Describe a chain to the policy, the presenter first."""
+    return [{"name": agent.name, "ceiling": agent.ceiling} for agent in agents]
+
+
+def _who(caller: Caller) -> Mapping[str, object]:
+    return {
+        "version": INPUT_VERSION,
+        "human": human_input(caller.human),
+        "agent": agent_input(caller.agent),
+        "chain": chain_input(caller.chain_agents),
+        "task": {"id": caller.task.id, "workload": str(caller.task.workload)},
+        "peer": str(caller.peer),
+        "binding": caller.binding,
+        "scopes": sorted(caller.scopes),
+    }
