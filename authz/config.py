@@ -1,0 +1,321 @@
+"""`deputy.yaml`: read once, refused when a key is unknown, turned into the values that the parts take.
+
+- Every key is described here; `deputy config schema` prints the descriptions and the README's reference is
+  checked against them.
+- Relative paths are relative to the file.
+- There is no key that turns a check off.
+"""
+
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from authz.errors import ConfigError
+from authz.policy.yaml_strict import load_yaml
+from authz.protocols.route import Route
+from authz.services import Asker, Service, Services
+from identity.caller import DEFAULT_DEPTH, MAX_DEPTH, Agent
+from identity.errors import IdentityError
+from identity.names import parse_agent_name
+from identity.spiffe import SpiffeId, TrustDomain
+
+MAX_CONFIG_BYTES = 1 << 20
+
+
+def _spiffe_id(text: str) -> str:
+    try:
+        return str(SpiffeId.parse(text))
+    except IdentityError as error:
+        raise ValueError(str(error)) from error
+
+
+def _agent_name(text: str) -> str:
+    try:
+        return parse_agent_name(text)
+    except IdentityError as error:
+        raise ValueError(str(error)) from error
+
+
+def _trust_domain(text: str) -> str:
+    try:
+        return TrustDomain.parse(text).name
+    except IdentityError as error:
+        raise ValueError(str(error)) from error
+
+
+SpiffeText = Annotated[str, AfterValidator(_spiffe_id)]
+AgentName = Annotated[str, AfterValidator(_agent_name)]
+ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Text = Annotated[str, Field(min_length=1, max_length=255)]
+Listen = Annotated[str, Field(pattern=r"^(unix:///.{1,100}|[A-Za-z0-9.\-]{1,253}:[0-9]{1,5}|\[[0-9a-f:]{2,45}\]:[0-9]{1,5})$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, hide_input_in_errors=True)
+
+
+class CallerConfig(_Model):
+    """A proxy that may ask for decisions."""
+
+    id: SpiffeText = Field(description="SPIFFE ID of the proxy, from its client certificate")
+    may_ask: list[ServiceName] = Field(min_length=1, description="services that it may ask about")
+
+
+class CheckConfig(_Model):
+    """The ext_authz service."""
+
+    listen: Listen = Field("127.0.0.1:9191", description="`host:port` (mTLS), or `unix:///path` (mode 0600)")
+    callers: list[CallerConfig] = Field(default_factory=list, description="the proxies that may ask, over mTLS")
+    local_may_ask: list[ServiceName] = Field(
+        default_factory=list, description="services that a proxy on the Unix socket may ask about"
+    )
+    max_concurrent: int = Field(1000, ge=1, le=100_000, description="calls in flight; more are answered 503")
+
+
+class BrokerConfig(_Model):
+    """The token broker and the task service."""
+
+    issuer: str = Field(
+        pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
+        description="`iss` of the tokens, and the audience of assertions to the broker",
+    )
+    listen: Listen = Field("127.0.0.1:9192", description="`host:port` of the HTTPS server")
+    names: list[Text] = Field(
+        default_factory=lambda: ["localhost"], min_length=1, description="DNS names in its certificate"
+    )
+
+
+class OpaConfig(_Model):
+    """A real OPA over REST."""
+
+    url: str = Field(
+        pattern=r"^(unix:///.{1,100}|https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?)$",
+        description="`unix:///path` (socket in a directory of mode 0700) or `https://host:port` (mTLS)",
+    )
+    ca: Path | None = Field(None, description="PEM file with the CA of OPA's certificate (https only)")
+    certificate: Path | None = Field(None, description="PEM file with our client certificate (https only)")
+    key: Path | None = Field(None, description="PEM file with its key (https only)")
+    timeout_ms: int = Field(150, ge=1, le=10_000, description="deadline of one decision")
+
+    @model_validator(mode="after")
+    def _https_takes_mtls(self) -> Self:
+        files = (self.ca, self.certificate, self.key)
+        if self.url.startswith("https:") and None in files:
+            raise ValueError("https takes ca, certificate and key: OPA must know who asks")
+        if self.url.startswith("unix:") and files != (None, None, None):
+            raise ValueError("ca, certificate and key belong to https, not to a Unix socket")
+        return self
+
+
+class PolicyConfig(_Model):
+    """Who decides, and by what."""
+
+    engine: Literal["embedded", "opa"] = Field("embedded", description="Rego in process, or a real OPA")
+    grants: Path = Field(Path("grants.yaml"), description="the grants; reloaded when the file changes")
+    rego: Path | None = Field(None, description="directory with Rego of your own in place of the shipped policy")
+    opa: OpaConfig | None = Field(None, description="where OPA listens (engine: opa)")
+
+    @model_validator(mode="after")
+    def _opa_has_address(self) -> Self:
+        if (self.engine == "opa") != (self.opa is not None):
+            raise ValueError("policy.opa goes with engine: opa, and only with it")
+        return self
+
+
+class ServiceConfig(_Model):
+    """A service behind the authorizer."""
+
+    audience: str = Field(
+        pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
+        description="`aud` of the tokens for it: an absolute URI without fragment",
+    )
+    protocol: Literal["mcp", "http"] = Field("mcp", description="how its requests are read")
+    tool_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.\-]{0,64}$", description="prefix that a gateway puts before tool names"
+    )
+    hosts: list[Text] = Field(
+        default_factory=list, description="authorities that mean this service, where the mesh names no service"
+    )
+    destinations: list[SpiffeText] = Field(
+        default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
+    )
+
+
+class ProviderConfig(_Model):
+    """An OpenID Provider whose people we know."""
+
+    issuer: str = Field(pattern=r"^https?://[^#?\s]{1,255}$", description="`iss` of its ID tokens")
+    audiences: list[Text] = Field(min_length=1, description="client ids whose ID tokens count")
+    groups_claim: str = Field("groups", min_length=1, max_length=64, description="claim that lists a person's groups")
+    ca_file: Path | None = Field(None, description="PEM file with the CA of its certificate; else the system's")
+    allow_loopback: bool = Field(
+        default=False, description="accept a provider on this machine, over plain HTTP (development)"
+    )
+
+
+class AgentConfig(_Model):
+    """A registered agent."""
+
+    name: AgentName = Field(description="lower-case DNS label")
+    owner: Text = Field(description="who answers for it")
+    sponsor: Text = Field(description="who pays for it and wants it")
+    purpose: Text = Field(description="what it is for, in words")
+    ceiling: Text = Field(description="highest tier that grants can give it")
+    autonomous: bool = Field(default=False, description="it may run for nobody")
+    hosts: list[SpiffeText] = Field(min_length=1, description="workloads that may run it")
+    max_depth: int = Field(DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in")
+    expires_at: AwareDatetime | None = Field(None, description="end of its registration")
+    sandbox: Text | None = Field(None, description="sandbox class that it needs")
+
+
+class AuditConfig(_Model):
+    """The audit log."""
+
+    segment_bytes: int = Field(64 << 20, ge=1 << 16, le=1 << 32, description="size at which a segment is closed")
+    durable: bool = Field(default=False, description="fsync each record before the answer")
+    refusals_per_second: int = Field(
+        20, ge=1, le=10_000, description="records a second for one unauthenticated peer; the rest is counted"
+    )
+
+
+class LimitsConfig(_Model):
+    """Lifetimes and limits."""
+
+    delegation_depth: int = Field(DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="agents in a chain")
+    clock_leeway_seconds: int = Field(30, ge=0, le=60, description="clock skew that is forgiven")
+    delegation_token_seconds: int = Field(300, ge=1, le=300, description="lifetime of a delegation token")
+    transaction_token_seconds: int = Field(60, ge=1, le=60, description="lifetime of a transaction token")
+    jwt_svid_seconds: int = Field(60, ge=1, le=300, description="lifetime of a JWT-SVID")
+    x509_svid_seconds: int = Field(600, ge=60, le=3600, description="lifetime of a task's X.509-SVID")
+    task_seconds: int = Field(3600, ge=60, le=86_400, description="longest life of a task")
+
+
+class Config(_Model):
+    """`deputy.yaml`."""
+
+    trust_domain: Annotated[str, AfterValidator(_trust_domain)] = Field(description="SPIFFE trust domain")
+    data_dir: Path = Field(description="directory of keys, state and audit log; created with mode 0700")
+    check: CheckConfig = Field(default_factory=CheckConfig, description="the ext_authz service")
+    broker: BrokerConfig = Field(description="the token broker")
+    policy: PolicyConfig = Field(default_factory=PolicyConfig, description="the policy")
+    services: dict[ServiceName, ServiceConfig] = Field(min_length=1, description="services by name")
+    providers: list[ProviderConfig] = Field(default_factory=list, description="OpenID Providers of people")
+    agents: list[AgentConfig] = Field(default_factory=list, description="the registry of agents")
+    audit: AuditConfig = Field(default_factory=AuditConfig, description="the audit log")
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="lifetimes and limits")
+
+    @model_validator(mode="after")
+    def _known_services(self) -> Self:
+        asked = {name for caller in self.check.callers for name in caller.may_ask} | set(self.check.local_may_ask)
+        if unknown := sorted(asked - set(self.services)):
+            raise ValueError(f"may_ask names unknown services: {', '.join(unknown)}")
+        local = self.check.listen.startswith("unix:")
+        if local != bool(self.check.local_may_ask) or local == bool(self.check.callers):
+            raise ValueError("a Unix socket takes check.local_may_ask, host:port takes check.callers")
+        return self
+
+    def to_services(self) -> Services:
+        """Return services and askers as the flow takes them."""
+        services = tuple(_service(name, service) for name, service in self.services.items())
+        askers = tuple(
+            Asker(SpiffeId.parse(caller.id), frozenset(caller.may_ask)) for caller in self.check.callers
+        )
+        local = None
+        if self.check.local_may_ask:
+            own = SpiffeId.parse(f"spiffe://{self.trust_domain}/local")
+            local = Asker(own, frozenset(self.check.local_may_ask))
+        return Services.of(services, askers, local)
+
+    def to_agents(self) -> tuple[Agent, ...]:
+        """Return the registered agents."""
+        return tuple(_agent(agent) for agent in self.agents)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: with one sentence for each thing that is wrong.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}; see 'deputy config schema'") from error
+    return parse_config(data, path.resolve().parent)
+
+
+def parse_config(data: bytes, directory: Path) -> Config:
+    """Read a configuration; relative paths are relative to `directory`.
+
+    Raises:
+        ConfigError: with one sentence for each thing that is wrong.
+    """
+    try:
+        raw = load_yaml(data, MAX_CONFIG_BYTES)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"not a YAML document that we accept: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError("the configuration is not a mapping; 'deputy config schema' shows its keys")
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())) from error
+    return _with_absolute_paths(config, directory)
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(str(part) for part in location) or "deputy.yaml"
+    if message == "Extra inputs are not permitted":
+        return f"{where}: unknown key; 'deputy config schema' lists the known ones"
+    return f"{where}: {message.removeprefix('Value error, ')}"
+
+
+def _with_absolute_paths(config: Config, directory: Path) -> Config:
+    policy = config.policy
+    opa = policy.opa
+    if opa is not None:
+        files = {name: directory / path for name in ("ca", "certificate", "key") if (path := getattr(opa, name))}
+        opa = opa.model_copy(update=files)
+    update: dict[str, object] = {"grants": directory / policy.grants, "opa": opa}
+    if policy.rego is not None:
+        update["rego"] = directory / policy.rego
+    providers = [
+        provider.model_copy(update={"ca_file": directory / provider.ca_file}) if provider.ca_file else provider
+        for provider in config.providers
+    ]
+    return config.model_copy(
+        update={
+            "data_dir": directory / config.data_dir,
+            "policy": policy.model_copy(update=update),
+            "providers": providers,
+        }
+    )
+
+
+def _service(name: str, config: ServiceConfig) -> Service:
+    return Service(
+        name=name,
+        audience=config.audience,
+        route=Route(service=name, protocol=config.protocol, tool_prefix=config.tool_prefix),
+        hosts=frozenset(host.lower() for host in config.hosts),
+        destinations=frozenset(SpiffeId.parse(text) for text in config.destinations),
+    )
+
+
+def _agent(config: AgentConfig) -> Agent:
+    expires = config.expires_at
+    return Agent(
+        name=config.name,
+        owner=config.owner,
+        sponsor=config.sponsor,
+        purpose=config.purpose,
+        ceiling=config.ceiling,
+        autonomous=config.autonomous,
+        hosts=frozenset(SpiffeId.parse(text) for text in config.hosts),
+        max_depth=config.max_depth,
+        expires_at=expires.astimezone(UTC) if expires else None,
+        sandbox=config.sandbox,
+    )

@@ -1,0 +1,248 @@
+"""Agents of the demo, as an agent developer would write them: an identity, a token, a call.
+
+- A runner is a mesh workload that may host agents; it starts tasks at the broker over mTLS.
+- A task makes its own key; only a certificate request leaves it.
+- Calls are made by the official MCP client; what is reported is what it and Envoy really answered.
+"""
+
+import base64
+import ssl
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from authz.response import DECISION_HEADER, REASON_HEADER
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type, no secret
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type, no secret
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An X.509-SVID on disk, and the roots to verify others with."""
+
+    spiffe_id: str
+    certificate: Path
+    key: Path
+    roots: Path
+
+    def tls(self) -> ssl.SSLContext:
+        """Return a client context that presents the SVID."""
+        context = ssl.create_default_context(cafile=str(self.roots))
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `decision` is Deputy's id of it, `reason` its code, where it answered at all."""
+
+    status: int
+    decision: str
+    reason: str
+    text: str
+    latency_ms: float
+
+    @property
+    def allowed(self) -> bool:
+        """Say whether the tool answered."""
+        return not self.reason and self.status == httpx2.codes.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The broker's answer to an exchange; `value` is empty when it refused."""
+
+    value: str = field(repr=False)
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where broker and gateway are."""
+
+    broker: str
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTask:
+    """One run of one agent."""
+
+    agent: str
+    human: str
+    id: str
+    identity: Identity
+    places: Places
+    runner: "Runner"
+
+    async def exchange(self, audience: str, subject_token: str, *, subject_type: str = ID_TOKEN, **more: str) -> Token:
+        """Exchange a token for a delegation token (RFC 8693)."""
+        form = {
+            "grant_type": GRANT_TYPE,
+            "audience": audience,
+            "subject_token": subject_token,
+            "subject_token_type": subject_type,
+            **more,
+        }
+        async with _client(self.identity) as client:
+            started = time.perf_counter()
+            response = await client.post(f"{self.places.broker}/token", data=form)
+            latency = (time.perf_counter() - started) * 1000
+        return _token(response, latency)
+
+    async def delegate(self, audience: str, own_token: str, to: "AgentTask") -> Token:
+        """Hand on what this task may do to a task of another agent."""
+        actor_token = await to.jwt_svid(await self.broker_issuer())
+        return await self.exchange(
+            audience, own_token, subject_type=ACCESS_TOKEN, actor_token=actor_token, actor_token_type=JWT
+        )
+
+    async def jwt_svid(self, audience: str) -> str:
+        """Fetch a JWT-SVID of this task."""
+        async with _client(self.identity) as client:
+            response = await client.post(f"{self.places.broker}/tasks/{self.id}/jwt-svid", json={"audience": audience})
+        response.raise_for_status()
+        return str(response.json()["jwt_svid"])
+
+    async def broker_issuer(self) -> str:
+        """Ask the broker for its issuer name."""
+        async with _client(self.identity) as client:
+            response = await client.get(f"{self.places.broker}/.well-known/oauth-authorization-server")
+        response.raise_for_status()
+        return str(response.json()["issuer"])
+
+    async def call(self, service: str, tool: str, arguments: dict[str, Any], bearer: str) -> Answer:
+        """Call a tool with the official MCP client."""
+        return await call_tool(self.identity, f"{self.places.gateway}/{service}/mcp", tool, arguments, bearer)
+
+    async def post(self, service: str, body: bytes, bearer: str) -> Answer:
+        """Post raw bytes to an MCP server, as no honest client would."""
+        headers = {
+            "authorization": f"Bearer {bearer}",
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+        }
+        async with _client(self.identity) as client:
+            started = time.perf_counter()
+            response = await client.post(f"{self.places.gateway}/{service}/mcp", content=body, headers=headers)
+            return _answer(response, (time.perf_counter() - started) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A mesh workload that may host agents."""
+
+    identity: Identity
+    places: Places
+    directory: Path
+
+    async def start(self, agent: str, human: str = "", subject_token: str = "") -> AgentTask:
+        """Start a task of an agent, for a human or for nobody."""
+        key, request = make_key_and_request()
+        body = {"agent": agent, "csr": request}
+        if subject_token:
+            body["subject_token"] = subject_token
+        async with _client(self.identity) as client:
+            response = await client.post(f"{self.places.broker}/tasks", json=body)
+        response.raise_for_status()
+        started = response.json()
+        identity = write_identity(self.directory / started["task"], started, key)
+        return AgentTask(agent, human, started["task"], identity, self.places, self)
+
+
+def make_key_and_request() -> tuple[bytes, str]:
+    """Make a key and a certificate request that proves its possession (PEM, both)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return pem, request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def write_identity(directory: Path, issued: dict[str, str], key: bytes) -> Identity:
+    """Write an SVID and its key where only this user reads them."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = Identity(
+        issued["spiffe_id"], directory / "svid.pem", directory / "key.pem", directory / "roots.pem"
+    )
+    identity.key.touch(mode=0o600)
+    identity.key.write_bytes(key)
+    identity.certificate.write_text(issued["certificate_chain"])
+    identity.roots.write_text(issued["bundle"])
+    return identity
+
+
+async def call_tool(identity: Identity, url: str, tool: str, arguments: dict[str, Any], bearer: str) -> Answer:
+    """Call a tool with the official MCP client, and report the last answer that it was given."""
+    seen: list[httpx2.Response] = []
+
+    async def keep(response: httpx2.Response) -> None:
+        seen.append(response)
+
+    text = ""
+    started = time.perf_counter()
+    async with _client(identity, bearer) as http:
+        http.event_hooks["response"].append(keep)
+        try:
+            async with Client(streamable_http_client(url, http_client=http)) as client:
+                started = time.perf_counter()
+                result = await client.call_tool(tool, arguments)
+                text = " ".join(getattr(part, "text", "") for part in result.content)
+        except* MCPError as errors:
+            text = "; ".join(str(error) for error in _leaves(errors))
+    if not seen:
+        raise RuntimeError(f"no answer from {url!r}")
+    answer = _answer(seen[-1], (time.perf_counter() - started) * 1000)
+    return replace(answer, text=text)
+
+
+def tampered(token: str) -> str:
+    """Change one bit of a token's signature."""
+    head, _, signature = token.rpartition(".")
+    raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
+    raw[10] ^= 1
+    return f"{head}.{base64.urlsafe_b64encode(raw).rstrip(b'=').decode()}"
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _client(identity: Identity, bearer: str = "") -> httpx2.AsyncClient:
+    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
+    return httpx2.AsyncClient(verify=identity.tls(), headers=headers, timeout=TIMEOUT, trust_env=False)
+
+
+def _answer(response: httpx2.Response, latency_ms: float) -> Answer:
+    reason = response.headers.get(REASON_HEADER, "")
+    text = "" if response.is_stream_consumed is False else response.text[:200]
+    return Answer(response.status_code, response.headers.get(DECISION_HEADER, ""), reason, text, latency_ms)
+
+
+def _token(response: httpx2.Response, latency_ms: float) -> Token:
+    body = response.json()
+    answer = Answer(
+        response.status_code,
+        body.get("decision_id", ""),
+        body.get("deputy_code", ""),
+        body.get("error_description", ""),
+        latency_ms,
+    )
+    return Token(body.get("access_token", ""), answer)

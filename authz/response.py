@@ -1,0 +1,148 @@
+"""The answer to Envoy, written in one place.
+
+- `status` is always set: an empty CheckResponse is an allow in Envoy.
+- On an allow the caller's credential and every header of ours that the client sent are removed, and one
+  fresh transaction token is set, never appended.
+- A denial has the form that agents' clients survive (measured in rules of the MCP clients): a policy denial of
+  an MCP call is HTTP 200 with a JSON-RPC error that echoes the id; a missing or bad token is 401; what is
+  malformed is 400; what we cannot know is 503, never 403, so that a client knows to try again.
+- The caller sees code, sentence, fix and decision id; the detail stays in the record.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.struct_pb2 import Struct
+
+from authz.codes import Code, Form
+from authz.decision import Allow, Deny, denied
+from authz.pb import ext_authz_pb2 as pb
+from authz.protocols.operation import Operation
+
+DECISION_HEADER = "x-deputy-decision"
+REASON_HEADER = "x-deputy-reason"
+OUR_PREFIX = "x-deputy-"
+TRANSACTION_HEADER = "txn-token"
+CREDENTIAL_HEADERS = ("authorization", "proxy-authorization", "dpop", "workload-identity-token", "workload-proof-token")
+
+# gRPC codes (google.rpc.Code).
+_OK = 0
+_PERMISSION_DENIED = 7
+# MCP asks for codes outside JSON-RPC's own range; the number follows ToolHive's precedent.
+_RPC_DENIED = 403
+_RPC_INVALID_REQUEST = -32600
+_RPC_PARSE_ERROR = -32700
+
+_STATUS = {
+    Form.MALFORMED: 400,
+    Form.REFUSED: 403,
+    Form.TOKEN: 401,
+    Form.SCOPE: 403,
+    Form.POLICY: 403,
+    Form.UNAVAILABLE: 503,
+}
+_UNREADABLE = frozenset({Code.JSON_MALFORMED, Code.BODY_ENCODING, Code.JSON_SURROGATE})
+_OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def allow_response(allow: Allow, transaction_token: str, header_names: Iterable[str]) -> bytes:
+    """Let the request pass with a transaction token in place of the caller's credential."""
+    ours = {name for name in header_names if name.startswith(OUR_PREFIX)}
+    response = pb.CheckResponse(
+        status=pb.Status(code=_OK),
+        ok_response=pb.OkHttpResponse(
+            headers=[_header(TRANSACTION_HEADER, transaction_token)],
+            headers_to_remove=[*CREDENTIAL_HEADERS, *sorted(ours)],
+        ),
+        dynamic_metadata=_metadata(allow.grant.decision_id, allow.code),
+    )
+    return response.SerializeToString()
+
+
+def deny_response(
+    deny: Deny, decision_id: str, operation: Operation | None = None, rpc_id: str | int | None = None
+) -> bytes:
+    """Refuse the request in the form that its client can handle."""
+    is_mcp = operation is not None and operation.is_mcp
+    if rpc_id is None and operation is not None:
+        rpc_id = operation.rpc_id
+    status = _STATUS[deny.form]
+    if deny.form is Form.POLICY and is_mcp and rpc_id is not None:
+        status = 200
+    response = pb.CheckResponse(
+        status=pb.Status(code=_PERMISSION_DENIED, message=deny.code),
+        denied_response=pb.DeniedHttpResponse(
+            status=pb.HttpStatus(code=status),
+            headers=[_header(name, value) for name, value in _headers(deny, decision_id)],
+            body=_body(deny, decision_id, rpc_id, is_rpc=is_mcp or rpc_id is not None),
+        ),
+        dynamic_metadata=_metadata(decision_id, deny.code),
+    )
+    return response.SerializeToString()
+
+
+def fallback_response() -> bytes:
+    """Refuse without knowing anything: what a host answers when even the flow cannot."""
+    return deny_response(denied(Code.INTERNAL), decision_id="")
+
+
+def overloaded_response() -> bytes:
+    """Refuse because too much is asked at once."""
+    return deny_response(denied(Code.OVERLOADED), decision_id="")
+
+
+def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:
+    headers = [
+        ("content-type", "application/json"),
+        ("cache-control", "no-store"),
+        (REASON_HEADER, deny.code),
+    ]
+    if decision_id:
+        headers.append((DECISION_HEADER, decision_id))
+    match deny.form:
+        case Form.TOKEN:
+            headers.append(("www-authenticate", _challenge(deny)))
+        case Form.SCOPE:
+            headers.append(("www-authenticate", 'Bearer error="insufficient_scope"'))
+        case Form.UNAVAILABLE:
+            headers.append(("retry-after", "1"))
+        case _:
+            pass
+    return headers
+
+
+def _challenge(deny: Deny) -> str:
+    """RFC 6750 section 3.1: without a credential the challenge names no error."""
+    if deny.code in {Code.TOKEN_MISSING, Code.PEER_MISSING}:
+        return "Bearer"
+    # Our own sentence, not the denial's: a policy's text may hold quotes and line ends.
+    return f'Bearer error="invalid_token", error_description="{Code(deny.code).sentence}"'
+
+
+def _body(deny: Deny, decision_id: str, rpc_id: str | int | None, *, is_rpc: bool) -> str:
+    data = {"reason": deny.code, "fix": deny.fix, "decision_id": decision_id}
+    if not is_rpc and deny.form is not Form.MALFORMED:
+        return json.dumps({"error": deny.message, **data})
+    error = {"code": _rpc_code(deny), "message": deny.message, "data": data}
+    return json.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
+
+
+def _rpc_code(deny: Deny) -> int:
+    if deny.form is not Form.MALFORMED:
+        return _RPC_DENIED
+    return _RPC_PARSE_ERROR if deny.code in _UNREADABLE else _RPC_INVALID_REQUEST
+
+
+def _header(name: str, value: str) -> pb.HeaderValueOption:
+    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, value=value), append_action=_OVERWRITE)
+
+
+def _metadata(decision_id: str, code: str) -> Struct:
+    """Name the decision for access logs: a client can forge x-request-id, but not this."""
+    metadata = Struct()
+    metadata.update(_strings({"decision_id": decision_id, "reason": code}))
+    return metadata
+
+
+def _strings(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}
