@@ -1,0 +1,273 @@
+"""HTTP/1.1 over TLS: bytes in, bytes out, and the client's certificate beside them.
+
+- uvicorn reads HTTP; this file owns sockets, TLS, deadlines and the way down.
+- A client certificate is optional in the handshake; one that the roots do not vouch for ends the handshake.
+- The application finds the verified certificate with `peer_certificate(scope)` and verifies it again, at
+  each request: a connection outlives a certificate, and TLS knows nothing of SPIFFE.
+- TLS 1.2 or later, no tickets: a session is never resumed past a change of roots.
+- Every request has a deadline, from its first byte to its last and the answer's; an idle connection ends.
+- No header of a client is believed about the connection (no X-Forwarded-For); none of ours names the
+  software.
+- Nothing is logged here: a request line may hold what is secret.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, Self, assert_never
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from authz.hosts.address import Address, TcpAddress, UnixAddress
+from authz.hosts.unix_socket import prepare_socket, private_umask
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+class BodyTooLargeError(Exception):
+    """The body is longer than the application reads."""
+
+
+class BodyMissingError(Exception):
+    """The client went away before its body was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, and all of them together, may take."""
+
+    head_bytes: int = 16 * 1024
+    connections: int = 256
+    handshake_seconds: float = 5.0
+    request_seconds: float = 15.0
+    idle_seconds: int = 15
+    shutdown_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The server's certificate and whom it believes; `reload` takes effect with the next handshake."""
+
+    context: ssl.SSLContext
+    certificate_file: Path
+    key_file: Path
+
+    @classmethod
+    def load(cls, certificate_file: Path, key_file: Path, client_roots: str) -> Self:
+        """Make a TLS server of a certificate chain, its key, and the PEM roots of clients.
+
+        Raises:
+            OSError: if a file cannot be read.
+            ssl.SSLError: if one is not what it should be.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_CIPHERS)
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0
+        context.set_alpn_protocols(["http/1.1"])
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_roots)
+        context.load_cert_chain(certificate_file, key_file)
+        return cls(context, certificate_file, key_file)
+
+    def reload(self) -> None:
+        """Take the files again; if they do not fit together the old certificate stays.
+
+        Raises:
+            OSError: if a file cannot be read.
+            ssl.SSLError: if one is not what it should be.
+        """
+        # A certificate that loads and a key that does not would leave the live context with half of each.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate_file, self.key_file)
+        self.context.load_cert_chain(self.certificate_file, self.key_file)
+
+
+class HttpHost:
+    """Serves one ASGI application on any number of addresses, in the running event loop."""
+
+    def __init__(self, app: App, *, tls: Tls | None = None, limits: Limits | None = None) -> None:
+        """Prepare to serve; nothing is bound yet."""
+        self.limits = limits or Limits()
+        self._tls = tls
+        self._state = ServerState()
+        self._servers: list[asyncio.Server] = []
+        self._config = Config(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=self.limits.connections,
+            timeout_keep_alive=self.limits.idle_seconds,
+            h11_max_incomplete_event_size=self.limits.head_bytes,
+        )
+        self._config.load()
+        # uvicorn logs the tracebacks of applications and the faults of clients; ours answers for itself.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+
+    async def listen(self, address: Address) -> Address:
+        """Serve on an address; return it with the port that the system chose where it was 0.
+
+        A Unix socket has mode 0660 in a directory that is closed to others, and no TLS: nobody who connects
+        there has a certificate.
+
+        Raises:
+            ConfigError: if a Unix socket could be reached or replaced by others, or is in use.
+            OSError: if the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        match address:
+            case UnixAddress():
+                server = await loop.create_unix_server(self._connection, sock=_bind_unix(address))
+            case TcpAddress(host, port):
+                server = await loop.create_server(self._connection, host, port, **self._tls_options())
+                address = TcpAddress(host, int(server.sockets[0].getsockname()[1]))
+            case _:
+                assert_never(address)
+        self._servers.append(server)
+        return address
+
+    async def close(self, grace_seconds: float = 5.0) -> None:
+        """Stop accepting, let the requests that are under way end, then cut what is left."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=grace_seconds)
+        for task in list(self._state.tasks):
+            task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+
+    def _connection(self) -> asyncio.Protocol:
+        return _Connection(self._config, self._state, {}, deadline=self.limits.request_seconds)
+
+    def _tls_options(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        return {
+            "ssl": self._tls.context,
+            "ssl_handshake_timeout": self.limits.handshake_seconds,
+            "ssl_shutdown_timeout": self.limits.shutdown_seconds,
+        }
+
+
+def peer_certificate(scope: Scope) -> bytes | None:
+    """Return the client's certificate (DER) that the handshake verified, if there was one."""
+    certificate = scope.get("extensions", {}).get("tls", {}).get("client_certificate_der")
+    return certificate if isinstance(certificate, bytes) else None
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Read the body of a request, and not a byte more than is allowed.
+
+    Raises:
+        BodyTooLargeError: if the body is longer than the limit.
+        BodyMissingError: if the client went away.
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BodyMissingError
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise BodyTooLargeError
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _bind_unix(address: UnixAddress) -> socket.socket:
+    prepare_socket(address)
+    Path(address.path).unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with private_umask():
+            bound.bind(address.path)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class _Connection(H11Protocol):
+    """One connection: uvicorn's reading of HTTP, with the peer's certificate and a deadline."""
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], *, deadline: float
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._deadline_seconds = deadline
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self.app = _with_peer(self.app, _verified_certificate(transport))
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None:
+            self._arm()
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._disarm()
+        super().on_response_complete()
+        # A client that still sends the body of an answered request, or the next one, gets one more deadline.
+        if self.conn.their_state is not h11.IDLE and not self.transport.is_closing():
+            self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(self._deadline_seconds, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _verified_certificate(transport: asyncio.Transport) -> bytes | None:
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None or tls.context.verify_mode is ssl.CERT_NONE:
+        return None
+    with suppress(ValueError):  # the handshake was not completed
+        return tls.getpeercert(binary_form=True)
+    return None
+
+
+def _with_peer(app: App, certificate: bytes | None) -> App:
+    async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {"tls": {"client_certificate_der": certificate}}
+        await app(scope, receive, send)
+
+    return with_peer
