@@ -1,0 +1,1 @@
+"""Who may act for whom: tasks, their identities, and delegation tokens."""
