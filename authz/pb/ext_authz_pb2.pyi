@@ -15,7 +15,7 @@ class CheckRequest(_message.Message):
     __slots__ = ("attributes",)
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     attributes: AttributeContext
-    def __init__(self, attributes: _Optional[_Union[AttributeContext, _Mapping]] = ...) -> None: ...
+    def __init__(self, attributes: _Optional[_Union[AttributeContext, _Mapping[str, object]]] = ...) -> None: ...
 
 class AttributeContext(_message.Message):
     __slots__ = ("source", "destination", "request", "context_extensions", "metadata_context", "tls_session", "route_metadata_context")
@@ -38,14 +38,14 @@ class AttributeContext(_message.Message):
         labels: _containers.ScalarMap[str, str]
         principal: str
         certificate: str
-        def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., service: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., principal: _Optional[str] = ..., certificate: _Optional[str] = ...) -> None: ...
+        def __init__(self, address: _Optional[_Union[Address, _Mapping[str, object]]] = ..., service: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., principal: _Optional[str] = ..., certificate: _Optional[str] = ...) -> None: ...
     class Request(_message.Message):
         __slots__ = ("time", "http")
         TIME_FIELD_NUMBER: _ClassVar[int]
         HTTP_FIELD_NUMBER: _ClassVar[int]
         time: _timestamp_pb2.Timestamp
         http: AttributeContext.HttpRequest
-        def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., http: _Optional[_Union[AttributeContext.HttpRequest, _Mapping]] = ...) -> None: ...
+        def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., http: _Optional[_Union[AttributeContext.HttpRequest, _Mapping[str, object]]] = ...) -> None: ...
     class HttpRequest(_message.Message):
         __slots__ = ("id", "method", "headers", "path", "host", "scheme", "query", "fragment", "size", "protocol", "body", "raw_body", "header_map")
         class HeadersEntry(_message.Message):
@@ -81,7 +81,7 @@ class AttributeContext(_message.Message):
         body: str
         raw_body: bytes
         header_map: HeaderMap
-        def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., path: _Optional[str] = ..., host: _Optional[str] = ..., scheme: _Optional[str] = ..., query: _Optional[str] = ..., fragment: _Optional[str] = ..., size: _Optional[int] = ..., protocol: _Optional[str] = ..., body: _Optional[str] = ..., raw_body: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
+        def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., path: _Optional[str] = ..., host: _Optional[str] = ..., scheme: _Optional[str] = ..., query: _Optional[str] = ..., fragment: _Optional[str] = ..., size: _Optional[int] = ..., protocol: _Optional[str] = ..., body: _Optional[str] = ..., raw_body: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping[str, object]]] = ...) -> None: ...
     class TLSSession(_message.Message):
         __slots__ = ("sni",)
         SNI_FIELD_NUMBER: _ClassVar[int]
@@ -108,7 +108,7 @@ class AttributeContext(_message.Message):
     metadata_context: Metadata
     tls_session: AttributeContext.TLSSession
     route_metadata_context: Metadata
-    def __init__(self, source: _Optional[_Union[AttributeContext.Peer, _Mapping]] = ..., destination: _Optional[_Union[AttributeContext.Peer, _Mapping]] = ..., request: _Optional[_Union[AttributeContext.Request, _Mapping]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ..., metadata_context: _Optional[_Union[Metadata, _Mapping]] = ..., tls_session: _Optional[_Union[AttributeContext.TLSSession, _Mapping]] = ..., route_metadata_context: _Optional[_Union[Metadata, _Mapping]] = ...) -> None: ...
+    def __init__(self, source: _Optional[_Union[AttributeContext.Peer, _Mapping[str, object]]] = ..., destination: _Optional[_Union[AttributeContext.Peer, _Mapping[str, object]]] = ..., request: _Optional[_Union[AttributeContext.Request, _Mapping[str, object]]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ..., metadata_context: _Optional[_Union[Metadata, _Mapping[str, object]]] = ..., tls_session: _Optional[_Union[AttributeContext.TLSSession, _Mapping[str, object]]] = ..., route_metadata_context: _Optional[_Union[Metadata, _Mapping[str, object]]] = ...) -> None: ...
 
 class CheckResponse(_message.Message):
     __slots__ = ("status", "denied_response", "ok_response", "dynamic_metadata")
@@ -120,7 +120,7 @@ class CheckResponse(_message.Message):
     denied_response: DeniedHttpResponse
     ok_response: OkHttpResponse
     dynamic_metadata: _struct_pb2.Struct
-    def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., denied_response: _Optional[_Union[DeniedHttpResponse, _Mapping]] = ..., ok_response: _Optional[_Union[OkHttpResponse, _Mapping]] = ..., dynamic_metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, status: _Optional[_Union[Status, _Mapping[str, object]]] = ..., denied_response: _Optional[_Union[DeniedHttpResponse, _Mapping[str, object]]] = ..., ok_response: _Optional[_Union[OkHttpResponse, _Mapping[str, object]]] = ..., dynamic_metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, object]]] = ...) -> None: ...
 
 class DeniedHttpResponse(_message.Message):
     __slots__ = ("status", "headers", "body")
@@ -130,7 +130,7 @@ class DeniedHttpResponse(_message.Message):
     status: HttpStatus
     headers: _containers.RepeatedCompositeFieldContainer[HeaderValueOption]
     body: str
-    def __init__(self, status: _Optional[_Union[HttpStatus, _Mapping]] = ..., headers: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping]]] = ..., body: _Optional[str] = ...) -> None: ...
+    def __init__(self, status: _Optional[_Union[HttpStatus, _Mapping[str, object]]] = ..., headers: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping[str, object]]]] = ..., body: _Optional[str] = ...) -> None: ...
 
 class OkHttpResponse(_message.Message):
     __slots__ = ("headers", "headers_to_remove", "response_headers_to_add")
@@ -140,7 +140,7 @@ class OkHttpResponse(_message.Message):
     headers: _containers.RepeatedCompositeFieldContainer[HeaderValueOption]
     headers_to_remove: _containers.RepeatedScalarFieldContainer[str]
     response_headers_to_add: _containers.RepeatedCompositeFieldContainer[HeaderValueOption]
-    def __init__(self, headers: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping]]] = ..., headers_to_remove: _Optional[_Iterable[str]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping]]] = ...) -> None: ...
+    def __init__(self, headers: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping[str, object]]]] = ..., headers_to_remove: _Optional[_Iterable[str]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[HeaderValueOption, _Mapping[str, object]]]] = ...) -> None: ...
 
 class Address(_message.Message):
     __slots__ = ("socket_address", "pipe")
@@ -148,7 +148,7 @@ class Address(_message.Message):
     PIPE_FIELD_NUMBER: _ClassVar[int]
     socket_address: SocketAddress
     pipe: Pipe
-    def __init__(self, socket_address: _Optional[_Union[SocketAddress, _Mapping]] = ..., pipe: _Optional[_Union[Pipe, _Mapping]] = ...) -> None: ...
+    def __init__(self, socket_address: _Optional[_Union[SocketAddress, _Mapping[str, object]]] = ..., pipe: _Optional[_Union[Pipe, _Mapping[str, object]]] = ...) -> None: ...
 
 class SocketAddress(_message.Message):
     __slots__ = ("address", "port_value", "named_port")
@@ -174,7 +174,7 @@ class Metadata(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _struct_pb2.Struct
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, object]]] = ...) -> None: ...
     FILTER_METADATA_FIELD_NUMBER: _ClassVar[int]
     filter_metadata: _containers.MessageMap[str, _struct_pb2.Struct]
     def __init__(self, filter_metadata: _Optional[_Mapping[str, _struct_pb2.Struct]] = ...) -> None: ...
@@ -183,7 +183,7 @@ class HeaderMap(_message.Message):
     __slots__ = ("headers",)
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     headers: _containers.RepeatedCompositeFieldContainer[HeaderValue]
-    def __init__(self, headers: _Optional[_Iterable[_Union[HeaderValue, _Mapping]]] = ...) -> None: ...
+    def __init__(self, headers: _Optional[_Iterable[_Union[HeaderValue, _Mapping[str, object]]]] = ...) -> None: ...
 
 class HeaderValue(_message.Message):
     __slots__ = ("key", "value", "raw_value")
@@ -211,7 +211,7 @@ class HeaderValueOption(_message.Message):
     APPEND_ACTION_FIELD_NUMBER: _ClassVar[int]
     header: HeaderValue
     append_action: HeaderValueOption.HeaderAppendAction
-    def __init__(self, header: _Optional[_Union[HeaderValue, _Mapping]] = ..., append_action: _Optional[_Union[HeaderValueOption.HeaderAppendAction, str]] = ...) -> None: ...
+    def __init__(self, header: _Optional[_Union[HeaderValue, _Mapping[str, object]]] = ..., append_action: _Optional[_Union[HeaderValueOption.HeaderAppendAction, str]] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("code", "message")

@@ -1,0 +1,241 @@
+"""The ext_authz service on grpc.aio: bytes in, bytes out.
+
+- `Check` never raises and never allows by accident: what the flow cannot answer in time, in order or at all
+  is answered with a denial that was serialized before the first request came. Only a call that the client
+  itself gave up has no answer.
+- No answer leaves without a status. An empty CheckResponse means "allow" to Envoy, and so does any other
+  without a status; the wire form of a set status is the first byte, so the guard costs one comparison.
+- With TLS, the flow learns the asker's SPIFFE ID: the one URI SAN of a client certificate that TLS verified
+  and that is valid now. TLS alone looks once a connection, and a resumed session (gRPC's tickets live two
+  days) is not verified again. Who has no such ID is refused here: `None` means a Unix socket or loopback.
+- Without TLS it listens on a Unix socket in a directory of its own, or on a loopback address, nowhere else.
+- Above `max_in_flight` it answers "unavailable" at once; queueing would only turn load into timeouts.
+- Stopping: not serving, while answering on; then no new calls; then the calls in flight get their grace.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import grpc
+from cryptography import x509
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # no stubs
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # no stubs
+
+from authz.errors import ConfigError
+from authz.hosts.address import Address, TcpAddress, UnixAddress
+from authz.hosts.tls import TlsSource, server_credentials
+from authz.hosts.unix_socket import prepare_socket, private_umask
+from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse
+from identity.errors import SpiffeIdError
+from identity.spiffe import SpiffeId
+
+_LOG = logging.getLogger(__name__)
+
+SERVICE: Final = DESCRIPTOR.services_by_name["Authorization"].full_name
+_HEALTH_NAMES: Final = ("", SERVICE)
+# Field 1, length-delimited: `CheckResponse.status`. Messages are serialized in the order of field numbers.
+_STATUS_TAG: Final = b"\x0a"
+_MIB: Final = 1024 * 1024
+
+Check = Callable[[bytes, SpiffeId | None], Awaitable[bytes]]
+"""One CheckRequest and who asks (None on a Unix socket or loopback without TLS) to one CheckResponse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denials:
+    """Serialized CheckResponses for what never reaches the flow, or never comes back from it."""
+
+    failed: bytes
+    busy: bytes
+    stranger: bytes
+
+    def __post_init__(self) -> None:
+        for name in ("failed", "busy", "stranger"):
+            _require_denial(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the host; the defaults fit an Envoy that waits 250 ms."""
+
+    message_bytes: int = 2 * _MIB
+    in_flight: int = 256
+    check_seconds: float = 2.0
+    drain_seconds: float = 1.0
+    grace_seconds: float = 5.0
+    # Below half the life of an X.509-SVID (10 min), which is when its owner renews it: then no connection
+    # outlives the certificate that it was made with.
+    connection_seconds: int = 240
+
+
+class GrpcHost:
+    """One listener of the Authorization service, with health and reflection."""
+
+    def __init__(
+        self,
+        check: Check,
+        *,
+        denials: Denials,
+        listen: Address,
+        tls: TlsSource | None = None,
+        limits: Limits = Limits(),
+    ) -> None:
+        """Take the parts; nothing listens before `start`.
+
+        Raises:
+            ConfigError: if the address is open to others and there is no TLS.
+        """
+        if tls is None and isinstance(listen, TcpAddress) and not listen.is_loopback:
+            raise ConfigError(f"{str(listen)!r} can be reached by others: TLS is needed there")
+        self._check = check
+        self._denials = denials
+        self._listen = listen
+        self._tls = tls
+        self._limits = limits
+        self._in_flight = 0
+        self._server: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+
+    async def start(self) -> Address:
+        """Listen, not ready yet; the address with the port that the kernel chose.
+
+        Raises:
+            ConfigError: if the address cannot be had.
+        """
+        server = grpc.aio.server(options=_options(self._limits))
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._answer)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        await self.set_ready(False)
+        bound = self._bind(server)
+        await server.start()
+        self._server = server
+        return bound
+
+    async def set_ready(self, ready: bool) -> None:  # noqa: FBT001  # the name of the method says what is true
+        """Say in the health service whether to send requests here."""
+        serving = health_pb2.HealthCheckResponse
+        status = serving.SERVING if ready else serving.NOT_SERVING
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, status)
+
+    async def stop(self) -> None:
+        """Drain and stop; a cancelled call skips the drain, a second one does nothing."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        try:
+            await asyncio.sleep(self._limits.drain_seconds)
+        finally:
+            await server.stop(self._limits.grace_seconds)
+
+    async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if self._in_flight >= self._limits.in_flight:
+            return self._denials.busy
+        self._in_flight += 1
+        try:
+            asker = None
+            if self._tls is not None:
+                asker = _asker(context.auth_context())
+                if asker is None:
+                    return self._denials.stranger
+            async with asyncio.timeout(self._limits.check_seconds):
+                answer = await self._check(request, asker)
+            return answer if answer.startswith(_STATUS_TAG) else self._without_status()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the outermost guard: every failure is a denial
+            # No traceback: its text could quote the request.
+            _LOG.error("check failed: %s", type(error).__name__)
+            return self._denials.failed
+        finally:
+            self._in_flight -= 1
+
+    def _without_status(self) -> bytes:
+        _LOG.error("check answered without a status")
+        return self._denials.failed
+
+    def _bind(self, server: grpc.aio.Server) -> Address:
+        target = str(self._listen)
+        try:
+            if isinstance(self._listen, UnixAddress):
+                prepare_socket(self._listen)
+                with private_umask():
+                    self._add_port(server, target)
+                return self._listen
+            return TcpAddress(self._listen.host, self._add_port(server, target))
+        except (RuntimeError, OSError) as error:
+            raise ConfigError(f"cannot listen on {target!r}: is the address in use?") from error
+
+    def _add_port(self, server: grpc.aio.Server, target: str) -> int:
+        if self._tls is None:
+            return server.add_insecure_port(target)
+        return server.add_secure_port(target, server_credentials(self._tls))
+
+
+async def serve(host: GrpcHost, stopped: asyncio.Event) -> None:
+    """Run a host until the event is set, then drain it.
+
+    Raises:
+        ConfigError: if the address cannot be had.
+    """
+    await host.start()
+    try:
+        await host.set_ready(True)
+        await stopped.wait()
+    finally:
+        await host.stop()
+
+
+def _options(limits: Limits) -> Sequence[tuple[str, int]]:
+    return (
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        # Identity only: the size of a compressed message says nothing of the size of what it unpacks to.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_concurrent_streams", 2 * limits.in_flight),
+        # Two processes on one port would share the requests, and only one of them is ours.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_age_ms", limits.connection_seconds * 1000),
+        ("grpc.max_connection_age_grace_ms", int(limits.grace_seconds * 1000)),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        # Envoy's `connection_keepalive` pings each second, also when idle; by default that is too often.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    )
+
+
+def _asker(auth_context: Mapping[str, Iterable[bytes]]) -> SpiffeId | None:
+    uris = tuple(auth_context.get("peer_uri", ()))
+    certificates = tuple(auth_context.get("x509_pem_cert", ()))
+    if len(uris) != 1 or len(certificates) != 1:
+        return None
+    asker, not_after = _identity(uris[0], certificates[0])
+    return asker if datetime.now(UTC) < not_after else None
+
+
+@lru_cache(maxsize=1024)
+def _identity(uri: bytes, certificate: bytes) -> tuple[SpiffeId | None, datetime]:
+    """Read a verified client certificate once, not once a call."""
+    not_after = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    try:
+        return SpiffeId.parse(uri.decode("ascii")), not_after
+    except (SpiffeIdError, UnicodeDecodeError):
+        _LOG.warning("client certificate whose URI is not a SPIFFE ID: %r", uri[:255])
+        return None, not_after
+
+
+def _require_denial(name: str, answer: bytes) -> None:
+    try:
+        code = CheckResponse.FromString(answer).status.code
+    except DecodeError as error:
+        raise ConfigError(f"the answer for {name!r} is not a CheckResponse") from error
+    if code == 0 or not answer.startswith(_STATUS_TAG):
+        raise ConfigError(f"the answer for {name!r} would allow")
