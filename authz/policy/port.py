@@ -1,0 +1,31 @@
+"""The port to the policy: one question, one verdict; the engines stand behind it.
+
+- A question is plain JSON of the form deputy.input/v1 (schemas/input.json); authz/policy/query.py builds it.
+- An engine that cannot answer raises; it never returns a verdict of its own making.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from authz.policy.verdict import Verdict
+
+Query = Mapping[str, object]
+
+
+class Policy(Protocol):
+    """Decides by a policy and its data."""
+
+    @property
+    def revision(self) -> str:
+        """Name policy and data that the next answer will come from."""
+        ...
+
+    async def decide(self, query: Query) -> Verdict:
+        """Answer one question.
+
+        Raises:
+            PolicyUnavailableError: if the engine cannot be asked, or fails.
+            PolicyRevisionError: if another revision answered than the one we expect.
+            PolicyShapeError: if the answer is not one.
+        """
+        ...
