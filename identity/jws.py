@@ -18,14 +18,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
 from identity.base64url import Base64UrlError, decode_base64url, encode_base64url
+from identity.claims import integer_claim
 from identity.errors import (
     TokenAlgorithmError,
-    TokenClaimsError,
     TokenExpiredError,
     TokenKeyError,
     TokenMalformedError,
@@ -36,11 +36,11 @@ from identity.keys import KeySet, SigningKey
 from identity.strict_json import Limits, StrictJsonError, loads
 
 MAX_TOKEN: Final = 8192
-MAX_LEEWAY: Final = timedelta(seconds=60)
+MAX_LEEWAY: Final = 60  # seconds (JW-06)
 ALGORITHMS: Final = ("ES256", "RS256")
 # The header of our own tokens and of a JWT-SVID (JWT-SVID section 2), where anything else is refused.
 BARE_HEADER: Final = frozenset({"alg", "kid", "typ"})
-# How `verify` is told that `typ` may be absent.
+# The type of a token that names none.
 NO_TYPE: Final = ""
 
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -53,6 +53,7 @@ _TIMES: Final = ("exp", "nbf", "iat")
 class UnverifiedToken:
     """A well-formed token of which nothing is known to be true."""
 
+    typ: str
     header: Mapping[str, object]
     unverified_claims: Mapping[str, object] = field(repr=False)
     signing_input: bytes = field(repr=False)
@@ -80,20 +81,13 @@ class UnverifiedToken:
         _check_form_of_times(claims)
         raw = text.encode("ascii")
         return cls(
+            _typ(header),
             header,
             claims,
             raw[: parts.end(2)],
             _decoded(parts[3], "signature"),
             hashlib.sha256(raw).hexdigest(),
         )
-
-    @property
-    def typ(self) -> str:
-        """The type in lower case, without `application/` (RFC 7515 section 4.1.9); empty if absent."""
-        typ = self.header.get("typ", NO_TYPE)
-        if not isinstance(typ, str) or not typ.isascii() or (not typ and "typ" in self.header):
-            raise TokenMalformedError("a token with a type that is not a media type")
-        return typ.lower().removeprefix("application/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,19 @@ def verify(
     return VerifiedToken(token.typ, key.kid, token.unverified_claims, token.token_id)
 
 
-def check_times(claims: Mapping[str, object], now: datetime, leeway: timedelta) -> None:
+def check_type(token: UnverifiedToken, typ: frozenset[str]) -> None:
+    """Refuse every kind of token but those of `typ` (RFC 8725 section 3.11).
+
+    Raises:
+        TokenTypeError: if it is another kind.
+    """
+    if token.typ not in typ:
+        raise TokenTypeError(
+            f"a token of type {token.typ!r} where {' or '.join(map(repr, sorted(typ)))} is asked for"
+        )
+
+
+def check_times(claims: Mapping[str, object], now: datetime, leeway: int) -> None:
     """Check `exp`, which must be there, and `nbf` and `iat` where they are (RFC 7519 section 4.1).
 
     Raises:
@@ -151,14 +157,13 @@ def check_times(claims: Mapping[str, object], now: datetime, leeway: timedelta) 
         TokenExpiredError: if `exp` is at or before `now - leeway`.
         TokenNotYetValidError: if `nbf` or `iat` is after `now + leeway`.
     """
-    if not timedelta(0) <= leeway <= MAX_LEEWAY:
-        raise ValueError(f"a leeway that is not between 0 and {MAX_LEEWAY.seconds} s")
-    _check_form_of_times(claims)
+    if not 0 <= leeway <= MAX_LEEWAY:
+        raise ValueError(f"a leeway that is not between 0 and {MAX_LEEWAY} s: {leeway}")
     seconds = now.timestamp()
-    if integer_claim(claims, "exp") <= seconds - leeway.total_seconds():
+    if integer_claim(claims, "exp") <= seconds - leeway:
         raise TokenExpiredError("a token that has expired")
     for name in ("nbf", "iat"):
-        if name in claims and integer_claim(claims, name) > seconds + leeway.total_seconds():
+        if name in claims and integer_claim(claims, name) > seconds + leeway:
             raise TokenNotYetValidError(f"a token whose {name} is still to come")
 
 
@@ -176,28 +181,15 @@ def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
     return token
 
 
-def text_claim(claims: Mapping[str, object], name: str) -> str:
-    """Return a claim that must be non-empty text.
-
-    Raises:
-        TokenClaimsError: if it is not.
-    """
-    value = claims.get(name)
-    if not isinstance(value, str) or not value:
-        raise TokenClaimsError(f"a token without the text claim {name}")
-    return value
-
-
-def integer_claim(claims: Mapping[str, object], name: str) -> int:
-    """Return a claim that must be a whole number of seconds since 1970.
-
-    Raises:
-        TokenClaimsError: if it is not.
-    """
-    value = claims.get(name)
-    if type(value) is not int or value < 0:  # not isinstance: a bool is an int
-        raise TokenClaimsError(f"a token without the whole number {name}")
-    return value
+def _typ(header: Mapping[str, object]) -> str:
+    """Return the type in lower case, without `application/` (RFC 7515 section 4.1.9)."""
+    if "typ" not in header:
+        return NO_TYPE
+    typ = header["typ"]
+    # ASCII only: the Kelvin sign becomes a `k` in lower case.
+    if not isinstance(typ, str) or not typ or not typ.isascii():
+        raise TokenMalformedError("a token with a type that is not a media type")
+    return typ.lower().removeprefix("application/")
 
 
 def _check_form_of_times(claims: Mapping[str, object]) -> None:

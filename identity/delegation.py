@@ -1,0 +1,211 @@
+"""Delegation tokens: for whom, by which agents, bound to which presenter (RFC 8693, RFC 9068).
+
+- `sub` is the human over all hops; `act` holds the agents, the presenter outermost; `client_id` is the
+  presenter.
+- A token is always bound, by exactly one member of `cnf`: the certificate of the presenter, or its workload.
+- `aud` is one text, the one service; a list is refused, also a list of one.
+- A claim that we do not know is refused: it could be one that narrows.
+- The keys are never those of SVIDs: a token with the `sub` of somebody else, signed by such a key, would be
+  an SVID.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, assert_never
+
+from identity.actor_chain import encode_act, parse_act
+from identity.base64url import Base64UrlError, decode_base64url
+from identity.caller import MAX_DEPTH, Binding, Hop, Human, KeyBinding, WorkloadBinding
+from identity.claims import integer_claim, text_claim, token_name_claim
+from identity.errors import (
+    HumanError,
+    SpiffeIdError,
+    TokenAudienceError,
+    TokenClaimsError,
+    TokenIssuerError,
+)
+from identity.jws import UnverifiedToken, VerifiedToken, check_times, sign, verify
+from identity.keys import KeySet, SigningKey
+from identity.scopes import ScopeError, format_scopes, parse_scopes
+from identity.spiffe import SpiffeId, TrustDomain
+
+DELEGATION_TYP: Final = "at+jwt"
+
+_REQUIRED: Final = frozenset(
+    {"iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "txn", "cnf", "act", "task"}
+)
+_OPTIONAL: Final = frozenset({"groups", "acr", "auth_time"})
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """What a delegation token says; times are in seconds since 1970."""
+
+    issuer: str
+    trust_domain: TrustDomain
+    human: Human
+    audience: str
+    scopes: frozenset[str]
+    chain: tuple[Hop, ...]
+    binding: Binding
+    txn: str
+    jti: str
+    issued_at: int
+    expires_at: int
+
+    @property
+    def client_id(self) -> str:
+        """The agent that presents the token."""
+        return self.chain[0].agent
+
+    def to_claims(self) -> dict[str, object]:
+        """Return the claims of the token."""
+        claims: dict[str, object] = {
+            "iss": self.issuer,
+            "sub": self.human.uri,
+            "aud": self.audience,
+            "client_id": self.client_id,
+            "scope": format_scopes(self.scopes),
+            "iat": self.issued_at,
+            "exp": self.expires_at,
+            "jti": self.jti,
+            "txn": self.txn,
+            "cnf": _encode_binding(self.binding),
+            "act": encode_act(self.chain, self.issuer, self.trust_domain),
+            "task": self.chain[0].task,
+        }
+        optional = {
+            "groups": list(self.human.groups),
+            "acr": self.human.acr,
+            "auth_time": self.human.auth_time,
+        }
+        return claims | {name: value for name, value in optional.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationToken(Delegation):
+    """A verified delegation token; it is not bound to the peer that sent it yet."""
+
+    token_id: str
+
+    @classmethod
+    def parse(cls, verified: VerifiedToken, max_depth: int = MAX_DEPTH) -> "DelegationToken":
+        """Read the claims of a verified token.
+
+        Raises:
+            TokenClaimsError: if a claim is missing, malformed, unknown or at odds with another.
+            ChainError: if the chain is too deep, or visits somebody twice.
+        """
+        claims = verified.claims
+        if not _REQUIRED <= claims.keys() <= _REQUIRED | _OPTIONAL:
+            raise TokenClaimsError("a delegation token without a claim, or with one that we do not know")
+        issuer = text_claim(claims, "iss")
+        human, scopes, binding = _human(claims), _scopes(claims), _binding(claims["cnf"])
+        issued_at, expires_at = integer_claim(claims, "iat"), integer_claim(claims, "exp")
+        txn, jti = token_name_claim(claims, "txn"), token_name_claim(claims, "jti")
+        trust_domain, chain = parse_act(claims["act"], issuer, max_depth)
+        if (claims["client_id"], claims["task"]) != (chain[0].agent, chain[0].task):
+            raise TokenClaimsError(
+                "a delegation token whose client or task is not the presenter of its chain"
+            )
+        return cls(
+            issuer=issuer,
+            trust_domain=trust_domain,
+            human=human,
+            audience=text_claim(claims, "aud"),
+            scopes=scopes,
+            chain=chain,
+            binding=binding,
+            txn=txn,
+            jti=jti,
+            issued_at=issued_at,
+            expires_at=expires_at,
+            token_id=verified.token_id,
+        )
+
+
+def issue_delegation_token(key: SigningKey, delegation: Delegation) -> str:
+    """Sign a delegation, which `identity.exchange.narrow` made.
+
+    Raises:
+        TokenMalformedError: if the token would be longer than we accept ourselves.
+    """
+    return sign(key, DELEGATION_TYP, delegation.to_claims())
+
+
+def verify_delegation_token(
+    token: UnverifiedToken,
+    keys: KeySet,
+    *,
+    issuer: str,
+    audience: str,
+    now: datetime,
+    leeway: int,
+    max_depth: int,
+) -> DelegationToken:
+    """Verify a delegation token; whom it is bound to is the caller's to check.
+
+    Raises:
+        TokenError: the child that says which rule spoke, in the order type, key, algorithm, signature, time,
+            issuer, audience, claims, chain.
+    """
+    verified = verify(token, keys, typ=frozenset({DELEGATION_TYP}))
+    check_times(verified.claims, now, leeway)
+    if verified.claims.get("iss") != issuer:
+        raise TokenIssuerError("a delegation token of another issuer")
+    if verified.claims.get("aud") != audience:
+        raise TokenAudienceError("a delegation token for another audience")
+    return DelegationToken.parse(verified, max_depth)
+
+
+def _encode_binding(binding: Binding) -> dict[str, object]:
+    match binding:
+        case KeyBinding(thumbprint):
+            return {"x5t#S256": thumbprint}
+        case WorkloadBinding(workload):
+            return {"workload": str(workload)}
+        case _:
+            assert_never(binding)
+
+
+def _binding(cnf: object) -> Binding:
+    match cnf:
+        case {"x5t#S256": str(thumbprint), **others} if not others:
+            return KeyBinding(_digest(thumbprint))
+        case {"workload": str(workload), **others} if not others:
+            try:
+                return WorkloadBinding(SpiffeId.parse(workload))
+            except SpiffeIdError as error:
+                raise TokenClaimsError(f"a token bound to what is not a workload: {error}") from error
+        case _:
+            raise TokenClaimsError("a token that is not bound by exactly one of x5t#S256 and workload")
+
+
+def _digest(thumbprint: str) -> str:
+    try:
+        if len(decode_base64url(thumbprint)) == _DIGEST_BYTES:
+            return thumbprint
+    except Base64UrlError as error:
+        raise TokenClaimsError("a thumbprint that is not base64url") from error
+    raise TokenClaimsError("a thumbprint that is not a SHA-256")
+
+
+def _human(claims: Mapping[str, object]) -> Human:
+    groups = claims.get("groups", [])
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        raise TokenClaimsError("a delegation token whose groups are not a list of texts")
+    acr = text_claim(claims, "acr") if "acr" in claims else None
+    auth_time = integer_claim(claims, "auth_time") if "auth_time" in claims else None
+    try:
+        return Human.parse_uri(text_claim(claims, "sub"), tuple(groups), acr, auth_time)
+    except HumanError as error:
+        raise TokenClaimsError(f"a delegation token that is not for a person: {error}") from error
+
+
+def _scopes(claims: Mapping[str, object]) -> frozenset[str]:
+    try:
+        return parse_scopes(text_claim(claims, "scope"))
+    except ScopeError as error:
+        raise TokenClaimsError(f"a delegation token with malformed scopes: {error}") from error

@@ -1,0 +1,84 @@
+"""JWT-SVIDs: which agent, never for whom (SPIFFE JWT-SVID).
+
+- The header holds `alg`, `kid` and `typ` and nothing else; `typ` is `JWT`, `JOSE` or absent (sections 2 and
+  2.3).
+- `sub` is the SPIFFE ID of the holder, with a path; its trust domain chooses the keys, and no other keys are
+  tried.
+- `aud` holds exactly one audience, the one that is asked for; `exp` must be there (sections 3.2 and 3.3).
+- We issue for a minute or so, and never beyond the end of what stands behind it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from identity.claims import integer_claim, lifetime, text_claim
+from identity.errors import SpiffeIdError, TokenAudienceError, TokenClaimsError, TokenIssuerError
+from identity.jws import BARE_HEADER, NO_TYPE, UnverifiedToken, check_times, check_type, sign, verify
+from identity.keys import KeySet, SigningKey
+from identity.spiffe import SpiffeId, TrustDomain
+
+SVID_TYPS: Final = frozenset({NO_TYPE, "jwt", "jose"})
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSvid:
+    """A verified JWT-SVID; `expires_at` is in seconds since 1970."""
+
+    spiffe_id: SpiffeId
+    expires_at: int
+    token_id: str
+
+
+def issue_jwt_svid(
+    key: SigningKey, spiffe_id: SpiffeId, *, audience: str, now: datetime, ttl: int, not_after: datetime
+) -> str:
+    """Sign a JWT-SVID for one audience, for `ttl` seconds and never beyond `not_after`.
+
+    Raises:
+        TokenClaimsError: if the ID has no path or the audience is empty.
+        TokenExpiredError: if no time is left.
+    """
+    if not spiffe_id.path or not audience:
+        raise TokenClaimsError("a JWT-SVID without a path in its ID or without an audience")
+    issued_at, expires_at = lifetime(now, ttl, int(not_after.timestamp()))
+    claims = {"sub": str(spiffe_id), "aud": [audience], "iat": issued_at, "exp": expires_at}
+    return sign(key, "JWT", claims)
+
+
+def verify_jwt_svid(
+    token: UnverifiedToken,
+    bundles: Mapping[TrustDomain, KeySet],
+    *,
+    audience: str,
+    now: datetime,
+    leeway: int,
+) -> JwtSvid:
+    """Verify a JWT-SVID with the keys of the trust domain that it names.
+
+    Raises:
+        TokenError: the child that says which rule spoke, in the order type, issuer, header, key, algorithm,
+            signature, time, audience.
+    """
+    check_type(token, SVID_TYPS)
+    # The unverified subject chooses the keys; they then prove it, or nothing is believed (J-10).
+    unverified_id = _spiffe_id(token.unverified_claims)
+    keys = bundles.get(unverified_id.trust_domain)
+    if keys is None:
+        raise TokenIssuerError(f"no keys of the trust domain {unverified_id.trust_domain.name!r}")
+    verified = verify(token, keys, typ=SVID_TYPS, header_members=BARE_HEADER)
+    check_times(verified.claims, now, leeway)
+    if verified.claims.get("aud") not in (audience, [audience]):
+        raise TokenAudienceError("a JWT-SVID for another audience, or for more than one")
+    return JwtSvid(_spiffe_id(verified.claims), integer_claim(verified.claims, "exp"), verified.token_id)
+
+
+def _spiffe_id(claims: Mapping[str, object]) -> SpiffeId:
+    try:
+        spiffe_id = SpiffeId.parse(text_claim(claims, "sub"))
+    except SpiffeIdError as error:
+        raise TokenClaimsError(f"a JWT-SVID whose subject is not a SPIFFE ID: {error}") from error
+    if not spiffe_id.path:
+        raise TokenClaimsError("a JWT-SVID of a whole trust domain")
+    return spiffe_id
