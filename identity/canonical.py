@@ -7,13 +7,17 @@
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
+from typing import Final
 
 import rfc8785
 
 from identity.errors import IdentityError
 from identity.strict_json import MAX_SAFE_INTEGER
+
+MIN_KEY: Final = 32
 
 
 class CanonicalJsonError(IdentityError):
@@ -40,6 +44,17 @@ def canonical_json(value: object) -> bytes:
 def sha256_hex(data: bytes) -> str:
     """Return the SHA-256 of some bytes, in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def keyed_sha256(key: bytes, digest: str) -> str:
+    """Return the HMAC of a digest, in hex: a short secret cannot be guessed from what a record then holds.
+
+    Raises:
+        ValueError: if the key is shorter than the digest is long.
+    """
+    if len(key) < MIN_KEY:
+        raise ValueError(f"a key of {len(key)} bytes where {MIN_KEY} are needed")
+    return hmac.new(key, digest.encode(), hashlib.sha256).hexdigest()
 
 
 def arguments_sha256(arguments: Mapping[str, object] | None) -> str:

@@ -1,0 +1,100 @@
+"""Token exchange: what a new presenter may be given, at most (RFC 8693).
+
+- Rights only narrow: requested, of the subject, and allowed by policy, all three (NR-01); none left is an
+  error.
+- `sub` and `txn` stay over all hops (ID-01, CL-06); inherited actors are copied unchanged (ID-05).
+- The new token ends no later than the subject's, the task's deadline and the largest lifetime (CL-07).
+- A presenter that is already outermost continues; another one is put before the chain, within the depth
+  limit, and never one that was there before somebody else (ID-04, ID-05).
+- There is no unbound token: a binding is an argument that cannot be left out (TX-11).
+
+Whether the presenter may act for the human is the policy's to say, and who may exchange is the broker's.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from identity.actor_chain import check_chain
+from identity.caller import Binding, Hop, Human
+from identity.claims import lifetime
+from identity.delegation import Delegation, DelegationToken
+from identity.errors import ExchangeError, TokenExpiredError
+from identity.spiffe import TrustDomain
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A human who just signed in: the start of a chain. `txn` names all that comes of it."""
+
+    human: Human
+    expires_at: int
+    txn: str
+
+
+Subject = SignedIn | DelegationToken
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the broker gives a presenter at most; no part of it widens what the subject has."""
+
+    issuer: str
+    trust_domain: TrustDomain
+    audience: str
+    allowed_scopes: frozenset[str]
+    presenter: Hop
+    binding: Binding
+    task_deadline: datetime
+    max_ttl: int
+    max_depth: int
+
+
+def narrow(
+    subject: Subject, terms: Terms, requested_scopes: frozenset[str] | None, now: datetime, jti: str
+) -> Delegation:
+    """Return what the presenter is given; `requested_scopes` is None where the request names none (NR-02).
+
+    Raises:
+        ExchangeError: if nothing is left to give.
+        ChainError: if the chain would be too deep, or visit somebody twice.
+    """
+    not_after = min(subject.expires_at, int(terms.task_deadline.timestamp()))
+    try:
+        issued_at, expires_at = lifetime(now, terms.max_ttl, not_after)
+    except TokenExpiredError as error:
+        raise ExchangeError("invalid_request", "the subject token or the task has expired") from error
+    return Delegation(
+        issuer=terms.issuer,
+        trust_domain=terms.trust_domain,
+        human=subject.human,
+        audience=terms.audience,
+        scopes=_scopes(subject, terms, requested_scopes),
+        chain=_chain(subject, terms),
+        binding=terms.binding,
+        txn=subject.txn,
+        jti=jti,
+        issued_at=issued_at,
+        expires_at=expires_at,
+    )
+
+
+def _scopes(subject: Subject, terms: Terms, requested: frozenset[str] | None) -> frozenset[str]:
+    scopes = terms.allowed_scopes
+    if isinstance(subject, DelegationToken):
+        scopes &= subject.scopes
+    if requested is not None:
+        scopes &= requested
+    if not scopes:
+        raise ExchangeError("invalid_scope", "none of the requested scopes can be granted")
+    return scopes
+
+
+def _chain(subject: Subject, terms: Terms) -> tuple[Hop, ...]:
+    chain = (terms.presenter,)
+    if isinstance(subject, DelegationToken):
+        if (subject.issuer, subject.trust_domain) != (terms.issuer, terms.trust_domain):
+            raise ExchangeError("invalid_request", "the subject token is of another issuer or trust domain")
+        continues = subject.chain[0] == terms.presenter
+        chain = subject.chain if continues else (terms.presenter, *subject.chain)
+    check_chain(chain, terms.max_depth)
+    return chain
