@@ -90,7 +90,7 @@ def _scopes(subject: Subject, terms: Terms, requested: frozenset[str] | None) ->
 
 
 def _chain(subject: Subject, terms: Terms) -> tuple[Hop, ...]:
-    chain = (terms.presenter,)
+    chain: tuple[Hop, ...] = (terms.presenter,)
     if isinstance(subject, DelegationToken):
         if (subject.issuer, subject.trust_domain) != (terms.issuer, terms.trust_domain):
             raise ExchangeError("invalid_request", "the subject token is of another issuer or trust domain")
