@@ -82,8 +82,7 @@ def verify(request: Request, service: Service, trust: Trust, now: datetime) -> C
         AuthenticationError: with the code that says what is wrong.
         RequestError: if the header stands twice or is not text.
     """
-    if request.peer is None:
-        raise AuthenticationError(Code.PEER_MISSING)
+    _peer(request)
     try:
         unverified = UnverifiedToken.parse(_bearer(request))
         if unverified.typ == DELEGATION_TYP:
@@ -105,19 +104,19 @@ def verify(request: Request, service: Service, trust: Trust, now: datetime) -> C
         raise AuthenticationError(code_of(error), str(error)) from error
 
 
-def bind(credential: Credential, request: Request, registered: Registered, trust: Trust, now: datetime) -> Caller:
+def bind(
+    credential: Credential, request: Request, registered: Registered, trust: Trust, now: datetime
+) -> Caller:
     """Bind a verified credential to the peer, the registry and the tasks.
 
     Raises:
         AuthenticationError: with the code that says what is wrong.
     """
-    if request.peer is None:
-        raise AuthenticationError(Code.PEER_MISSING)
     match credential:
         case DelegationToken():
-            return _bind_delegation(credential, request.peer, request, registered, trust, now)
+            return _bind_delegation(credential, request, registered, trust, now)
         case JwtSvid():
-            return _bind_svid(credential, request.peer, registered, now)
+            return _bind_svid(credential, _peer(request), registered, now)
         case _:
             assert_never(credential)
 
@@ -127,6 +126,12 @@ def code_of(error: TokenError) -> Code:
     if isinstance(error, ChainError):
         return Code.CHAIN_DEPTH if error.reason == "depth" else Code.CHAIN_CYCLE
     return _CODES.get(type(error), Code.TOKEN_CLAIMS)
+
+
+def _peer(request: Request) -> SpiffeId:
+    if request.peer is None:
+        raise AuthenticationError(Code.PEER_MISSING)
+    return request.peer
 
 
 def _bearer(request: Request) -> str:
@@ -140,8 +145,9 @@ def _bearer(request: Request) -> str:
 
 
 def _bind_delegation(
-    token: DelegationToken, peer: SpiffeId, request: Request, registered: Registered, trust: Trust, now: datetime
+    token: DelegationToken, request: Request, registered: Registered, trust: Trust, now: datetime
 ) -> Caller:
+    peer = _peer(request)
     kind = _check_binding(token, peer, request, trust)
     agents = tuple(live_agent(registered, hop.agent, now) for hop in token.chain)
     tasks = tuple(live_task(registered, hop, token.human, now) for hop in token.chain)
@@ -181,7 +187,9 @@ def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, tru
 def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, now: datetime) -> Caller:
     named = parse_agent_task(svid.spiffe_id)
     if named is None:
-        raise AuthenticationError(Code.TOKEN_TYPE, f"not the SVID of an agent's task: {str(svid.spiffe_id)!r}")
+        raise AuthenticationError(
+            Code.TOKEN_TYPE, f"not the SVID of an agent's task: {str(svid.spiffe_id)!r}"
+        )
     hop = Hop(*named)
     agent = live_agent(registered, hop.agent, now)
     task = registered.task(hop.task)

@@ -7,6 +7,7 @@
 """
 
 from enum import Enum, StrEnum, unique
+from typing import Self
 
 
 @unique
@@ -30,7 +31,7 @@ class Code(StrEnum):
     sentence: str
     fix: str
 
-    def __new__(cls, value: str, form: Form, sentence: str, fix: str) -> "Code":
+    def __new__(cls, value: str, form: Form, sentence: str, fix: str) -> Self:
         """Keep form, sentence and fix beside the value."""
         member = str.__new__(cls, value)
         member._value_ = value
@@ -225,7 +226,12 @@ class Code(StrEnum):
         "the token's signature is wrong",
         "get a new token at the broker",
     )
-    TOKEN_EXPIRED = ("DPT-TOKEN-EXPIRED", Form.TOKEN, "the token has expired", "get a new token at the broker")
+    TOKEN_EXPIRED = (
+        "DPT-TOKEN-EXPIRED",
+        Form.TOKEN,
+        "the token has expired",
+        "get a new token at the broker",
+    )
     TOKEN_NOT_YET = (
         "DPT-TOKEN-NOT-YET",
         Form.TOKEN,
@@ -396,4 +402,9 @@ class Code(StrEnum):
         "too many decisions are asked for at once",
         "try again in a moment",
     )
-    INTERNAL = ("DPT-INTERNAL", Form.UNAVAILABLE, "the request could not be decided", "report this to an operator")
+    INTERNAL = (
+        "DPT-INTERNAL",
+        Form.UNAVAILABLE,
+        "the request could not be decided",
+        "report this to an operator",
+    )

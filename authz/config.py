@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from authz.errors import ConfigError
 from authz.policy.yaml_strict import load_yaml
@@ -50,7 +58,10 @@ SpiffeText = Annotated[str, AfterValidator(_spiffe_id)]
 AgentName = Annotated[str, AfterValidator(_agent_name)]
 ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
-Listen = Annotated[str, Field(pattern=r"^(unix:///.{1,100}|[A-Za-z0-9.\-]{1,253}:[0-9]{1,5}|\[[0-9a-f:]{2,45}\]:[0-9]{1,5})$")]
+Listen = Annotated[
+    str,
+    Field(pattern=r"^(unix:///.{1,100}|[A-Za-z0-9.\-]{1,253}:[0-9]{1,5}|\[[0-9a-f:]{2,45}\]:[0-9]{1,5})$"),
+]
 
 
 class _Model(BaseModel):
@@ -68,7 +79,9 @@ class CheckConfig(_Model):
     """The ext_authz service."""
 
     listen: Listen = Field("127.0.0.1:9191", description="`host:port` (mTLS), or `unix:///path` (mode 0600)")
-    callers: list[CallerConfig] = Field(default_factory=list, description="the proxies that may ask, over mTLS")
+    callers: list[CallerConfig] = Field(
+        default_factory=list, description="the proxies that may ask, over mTLS"
+    )
     local_may_ask: list[ServiceName] = Field(
         default_factory=list, description="services that a proxy on the Unix socket may ask about"
     )
@@ -115,7 +128,9 @@ class PolicyConfig(_Model):
 
     engine: Literal["embedded", "opa"] = Field("embedded", description="Rego in process, or a real OPA")
     grants: Path = Field(Path("grants.yaml"), description="the grants; reloaded when the file changes")
-    rego: Path | None = Field(None, description="directory with Rego of your own in place of the shipped policy")
+    rego: Path | None = Field(
+        None, description="directory with Rego of your own in place of the shipped policy"
+    )
     opa: OpaConfig | None = Field(None, description="where OPA listens (engine: opa)")
 
     @model_validator(mode="after")
@@ -137,7 +152,8 @@ class ServiceConfig(_Model):
         "", pattern=r"^[A-Za-z0-9_.\-]{0,64}$", description="prefix that a gateway puts before tool names"
     )
     hosts: list[Text] = Field(
-        default_factory=list, description="authorities that mean this service, where the mesh names no service"
+        default_factory=list,
+        description="authorities that mean this service, where the mesh names no service",
     )
     destinations: list[SpiffeText] = Field(
         default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
@@ -149,8 +165,12 @@ class ProviderConfig(_Model):
 
     issuer: str = Field(pattern=r"^https?://[^#?\s]{1,255}$", description="`iss` of its ID tokens")
     audiences: list[Text] = Field(min_length=1, description="client ids whose ID tokens count")
-    groups_claim: str = Field("groups", min_length=1, max_length=64, description="claim that lists a person's groups")
-    ca_file: Path | None = Field(None, description="PEM file with the CA of its certificate; else the system's")
+    groups_claim: str = Field(
+        "groups", min_length=1, max_length=64, description="claim that lists a person's groups"
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file with the CA of its certificate; else the system's"
+    )
     allow_loopback: bool = Field(
         default=False, description="accept a provider on this machine, over plain HTTP (development)"
     )
@@ -166,7 +186,9 @@ class AgentConfig(_Model):
     ceiling: Text = Field(description="highest tier that grants can give it")
     autonomous: bool = Field(default=False, description="it may run for nobody")
     hosts: list[SpiffeText] = Field(min_length=1, description="workloads that may run it")
-    max_depth: int = Field(DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in")
+    max_depth: int = Field(
+        DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
+    )
     expires_at: AwareDatetime | None = Field(None, description="end of its registration")
     sandbox: Text | None = Field(None, description="sandbox class that it needs")
 
@@ -174,7 +196,9 @@ class AgentConfig(_Model):
 class AuditConfig(_Model):
     """The audit log."""
 
-    segment_bytes: int = Field(64 << 20, ge=1 << 16, le=1 << 32, description="size at which a segment is closed")
+    segment_bytes: int = Field(
+        64 << 20, ge=1 << 16, le=1 << 32, description="size at which a segment is closed"
+    )
     durable: bool = Field(default=False, description="fsync each record before the answer")
     refusals_per_second: int = Field(
         20, ge=1, le=10_000, description="records a second for one unauthenticated peer; the rest is counted"
@@ -209,7 +233,9 @@ class Config(_Model):
 
     @model_validator(mode="after")
     def _known_services(self) -> Self:
-        asked = {name for caller in self.check.callers for name in caller.may_ask} | set(self.check.local_may_ask)
+        asked = {name for caller in self.check.callers for name in caller.may_ask} | set(
+            self.check.local_may_ask
+        )
         if unknown := sorted(asked - set(self.services)):
             raise ValueError(f"may_ask names unknown services: {', '.join(unknown)}")
         local = self.check.listen.startswith("unix:")
@@ -243,7 +269,9 @@ def load_config(path: Path) -> Config:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}; see 'deputy config schema'") from error
+        raise ConfigError(
+            f"cannot read {str(path)!r}: {error.strerror}; see 'deputy config schema'"
+        ) from error
     return parse_config(data, path.resolve().parent)
 
 
@@ -262,7 +290,9 @@ def parse_config(data: bytes, directory: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())) from error
+        raise ConfigError(
+            "; ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
+        ) from error
     return _with_absolute_paths(config, directory)
 
 
@@ -277,13 +307,17 @@ def _with_absolute_paths(config: Config, directory: Path) -> Config:
     policy = config.policy
     opa = policy.opa
     if opa is not None:
-        files = {name: directory / path for name in ("ca", "certificate", "key") if (path := getattr(opa, name))}
+        files = {
+            name: directory / path for name in ("ca", "certificate", "key") if (path := getattr(opa, name))
+        }
         opa = opa.model_copy(update=files)
     update: dict[str, object] = {"grants": directory / policy.grants, "opa": opa}
     if policy.rego is not None:
         update["rego"] = directory / policy.rego
     providers = [
-        provider.model_copy(update={"ca_file": directory / provider.ca_file}) if provider.ca_file else provider
+        provider.model_copy(update={"ca_file": directory / provider.ca_file})
+        if provider.ca_file
+        else provider
         for provider in config.providers
     ]
     return config.model_copy(

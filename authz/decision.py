@@ -58,7 +58,7 @@ Decision = Allow | Deny
 
 
 def decide(
-    verdict: Verdict, caller: Caller, operation: Operation, service: str, decision_id: str, now: datetime
+    verdict: Verdict, caller: Caller, operation: Operation, *, service: str, decision_id: str, now: datetime
 ) -> Decision:
     """Turn the policy's verdict into a decision; only here does a grant come to be."""
     match verdict.effect:

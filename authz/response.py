@@ -3,7 +3,7 @@
 - `status` is always set: an empty CheckResponse is an allow in Envoy.
 - On an allow the caller's credential and every header of ours that the client sent are removed, and one
   fresh transaction token is set, never appended.
-- A denial has the form that agents' clients survive (measured in rules of the MCP clients): a policy denial of
+- A denial has the form that agents' clients survive (docs/reference/denials.md): a policy denial of
   an MCP call is HTTP 200 with a JSON-RPC error that echoes the id; a missing or bad token is 401; what is
   malformed is 400; what we cannot know is 503, never 403, so that a client knows to try again.
 - The caller sees code, sentence, fix and decision id; the detail stays in the record.
@@ -23,7 +23,13 @@ DECISION_HEADER = "x-deputy-decision"
 REASON_HEADER = "x-deputy-reason"
 OUR_PREFIX = "x-deputy-"
 TRANSACTION_HEADER = "txn-token"
-CREDENTIAL_HEADERS = ("authorization", "proxy-authorization", "dpop", "workload-identity-token", "workload-proof-token")
+CREDENTIAL_HEADERS = (
+    "authorization",
+    "proxy-authorization",
+    "dpop",
+    "workload-identity-token",
+    "workload-proof-token",
+)
 
 # gRPC codes (google.rpc.Code).
 _OK = 0

@@ -50,7 +50,9 @@ class Services:
     local_asker: Asker | None
 
     @classmethod
-    def of(cls, services: tuple[Service, ...], askers: tuple[Asker, ...], local_asker: Asker | None) -> "Services":
+    def of(
+        cls, services: tuple[Service, ...], askers: tuple[Asker, ...], local_asker: Asker | None
+    ) -> "Services":
         """Index services by name and by (destination, host)."""
         by_host = {
             (str(destination), host): service
@@ -73,7 +75,9 @@ class Services:
         """
         asker = self.local_asker if spiffe_id is None else self.askers.get(spiffe_id)
         if asker is None:
-            raise RequestError(Code.ASKER_UNKNOWN, f"asked by {str(spiffe_id) if spiffe_id else 'a local socket'!r}")
+            raise RequestError(
+                Code.ASKER_UNKNOWN, f"asked by {str(spiffe_id) if spiffe_id else 'a local socket'!r}"
+            )
         return asker
 
     def target(self, request: Request, asker: Asker) -> Service:

@@ -56,7 +56,9 @@ class Human:
         if not _SUBJECT.fullmatch(subject):
             raise HumanError(f"not a subject of at most 255 printable characters: {subject[:255]!r}")
         if len(groups) > MAX_GROUPS or not all(_GROUP.fullmatch(group) for group in groups):
-            raise HumanError(f"more than {MAX_GROUPS} groups, or one that is empty, long or has control characters")
+            raise HumanError(
+                f"more than {MAX_GROUPS} groups, or one that is empty, long or has control characters"
+            )
         if acr is not None and not _SUBJECT.fullmatch(acr):
             raise HumanError(f"not an authentication context class: {acr[:255]!r}")
         return cls(issuer, subject, groups, acr, auth_time)

@@ -88,7 +88,9 @@ class AgentTask:
     places: Places
     runner: "Runner"
 
-    async def exchange(self, audience: str, subject_token: str, *, subject_type: str = ID_TOKEN, **more: str) -> Token:
+    async def exchange(
+        self, audience: str, subject_token: str, *, subject_type: str = ID_TOKEN, **more: str
+    ) -> Token:
         """Exchange a token for a delegation token (RFC 8693)."""
         form = {
             "grant_type": GRANT_TYPE,
@@ -113,7 +115,9 @@ class AgentTask:
     async def jwt_svid(self, audience: str) -> str:
         """Fetch a JWT-SVID of this task."""
         async with _client(self.identity) as client:
-            response = await client.post(f"{self.places.broker}/tasks/{self.id}/jwt-svid", json={"audience": audience})
+            response = await client.post(
+                f"{self.places.broker}/tasks/{self.id}/jwt-svid", json={"audience": audience}
+            )
         response.raise_for_status()
         return str(response.json()["jwt_svid"])
 
@@ -137,7 +141,9 @@ class AgentTask:
         }
         async with _client(self.identity) as client:
             started = time.perf_counter()
-            response = await client.post(f"{self.places.gateway}/{service}/mcp", content=body, headers=headers)
+            response = await client.post(
+                f"{self.places.gateway}/{service}/mcp", content=body, headers=headers
+            )
             return _answer(response, (time.perf_counter() - started) * 1000)
 
 
@@ -186,7 +192,9 @@ def write_identity(directory: Path, issued: dict[str, str], key: bytes) -> Ident
     return identity
 
 
-async def call_tool(identity: Identity, url: str, tool: str, arguments: dict[str, Any], bearer: str) -> Answer:
+async def call_tool(
+    identity: Identity, url: str, tool: str, arguments: dict[str, Any], bearer: str
+) -> Answer:
     """Call a tool with the official MCP client, and report the last answer that it was given."""
     seen: list[httpx2.Response] = []
 

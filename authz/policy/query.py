@@ -41,7 +41,12 @@ def human_input(human: Human | None) -> Mapping[str, object] | None:
 
 def agent_input(agent: Agent) -> Mapping[str, object]:
     """Describe an agent to the policy."""
-    return {"name": agent.name, "ceiling": agent.ceiling, "autonomous": agent.autonomous, "owner": agent.owner}
+    return {
+        "name": agent.name,
+        "ceiling": agent.ceiling,
+        "autonomous": agent.autonomous,
+        "owner": agent.owner,
+    }
 
 
 def chain_input(agents: tuple[Agent, ...]) -> list[Mapping[str, object]]:

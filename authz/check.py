@@ -1,0 +1,141 @@
+"""The one flow: the bytes of a CheckRequest in, the bytes of a CheckResponse out.
+
+- It never raises and always answers: an error is a denial whose code says that we cannot know.
+- The credential is read before the body: a stranger costs a token check and no parsing, and a malformed body
+  is recorded with both principals.
+- No record, no answer but a denial. No grant, no transaction token.
+- The epoch is read before anything else and again after the record is written: if rights were withdrawn in
+  between, a second record says so and the answer is a denial. A revocation wins every race.
+- Time, randomness, keys, policy and log are arguments; hosts only move bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, assert_never
+
+from authz.audit import entry
+from authz.audit.sink import Sink
+from authz.audit.strangers import Admission, Strangers
+from authz.authenticate import Registered, Trust, bind, verify
+from authz.codes import Code
+from authz.decision import Allow, Decision, Deny, decide, denied, refused
+from authz.errors import AuditError, CodedError, InspectionError
+from authz.evidence import Evidence
+from authz.policy.port import Policy
+from authz.policy.query import check_query
+from authz.protocols.inspect import inspect
+from authz.request import Request
+from authz.response import allow_response, deny_response
+from authz.services import Services
+from identity.canonical import keyed_sha256
+from identity.names import ENTROPY_BYTES, new_ulid
+from identity.spiffe import SpiffeId
+from identity.transaction import IssuedTransaction, TransactionIssuer
+
+
+class Rights(Registered, Protocol):
+    """The registry, with the number that moves when rights are withdrawn."""
+
+    @property
+    def epoch(self) -> int:
+        """Count withdrawals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """All that the flow takes besides the request."""
+
+    services: Services
+    trust: Trust
+    rights: Rights
+    policy: Policy
+    sink: Sink
+    strangers: Strangers
+    transactions: TransactionIssuer
+    arguments_key: bytes
+    clock: Callable[[], datetime]
+    entropy: Callable[[int], bytes]
+
+    def new_id(self, now: datetime) -> str:
+        """Make the id of a decision or a record."""
+        return new_ulid(now, self.entropy(ENTROPY_BYTES))
+
+
+async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:
+    """Decide one request; `asker` is the proxy that asks, None on a Unix socket."""
+    now = flow.clock()
+    epoch = flow.rights.epoch
+    evidence = Evidence(flow.new_id(now), now, asker)
+    try:
+        decision = await _decide(data, evidence, flow)
+    except CodedError as error:
+        evidence.rpc_id = error.rpc_id if isinstance(error, InspectionError) else None
+        decision = refused(error, flow.policy.revision)
+    except Exception as error:  # noqa: BLE001 - whatever it is, Envoy must get a denial and the log a record
+        decision = denied(Code.INTERNAL, f"{type(error).__name__} in the flow", flow.policy.revision)
+    match decision:
+        case Allow():
+            return await _answer_allow(decision, epoch, evidence, flow)
+        case Deny():
+            return await _answer_deny(decision, evidence, flow)
+        case _:
+            assert_never(decision)
+
+
+async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
+    now = evidence.started
+    asker = flow.services.asker(evidence.asker)
+    request = evidence.request = Request.parse(data)
+    service = evidence.service = flow.services.target(request, asker)
+    credential = evidence.credential = verify(request, service, flow.trust, now)
+    caller = evidence.caller = bind(credential, request, flow.rights, flow.trust, now)
+    operation = evidence.operation = inspect(request, service.route)
+    if operation.arguments_sha256 is not None:
+        evidence.args_hmac = keyed_sha256(flow.arguments_key, operation.arguments_sha256)
+    verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
+    return decide(verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now)
+
+
+async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow) -> bytes:
+    try:
+        issued = _issue(allow, evidence, flow)
+        now = flow.clock()
+        facts = evidence.facts(allow, now, issued.jti)
+        await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
+        if flow.rights.epoch != epoch:
+            await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
+            return deny_response(denied(Code.WITHDRAWN), evidence.decision_id, evidence.operation)
+        names = evidence.request.headers.names() if evidence.request else ()
+        return allow_response(allow, issued.token, names)
+    except AuditError as error:
+        return deny_response(refused(error), evidence.decision_id, evidence.operation)
+    except Exception:  # noqa: BLE001 - as in `check`
+        return deny_response(denied(Code.INTERNAL), evidence.decision_id, evidence.operation)
+
+
+def _issue(allow: Allow, evidence: Evidence, flow: Flow) -> IssuedTransaction:
+    if evidence.caller is None:
+        raise ValueError("an allow without a caller")
+    return flow.transactions.issue(allow.grant, evidence.caller, flow.clock(), flow.entropy)
+
+
+async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:
+    try:
+        await _record_denial(deny, evidence, flow)
+    except AuditError as error:
+        deny = refused(error)
+    except Exception:  # noqa: BLE001 - as in `check`
+        deny = denied(Code.INTERNAL)
+    return deny_response(deny, evidence.decision_id, evidence.operation, evidence.rpc_id)
+
+
+async def _record_denial(deny: Deny, evidence: Evidence, flow: Flow) -> None:
+    """Record a denial; strangers get few and short records, so that nobody can fill the disk."""
+    now = flow.clock()
+    facts = evidence.facts(deny, now, None)
+    if not evidence.of_stranger:
+        await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
+    elif flow.strangers.admit(evidence.peer, now) is Admission.RECORD:
+        make = entry.stranger if evidence.credential is None else entry.decision
+        await flow.sink.append(make(facts, evidence.decision_id, now))

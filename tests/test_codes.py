@@ -1,0 +1,47 @@
+"""The reason codes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authz.codes import Code, Form
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_a_code_says_what_is_wrong_and_what_to_do(code: Code) -> None:
+    assert re.fullmatch(r"DPT-[A-Z0-9]+(-[A-Z0-9]+)*", code.value)
+    assert code.sentence[0].islower() or code.sentence.startswith(("MCP", "JSON"))
+    assert not code.sentence.endswith(".")
+    assert code.fix
+
+
+def test_only_one_code_allows() -> None:
+    assert [code for code in Code if code.form is Form.ALLOWED] == [Code.ALLOWED]
+
+
+def test_the_docs_page_lists_every_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/reason_codes.py", "--check"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_source_names_a_code_that_does_not_exist() -> None:
+    """A code in Rego, Python or the docs that the list does not have would be a dead end for its reader."""
+    known = {code.value for code in Code}
+    named: dict[str, str] = {}
+    for folder, pattern in (("authz", "*.py"), ("authz", "*.rego"), ("docs", "*.md")):
+        for path in (ROOT / folder).rglob(pattern):
+            for code in re.findall(r"DPT-[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*", path.read_text(encoding="utf-8")):
+                named.setdefault(code, str(path.relative_to(ROOT)))
+    assert {code: where for code, where in named.items() if code not in known} == {}
