@@ -71,7 +71,8 @@ if [ "${have%% *}" != "${want%% *}" ] || ! $VENV/bin/python -c '' 2>/dev/null; t
     fail "$python cannot make a virtual environment (on Debian and Ubuntu: install python3-venv)"
   install_locked
 fi
-rm -f "$STAMP"
+# Half a stamp: the locked packages are there.
+printf '%s' "${want%% *}" >"$STAMP"
 step "installing Deputy itself into .venv …" \
   $VENV/bin/python -m pip install --no-index --no-deps --no-build-isolation --editable . ||
   fail "Deputy could not be installed into .venv"
