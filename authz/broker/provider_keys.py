@@ -1,0 +1,122 @@
+"""The keys of one OpenID Provider: found by discovery, kept for a while, never fetched in a crowd (JW-07).
+
+- The key set's address comes from the discovery document of the configured issuer, which must name that
+  issuer itself (OpenID Connect Discovery section 4.3). Nothing comes from a token.
+- A set is fresh as long as `Cache-Control` says, within a minute and a day.
+- A `kid` that is not in the set makes one fetch in thirty seconds, however many tokens ask for it; a fetch
+  that failed is not repeated within five. Whoever waits for a fetch shares it.
+- While the provider cannot be reached, the last set counts for at most a day.
+- A set with a private or symmetric key, or one that is malformed, is believed in nothing, and the set before
+  it goes too.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from authz.broker.fetch import Fetched, FetchError
+from authz.codes import Code
+from authz.errors import CodedError
+from identity.errors import KeyMaterialError
+from identity.keys import KeySet
+from identity.strict_json import Limits, StrictJsonError, loads
+
+MIN_FRESH_SECONDS: Final = 60.0
+MAX_FRESH_SECONDS: Final = 24 * 3600.0
+DEFAULT_FRESH_SECONDS: Final = 300.0
+UNKNOWN_KID_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 5.0
+
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+_DOCUMENT_LIMITS: Final = Limits(depth=16, keys=512)
+
+Fetch = Callable[[str], Awaitable[Fetched]]
+
+
+class ProviderUnavailableError(CodedError):
+    """The provider cannot be asked for its keys: we cannot know."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.INTERNAL, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    keys: KeySet
+    fetched_at: float
+    fresh_until: float
+
+
+class ProviderKeys:
+    """The keys of one provider."""
+
+    def __init__(self, issuer: str, fetch: Fetch, monotonic: Callable[[], float]) -> None:
+        """Start empty; the first question fetches."""
+        self._issuer = issuer
+        self._fetch = fetch
+        self._monotonic = monotonic
+        self._cached: _Cached | None = None
+        self._next_fetch = float("-inf")
+        self._why_not = "not asked yet"
+        self._single_flight = asyncio.Lock()
+
+    async def key_set(self, kid: str) -> KeySet:
+        """Return the provider's keys; one fetch may come first if `kid` is not among those that we have.
+
+        Raises:
+            ProviderUnavailableError: if we have no keys that still count.
+        """
+        if not self._suffices(kid):
+            async with self._single_flight:
+                # Somebody else may have fetched while we waited.
+                if not self._suffices(kid) and self._monotonic() >= self._next_fetch:
+                    await self._refresh()
+        if self._cached is None or self._monotonic() - self._cached.fetched_at > MAX_FRESH_SECONDS:
+            raise ProviderUnavailableError(f"no keys of {self._issuer!r}: {self._why_not}")
+        return self._cached.keys
+
+    def _suffices(self, kid: str) -> bool:
+        cached = self._cached
+        return cached is not None and kid in cached.keys.keys and self._monotonic() < cached.fresh_until
+
+    async def _refresh(self) -> None:
+        self._next_fetch = self._monotonic() + RETRY_SECONDS
+        try:
+            document = _json(await self._fetch(self._issuer.rstrip("/") + _DISCOVERY))
+            fetched = await self._fetch(_jwks_uri(document, self._issuer))
+            keys = KeySet.parse_jwks(fetched.body, use=None)
+        except FetchError as error:
+            self._why_not = str(error)
+        except KeyMaterialError as error:
+            self._why_not = str(error)
+            self._cached = None
+        else:
+            now = self._monotonic()
+            self._next_fetch = now + UNKNOWN_KID_SECONDS
+            self._cached = _Cached(keys, now, now + _fresh_seconds(fetched.max_age))
+
+
+def _json(document: Fetched) -> Mapping[str, object]:
+    try:
+        value = loads(document.body, _DOCUMENT_LIMITS)
+    except StrictJsonError as error:
+        raise FetchError(f"a discovery document that is not strict JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FetchError("a discovery document that is not an object")
+    return value
+
+
+def _jwks_uri(document: Mapping[str, object], issuer: str) -> str:
+    if document.get("issuer") != issuer:
+        raise FetchError("a discovery document of another issuer")
+    uri = document.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise FetchError("a discovery document without jwks_uri")
+    return uri
+
+
+def _fresh_seconds(max_age: int | None) -> float:
+    if max_age is None:
+        return DEFAULT_FRESH_SECONDS
+    return min(max(float(max_age), MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)
