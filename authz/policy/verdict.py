@@ -30,7 +30,7 @@ _FORM_OF: Final = {code.value: code.form for code in Code}
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749 section 3.3
 _MEMBERS: Final = frozenset({"effect", "reasons", "obligations"})
 _REASON_MEMBERS: Final = frozenset({"code", "msg", "rule", "fix", "audience"})
-# `scopes`: what a token may carry (exchange). `needed_scopes`: what the call needs, when nothing else is missing.
+# `scopes`: what a token may carry (exchange). `needed_scopes`: what a call needs, where only that is missing.
 _OBLIGATIONS: Final = frozenset({"scopes", "needed_scopes"})
 
 

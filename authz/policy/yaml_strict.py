@@ -104,7 +104,7 @@ class _Builder:
         while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
             event = self._next()
         if isinstance(event, yaml.StreamEndEvent):
-            raise YamlError(1, "the file is empty")
+            raise YamlError(1, "the file is empty: nothing can be read from it")
         value = self._value(event, ())
         self._next()  # the end of the document
         event = self._next()
