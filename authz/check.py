@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Protocol, assert_never
 
 from authz.audit import entry
+from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.audit.sink import Sink
 from authz.audit.strangers import Admission, Strangers
 from authz.authenticate import Registered, Trust, bind, verify
@@ -28,7 +29,6 @@ from authz.protocols.inspect import inspect
 from authz.request import Request
 from authz.response import allow_response, deny_response
 from authz.services import Services
-from identity.canonical import keyed_sha256
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
 from identity.transaction import IssuedTransaction, TransactionIssuer
@@ -53,7 +53,7 @@ class Flow:
     sink: Sink
     strangers: Strangers
     transactions: TransactionIssuer
-    arguments_key: bytes
+    arguments_key: ArgumentsKey
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
 
@@ -91,8 +91,8 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     credential = evidence.credential = verify(request, service, flow.trust, now)
     caller = evidence.caller = bind(credential, request, flow.rights, flow.trust, now)
     operation = evidence.operation = inspect(request, service.route)
-    if operation.arguments_sha256 is not None:
-        evidence.args_hmac = keyed_sha256(flow.arguments_key, operation.arguments_sha256)
+    if operation.arguments is not None:
+        evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.arguments)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
     return decide(verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now)
 

@@ -408,3 +408,11 @@ class Code(StrEnum):
         "the request could not be decided",
         "report this to an operator",
     )
+
+
+_BY_VALUE = {code.value: code for code in Code}
+
+
+def find_code(value: str) -> Code | None:
+    """Return the code of ours with this text; a policy may have codes of its own."""
+    return _BY_VALUE.get(value)

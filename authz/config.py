@@ -78,14 +78,18 @@ class CallerConfig(_Model):
 class CheckConfig(_Model):
     """The ext_authz service."""
 
-    listen: Listen = Field("127.0.0.1:9191", description="`host:port` (mTLS), or `unix:///path` (mode 0600)")
+    listen: Listen = Field(
+        default="127.0.0.1:9191", description="`host:port` (mTLS), or `unix:///path` (mode 0600)"
+    )
     callers: list[CallerConfig] = Field(
         default_factory=list, description="the proxies that may ask, over mTLS"
     )
     local_may_ask: list[ServiceName] = Field(
         default_factory=list, description="services that a proxy on the Unix socket may ask about"
     )
-    max_concurrent: int = Field(1000, ge=1, le=100_000, description="calls in flight; more are answered 503")
+    max_concurrent: int = Field(
+        default=1000, ge=1, le=100_000, description="calls in flight; more are answered 503"
+    )
 
 
 class BrokerConfig(_Model):
@@ -95,7 +99,7 @@ class BrokerConfig(_Model):
         pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
         description="`iss` of the tokens, and the audience of assertions to the broker",
     )
-    listen: Listen = Field("127.0.0.1:9192", description="`host:port` of the HTTPS server")
+    listen: Listen = Field(default="127.0.0.1:9192", description="`host:port` of the HTTPS server")
     names: list[Text] = Field(
         default_factory=lambda: ["localhost"], min_length=1, description="DNS names in its certificate"
     )
@@ -108,10 +112,14 @@ class OpaConfig(_Model):
         pattern=r"^(unix:///.{1,100}|https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?)$",
         description="`unix:///path` (socket in a directory of mode 0700) or `https://host:port` (mTLS)",
     )
-    ca: Path | None = Field(None, description="PEM file with the CA of OPA's certificate (https only)")
-    certificate: Path | None = Field(None, description="PEM file with our client certificate (https only)")
-    key: Path | None = Field(None, description="PEM file with its key (https only)")
-    timeout_ms: int = Field(150, ge=1, le=10_000, description="deadline of one decision")
+    ca: Path | None = Field(
+        default=None, description="PEM file with the CA of OPA's certificate (https only)"
+    )
+    certificate: Path | None = Field(
+        default=None, description="PEM file with our client certificate (https only)"
+    )
+    key: Path | None = Field(default=None, description="PEM file with its key (https only)")
+    timeout_ms: int = Field(default=150, ge=1, le=10_000, description="deadline of one decision")
 
     @model_validator(mode="after")
     def _https_takes_mtls(self) -> Self:
@@ -126,12 +134,16 @@ class OpaConfig(_Model):
 class PolicyConfig(_Model):
     """Who decides, and by what."""
 
-    engine: Literal["embedded", "opa"] = Field("embedded", description="Rego in process, or a real OPA")
-    grants: Path = Field(Path("grants.yaml"), description="the grants; reloaded when the file changes")
-    rego: Path | None = Field(
-        None, description="directory with Rego of your own in place of the shipped policy"
+    engine: Literal["embedded", "opa"] = Field(
+        default="embedded", description="Rego in process, or a real OPA"
     )
-    opa: OpaConfig | None = Field(None, description="where OPA listens (engine: opa)")
+    grants: Path = Field(
+        default=Path("grants.yaml"), description="the grants; reloaded when the file changes"
+    )
+    rego: Path | None = Field(
+        default=None, description="directory with Rego of your own in place of the shipped policy"
+    )
+    opa: OpaConfig | None = Field(default=None, description="where OPA listens (engine: opa)")
 
     @model_validator(mode="after")
     def _opa_has_address(self) -> Self:
@@ -147,9 +159,11 @@ class ServiceConfig(_Model):
         pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
         description="`aud` of the tokens for it: an absolute URI without fragment",
     )
-    protocol: Literal["mcp", "http"] = Field("mcp", description="how its requests are read")
+    protocol: Literal["mcp", "http"] = Field(default="mcp", description="how its requests are read")
     tool_prefix: str = Field(
-        "", pattern=r"^[A-Za-z0-9_.\-]{0,64}$", description="prefix that a gateway puts before tool names"
+        default="",
+        pattern=r"^[A-Za-z0-9_.\-]{0,64}$",
+        description="prefix that a gateway puts before tool names",
     )
     hosts: list[Text] = Field(
         default_factory=list,
@@ -166,10 +180,10 @@ class ProviderConfig(_Model):
     issuer: str = Field(pattern=r"^https?://[^#?\s]{1,255}$", description="`iss` of its ID tokens")
     audiences: list[Text] = Field(min_length=1, description="client ids whose ID tokens count")
     groups_claim: str = Field(
-        "groups", min_length=1, max_length=64, description="claim that lists a person's groups"
+        default="groups", min_length=1, max_length=64, description="claim that lists a person's groups"
     )
     ca_file: Path | None = Field(
-        None, description="PEM file with the CA of its certificate; else the system's"
+        default=None, description="PEM file with the CA of its certificate; else the system's"
     )
     allow_loopback: bool = Field(
         default=False, description="accept a provider on this machine, over plain HTTP (development)"
@@ -187,34 +201,41 @@ class AgentConfig(_Model):
     autonomous: bool = Field(default=False, description="it may run for nobody")
     hosts: list[SpiffeText] = Field(min_length=1, description="workloads that may run it")
     max_depth: int = Field(
-        DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
+        default=DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
     )
-    expires_at: AwareDatetime | None = Field(None, description="end of its registration")
-    sandbox: Text | None = Field(None, description="sandbox class that it needs")
+    expires_at: AwareDatetime | None = Field(default=None, description="end of its registration")
+    sandbox: Text | None = Field(default=None, description="sandbox class that it needs")
 
 
 class AuditConfig(_Model):
     """The audit log."""
 
     segment_bytes: int = Field(
-        64 << 20, ge=1 << 16, le=1 << 32, description="size at which a segment is closed"
+        default=64 << 20, ge=1 << 16, le=1 << 32, description="size at which a segment is closed"
     )
     durable: bool = Field(default=False, description="fsync each record before the answer")
     refusals_per_second: int = Field(
-        20, ge=1, le=10_000, description="records a second for one unauthenticated peer; the rest is counted"
+        default=20,
+        ge=1,
+        le=10_000,
+        description="records a second for one unauthenticated peer; the rest is counted",
     )
 
 
 class LimitsConfig(_Model):
     """Lifetimes and limits."""
 
-    delegation_depth: int = Field(DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="agents in a chain")
-    clock_leeway_seconds: int = Field(30, ge=0, le=60, description="clock skew that is forgiven")
-    delegation_token_seconds: int = Field(300, ge=1, le=300, description="lifetime of a delegation token")
-    transaction_token_seconds: int = Field(60, ge=1, le=60, description="lifetime of a transaction token")
-    jwt_svid_seconds: int = Field(60, ge=1, le=300, description="lifetime of a JWT-SVID")
-    x509_svid_seconds: int = Field(600, ge=60, le=3600, description="lifetime of a task's X.509-SVID")
-    task_seconds: int = Field(3600, ge=60, le=86_400, description="longest life of a task")
+    delegation_depth: int = Field(default=DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="agents in a chain")
+    clock_leeway_seconds: int = Field(default=30, ge=0, le=60, description="clock skew that is forgiven")
+    delegation_token_seconds: int = Field(
+        default=300, ge=1, le=300, description="lifetime of a delegation token"
+    )
+    transaction_token_seconds: int = Field(
+        default=60, ge=1, le=60, description="lifetime of a transaction token"
+    )
+    jwt_svid_seconds: int = Field(default=60, ge=1, le=300, description="lifetime of a JWT-SVID")
+    x509_svid_seconds: int = Field(default=600, ge=60, le=3600, description="lifetime of a task's X.509-SVID")
+    task_seconds: int = Field(default=3600, ge=60, le=86_400, description="longest life of a task")
 
 
 class Config(_Model):

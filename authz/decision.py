@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.codes import Code, Form
+from authz.codes import Code, Form, find_code
 from authz.errors import CodedError
 from authz.policy.verdict import Reason, Verdict
 from authz.protocols.operation import Operation
@@ -123,10 +123,8 @@ def _denied(verdict: Verdict, otherwise: Code) -> Deny:
 
 def _form(code: str) -> Form:
     """Return the form of a code; policies may have codes of their own, which travel as policy denials."""
-    try:
-        return Code(code).form
-    except ValueError:
-        return Form.POLICY
+    known = find_code(code)
+    return known.form if known else Form.POLICY
 
 
 def _operator_detail(reasons: tuple[Reason, ...]) -> str:

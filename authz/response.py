@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.struct_pb2 import Struct
 
-from authz.codes import Code, Form
+from authz.codes import Code, Form, find_code
 from authz.decision import Allow, Deny, denied
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
@@ -122,7 +122,8 @@ def _challenge(deny: Deny) -> str:
     if deny.code in {Code.TOKEN_MISSING, Code.PEER_MISSING}:
         return "Bearer"
     # Our own sentence, not the denial's: a policy's text may hold quotes and line ends.
-    return f'Bearer error="invalid_token", error_description="{Code(deny.code).sentence}"'
+    known = find_code(deny.code) or Code.TOKEN_CLAIMS
+    return f'Bearer error="invalid_token", error_description="{known.sentence}"'
 
 
 def _body(deny: Deny, decision_id: str, rpc_id: str | int | None, *, is_rpc: bool) -> str:

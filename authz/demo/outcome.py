@@ -1,7 +1,7 @@
 """One row of the demo's table: what was tried, what came back, and whether that is what the scenario says.
 
 - The answer is what the client was really given; the record is what the audit log really holds.
-- A row fails for each thing that differs: the reason of the answer, the reason of the record, who stands in it.
+- A row fails for each thing that differs: the reason of the answer, and that of the record.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Outcome:
 def judge(
     attempt: Attempt, answer: Answer, record: Mapping[str, object] | None, *problems: str | None
 ) -> Outcome:
-    """Compare an answer and its record with the scenario; `problems` are further findings, None where fine."""
+    """Compare an answer and its record with the scenario; `problems` are further findings."""
     found = [*_answer_problems(attempt, answer), *_record_problems(attempt, answer, record)]
     found += [problem for problem in problems if problem]
     return Outcome(attempt, answer, record, tuple(found))

@@ -255,7 +255,7 @@ def _must(token: Token) -> str:
 
 
 async def _token_that_expires(stage: Stage) -> str:
-    """Get a token that lives as short as the sign-in behind it: three seconds, by the client `short-lived`."""
+    """Get a token that lives as short as the sign-in behind it: three seconds."""
     task = await stage.task("triage", "lead")
     id_token = await stage.world.sign_in("lead", "short-lived")
     return _must(await task.exchange(stage.world.audience(TICKETS), id_token))
@@ -272,15 +272,13 @@ async def _until_expired(stage: Stage, attempt: Attempt, task: AgentTask, token:
 
 
 async def _delegate_too_deep(stage: Stage, task: AgentTask, token: str) -> tuple[AgentTask, Token]:
-    """Delegate from triage to triage until the broker refuses: two agents are in the chain already."""
+    """Delegate from triage to triage, two agents being in the chain already, until it is one too long."""
     audience = stage.world.audience(TICKETS)
-    for number in (3, 4, 5):
+    for number in ("third", "fourth"):
         following = await stage.task("triage", "lead", f" {number}")
-        handed = await task.delegate(audience, token, following)
-        if not handed.value:
-            break
-        task, token = following, handed.value
-    return following, handed
+        task, token = following, _must(await task.delegate(audience, token, following))
+    last = await stage.task("triage", "lead", " fifth")
+    return last, await task.delegate(audience, token, last)
 
 
 def _upstream_problems(stage: Stage, task: AgentTask, answer: Answer) -> list[str | None]:
