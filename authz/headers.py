@@ -1,0 +1,80 @@
+"""The headers of a request: names as text, values as bytes, in the order they came.
+
+- Names are lower-case tokens, or the pseudo-headers of HTTP/2; anything else is refused, not folded: a name
+  that we would miss is one that the upstream may find.
+- A value is decoded when it is asked for, as printable ASCII; bytes in a header that nobody asks for harm
+  nobody (CVE-2026-73552).
+- A header that is asked for stands once or not at all: first-copy and last-copy readers would disagree
+  (CVE-2021-32777).
+- Count, names and total size are bounded. The representation shows no value: credentials travel in headers.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from authz.codes import Code
+from authz.errors import RequestError
+
+MAX_HEADERS = 200
+MAX_HEADER_BYTES = 128 * 1024
+
+# RFC 9110 section 5.6.2, lower case only.
+_NAME = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Header fields as the proxy received them; `repeated` are the names that stand more than once."""
+
+    fields: tuple[tuple[str, bytes], ...] = field(repr=False)
+    last: Mapping[str, bytes] = field(repr=False)
+    repeated: frozenset[str]
+
+    @classmethod
+    def parse(cls, fields: Iterable[tuple[str, bytes]]) -> "Headers":
+        """Bound and check the fields.
+
+        Raises:
+            RequestError: if there are too many, they are too large, or a name is not one.
+        """
+        kept = tuple(fields)
+        if len(kept) > MAX_HEADERS:
+            raise RequestError(Code.REQUEST_MALFORMED, f"{len(kept)} headers, at most {MAX_HEADERS} are read")
+        size = sum([len(name) + len(value) for name, value in kept])
+        if size > MAX_HEADER_BYTES:
+            raise RequestError(
+                Code.REQUEST_MALFORMED, f"headers of {size} bytes, at most {MAX_HEADER_BYTES} are read"
+            )
+        last = dict(kept)
+        for name in last:
+            if not _NAME.fullmatch(name):
+                raise RequestError(Code.REQUEST_MALFORMED, f"not a lower-case header name: {name[:80]!r}")
+        return cls(kept, last, _repeated(kept) if len(last) < len(kept) else frozenset())
+
+    def one(self, name: str) -> str | None:
+        """Return the value of a header that may stand once.
+
+        Raises:
+            RequestError: if it stands twice (HEADER_DUPLICATE) or is not printable ASCII (HEADER_ENCODING).
+        """
+        value = self.last.get(name)
+        if value is None:
+            return None
+        if name in self.repeated:
+            raise RequestError(Code.HEADER_DUPLICATE, f"{name!r} stands more than once")
+        text = value.decode("ascii", "replace")
+        # What is not ASCII has become U+FFFD, which is not ASCII either.
+        if not text.isascii() or not text.isprintable():
+            raise RequestError(Code.HEADER_ENCODING, f"{name!r} is not printable ASCII")
+        return text
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all headers."""
+        return frozenset(self.last)
+
+
+def _repeated(fields: tuple[tuple[str, bytes], ...]) -> frozenset[str]:
+    counts = Counter(name for name, _ in fields)
+    return frozenset(name for name, count in counts.items() if count > 1)

@@ -1,0 +1,73 @@
+"""The members that an object of a message may have, and nothing that looks like one of them.
+
+- A member that is not listed is refused: somebody else may know what it means.
+- A member that another parser could take for a listed one is refused under a name of its own: by case
+  (CVE-2026-27896), compatibility forms (U+017F for `s`), NUL, spaces or characters without width.
+- Member names of one object that differ only in that way are refused where the names are the tool's own.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from authz.codes import Code
+from authz.errors import InspectionError
+
+
+@dataclass(frozen=True, slots=True)
+class MemberNames:
+    """The names that are known for one kind of object."""
+
+    names: frozenset[str]
+    folded: frozenset[str]
+
+    @classmethod
+    def of(cls, *names: str) -> "MemberNames":
+        """Fold the names once."""
+        return cls(frozenset(names), frozenset(fold(name) for name in names))
+
+    def check(self, members: Mapping[str, object], unknown: Code, what: str) -> None:
+        """Refuse look-alikes and, with the code `unknown`, every other name that is not known.
+
+        Raises:
+            InspectionError: if there is one.
+        """
+        if members.keys() <= self.names:
+            return
+        self.check_lookalikes(members, what)
+        strange = min(members.keys() - self.names)
+        raise InspectionError(unknown, f"{what} with an unknown member {strange[:80]!r}")
+
+    def check_lookalikes(self, members: Mapping[str, object], what: str) -> None:
+        """Refuse what looks like a known name without being one; other names pass.
+
+        Raises:
+            InspectionError: if there is one.
+        """
+        for name in members.keys() - self.names:
+            if fold(name) in self.folded:
+                raise InspectionError(
+                    Code.MCP_LOOKALIKE_KEY, f"{what} with the look-alike member {name[:80]!r}"
+                )
+
+
+def check_distinct(names: Iterable[str], what: str) -> None:
+    """Refuse names that a case-folding parser takes for one.
+
+    Raises:
+        InspectionError: if there are two.
+    """
+    seen: set[str] = set()
+    for name in names:
+        folded = fold(name)
+        if folded in seen:
+            raise InspectionError(Code.MCP_LOOKALIKE_KEY, f"{what} with two members like {name[:80]!r}")
+        seen.add(folded)
+
+
+def fold(name: str) -> str:
+    """Return what the laxest parser could make of a name."""
+    if name.isascii() and name.isprintable():
+        return name.lower().replace(" ", "")
+    kept = (char for char in unicodedata.normalize("NFKC", name).casefold() if char.isprintable())
+    return "".join(kept).replace(" ", "")

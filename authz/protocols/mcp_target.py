@@ -1,0 +1,151 @@
+"""What one MCP method is aimed at, read from its params.
+
+- A tool's name is 1 to 128 of `A-Za-z0-9_.-`, as the specification asks; the gateway's prefix is taken off,
+  and a name without it belongs to another server.
+- URIs, prompts and tasks are compared as they stand: no control characters, bounded, never normalised.
+- `completion/complete` is authorised as what it refers to: it tells what there is.
+- `subscriptions/listen` names at most one resource, because one decision is made for one resource.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from authz.codes import Code
+from authz.errors import InspectionError
+from authz.protocols.mcp_envelope import Params
+from authz.protocols.mcp_members import check_distinct
+from authz.protocols.mcp_params import Shape
+from authz.protocols.operation import Phase, ResourceType
+from authz.protocols.route import Route
+from identity.canonical import CanonicalJsonError, arguments_sha256
+
+MAX_NAME_CHARS = 256
+MAX_URI_CHARS = 2048
+
+_TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+_PROMPT_REF = Shape.of("type name", "title")
+_RESOURCE_REF = Shape.of("type uri")
+_ARGUMENT = Shape.of("name value")
+_CONTEXT = Shape.of("", "arguments")
+_LISTEN = Shape.of("", "toolsListChanged promptsListChanged resourcesListChanged resourceSubscriptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The thing that a method is aimed at, and what is passed to it."""
+
+    phase: Phase
+    resource_type: ResourceType
+    name: str
+    # Its name as the params have it, where a header or a filter repeats it.
+    wire_name: str | None = None
+    arguments: Params | None = None
+    arguments_sha256: str | None = None
+
+
+ReadTarget = Callable[[Params, Route], Target]
+
+
+def lifecycle(_: Params, route: Route) -> Target:
+    """Aim at the server, to keep the session going."""
+    return Target("lifecycle", "server", route.service)
+
+
+def listing(_: Params, route: Route) -> Target:
+    """Aim at the server, to ask what there is."""
+    return Target("list", "server", route.service)
+
+
+def tool(params: Params, route: Route) -> Target:
+    """Aim at the tool that `name` names."""
+    wire_name = str(params["name"])
+    if not _TOOL.fullmatch(wire_name):
+        raise InspectionError(Code.MCP_PARAMS, f"not the name of a tool: {wire_name[:128]!r}")
+    name = wire_name.removeprefix(route.tool_prefix)
+    if not name or not wire_name.startswith(route.tool_prefix):
+        raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
+    arguments = _arguments(params)
+    return Target("call", "tool", name, wire_name, arguments, _digest(arguments))
+
+
+def resource(params: Params, _: Route) -> Target:
+    """Aim at the resource that `uri` names."""
+    uri = _plain(params["uri"], MAX_URI_CHARS, "a resource")
+    return Target("call", "resource", uri, uri)
+
+
+def prompt(params: Params, _: Route) -> Target:
+    """Aim at the prompt that `name` names."""
+    name = _plain(params["name"], MAX_NAME_CHARS, "a prompt")
+    arguments = _arguments(params)
+    if arguments is not None and not all(isinstance(value, str) for value in arguments.values()):
+        raise InspectionError(Code.MCP_PARAMS, "arguments of a prompt that are not texts")
+    return Target("call", "prompt", name, name, arguments, _digest(arguments))
+
+
+def task(params: Params, _: Route) -> Target:
+    """Aim at the task that `taskId` names."""
+    name = _plain(params["taskId"], MAX_NAME_CHARS, "a task")
+    return Target("call", "task", name, name)
+
+
+def completion(params: Params, _: Route) -> Target:
+    """Aim at what `ref` refers to."""
+    _ARGUMENT.check(_object(params["argument"]), "argument")
+    _CONTEXT.check(_object(params.get("context", {})), "context")
+    ref = _object(params["ref"])
+    match ref.get("type"):
+        case "ref/prompt":
+            _PROMPT_REF.check(ref, "ref")
+            return Target("call", "prompt", _plain(ref["name"], MAX_NAME_CHARS, "a prompt"))
+        case "ref/resource":
+            _RESOURCE_REF.check(ref, "ref")
+            return Target("call", "resource", _plain(ref["uri"], MAX_URI_CHARS, "a resource"))
+        case _:
+            raise InspectionError(Code.MCP_PARAMS, "a ref to neither a prompt nor a resource")
+
+
+def subscription(params: Params, route: Route) -> Target:
+    """Aim at the one resource that is subscribed to; list changes alone keep the session going."""
+    notifications = _object(params["notifications"])
+    _LISTEN.check(notifications, "notifications")
+    match notifications.get("resourceSubscriptions", []):
+        case []:
+            return lifecycle(params, route)
+        case [uri]:
+            return Target("call", "resource", _plain(uri, MAX_URI_CHARS, "a resource"))
+        case _:
+            raise InspectionError(
+                Code.MCP_PARAMS, "a subscription to more than one resource; send one for each"
+            )
+
+
+def _arguments(params: Params) -> Params | None:
+    if "arguments" not in params:
+        return None
+    arguments = _object(params["arguments"])
+    # The names are the tool's own, so two that one parser takes for one are never meant.
+    check_distinct(arguments, "arguments")
+    return arguments
+
+
+def _digest(arguments: Params | None) -> str:
+    try:
+        return arguments_sha256(arguments)
+    except CanonicalJsonError as error:
+        raise InspectionError(Code.JSON_NUMBER, "arguments without a canonical form") from error
+
+
+def _plain(value: object, limit: int, what: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= limit or _CONTROL.search(value):
+        raise InspectionError(Code.MCP_PARAMS, f"not the name of {what} of at most {limit} characters")
+    return value
+
+
+def _object(value: object) -> Params:
+    if not isinstance(value, dict):
+        raise InspectionError(Code.MCP_PARAMS, "a member that is not an object")
+    return value

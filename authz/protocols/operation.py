@@ -1,0 +1,35 @@
+"""What a request asks for, as policy sees it.
+
+- One operation a request; what asks for several things at once is refused before this.
+- `lifecycle` keeps a session going, `list` asks what there is, `call` uses one named thing.
+- For lifecycle and list the resource is the server itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Protocol = Literal["mcp", "http"]
+Phase = Literal["lifecycle", "list", "call"]
+ResourceType = Literal["tool", "resource", "prompt", "task", "server", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that is asked for."""
+
+    protocol: Protocol
+    method: str
+    phase: Phase
+    resource_type: ResourceType
+    resource_name: str
+    # What an agent sends may be personal or secret: policy reads it, no log does.
+    arguments: Mapping[str, object] | None = field(default=None, repr=False)
+    arguments_sha256: str | None = None
+    # The id of a JSON-RPC request that waits for an answer; None for everything else.
+    rpc_id: str | int | None = None
+
+    @property
+    def is_mcp(self) -> bool:
+        """Say whether a refusal is answered in JSON-RPC."""
+        return self.protocol == "mcp"
