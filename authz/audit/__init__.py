@@ -1,0 +1,1 @@
+"""The audit log: one record a decision, chained, written before the answer."""

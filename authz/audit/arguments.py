@@ -1,0 +1,45 @@
+"""The trace that a call's arguments leave in the log: a keyed hash, never a value.
+
+- Two calls with the same arguments have the same trace under one key, so an auditor who has the key and a
+  suspected value can check it; who has the log alone cannot guess a short value by trying them all.
+- The key is for this use only, and does not print.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from authz.errors import AuditError
+from identity.canonical import CanonicalJsonError, canonical_json
+
+KEY_BYTES: Final = 32
+
+
+class ArgumentsKey:
+    """An HMAC key of 32 bytes."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"the key of the arguments' hash takes {KEY_BYTES} bytes, got {len(secret)}")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "ArgumentsKey(redacted)"
+
+    def reveal(self) -> bytes:
+        """Return the key, to be kept in a file of ours."""
+        return self._secret
+
+
+def hmac_arguments(key: ArgumentsKey, arguments: Mapping[str, object] | None) -> str:
+    """Return HMAC-SHA-256 over the canonical arguments (RFC 8785) in hex; none and empty are the same.
+
+    Raises:
+        AuditError: if the arguments are not JSON.
+    """
+    try:
+        return hmac.digest(key.reveal(), canonical_json(arguments or {}), "sha256").hex()
+    except CanonicalJsonError as error:
+        raise AuditError("the arguments of the call have no canonical form") from error

@@ -1,0 +1,94 @@
+"""What is known about an event, typed, before it becomes a record.
+
+- There is no place for a token, a header, a body or an argument's value: names and hashes only. `detail` is
+  the one free text, for the operator; authz/audit/entry.py bounds it and replaces a token in it.
+- A human is a Human and a hop is a Hop; the rest are plain values, so that no other part's type is needed
+  here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from identity.caller import Hop, Human
+
+Effect = Literal["allow", "deny"]
+IssuedKind = Literal["task", "x509-svid", "jwt-svid", "delegation-token"]
+RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "task-started", "task-ended"]
+PolicyChange = Literal["loaded", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionFacts:
+    """What was decided, for whom, about what; `policy` is the revision, hashes are lower-case hex."""
+
+    effect: Effect
+    code: str
+    codes: tuple[str, ...] = ()
+    rule: str = ""
+    human: Human | None = None
+    agent: str | None = None
+    task: str | None = None
+    autonomous: bool = False
+    chain: tuple[Hop, ...] = ()
+    peer: str | None = None
+    asker: str | None = None
+    binding: str | None = None
+    protocol: str | None = None
+    method: str | None = None
+    phase: str | None = None
+    service: str | None = None
+    resource_type: str | None = None
+    resource_name: str | None = None
+    args_hmac: str | None = None
+    policy: str | None = None
+    token_id: str | None = None
+    txn: str | None = None
+    txn_jti: str | None = None
+    request_id: str | None = None
+    latency_us: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """What was handed out; a token by its hash only."""
+
+    kind: IssuedKind
+    subject: str
+    expires_at: datetime
+    audience: str | None = None
+    token_id: str | None = None
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryFacts:
+    """A change of the registry or of a task, and who or what made it."""
+
+    change: RegistryChange
+    agent: str
+    task: str | None = None
+    human: Human | None = None
+    by: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFacts:
+    """A policy that speaks from now on, or one that was refused while the last good one stays."""
+
+    change: PolicyChange
+    revision: str | None
+    previous: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Refusals of one peer that are counted and have no record of their own."""
+
+    peer: str
+    count: int
+    since: datetime
+    until: datetime

@@ -1,0 +1,92 @@
+"""Open the file of the state, and trust it only after looking.
+
+- The file has mode 0600 in a directory of 0700; SQLite gives its `-wal` and `-shm` the same mode.
+- A damaged file, one of another program, or one of a newer version is refused with one sentence, not
+  repaired.
+- A new file gets its tables, its version and its owner's mark in one transaction.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from authz.errors import StoreError
+from authz.store.private import open_private, private_directory
+from authz.store.schema import APPLICATION_ID, METADATA, SCHEMA_VERSION
+
+BUSY_TIMEOUT_SECONDS: Final = 0.25
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open and check the file, or make it.
+
+    Raises:
+        StoreError: if it cannot be used.
+    """
+    private_directory(path.parent)
+    try:
+        # SQLite would make the file with the process's umask.
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except OSError as error:
+        raise StoreError(f"the state {str(path)!r} cannot be opened: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"the state {str(path)!r} cannot be opened: {error}") from error
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"the state {str(path)!r} is damaged or in use: {error}") from error
+    except StoreError:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if _one(connection, "PRAGMA quick_check(1)") != "ok":
+        raise StoreError(
+            f"the state {str(path)!r} is damaged: restore a backup, or move it away to begin anew"
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if _one(connection, "SELECT count(*) FROM sqlite_master") == 0:
+        _create(connection)
+    _require_version(connection, path)
+
+
+def _require_version(connection: sqlite3.Connection, path: Path) -> None:
+    if _one(connection, "PRAGMA application_id") != APPLICATION_ID:
+        raise StoreError(f"{str(path)!r} is a database of another program: choose another data_dir")
+    version = _one(connection, "PRAGMA user_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"the state {str(path)!r} has schema version {version}, this program knows {SCHEMA_VERSION}: "
+            "use the deputy that wrote it, or a newer one"
+        )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    dialect = sqlite.dialect()
+    connection.execute("BEGIN IMMEDIATE")
+    for table in METADATA.sorted_tables:
+        connection.execute(str(CreateTable(table).compile(dialect=dialect)))
+        for index in sorted(table.indexes, key=str):
+            connection.execute(str(CreateIndex(index).compile(dialect=dialect)))
+    # A pragma takes no parameters; both are integers of ours.
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+    connection.execute("COMMIT")
+
+
+def _one(connection: sqlite3.Connection, query: str) -> object:
+    row = connection.execute(query).fetchone()
+    return None if row is None else row[0]
