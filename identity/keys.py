@@ -195,11 +195,11 @@ class KeySet:
             KeyMaterialError: if the set is malformed, or any key in it is private, symmetric or malformed.
         """
         wanted = {None, "sig"} if use is None else {use}
-        jwks = list(_jwks(source))
-        for jwk in jwks:
+        entries = list(jwks(_parse_set(source) if isinstance(source, bytes) else source))
+        for jwk in entries:
             if jwk.get("kty") == "oct" or _SECRET_MEMBERS & jwk.keys():
                 raise KeyMaterialError("a key set with a private or symmetric key")
-        ours = (jwk for jwk in jwks if jwk.get("use") in wanted and _algorithm(jwk) is not None)
+        ours = (jwk for jwk in entries if jwk.get("use") in wanted and _algorithm(jwk) is not None)
         return cls.of(VerificationKey.parse_jwk(jwk) for jwk in ours)
 
     def get(self, kid: str) -> VerificationKey | None:
@@ -210,10 +210,13 @@ class KeySet:
         return iter(self.keys.values())
 
 
-def _jwks(source: bytes | Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    if isinstance(source, bytes):
-        source = _parse_set(source)
-    keys = source.get("keys")
+def jwks(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Return the entries of a JWK Set, of whatever kind.
+
+    Raises:
+        KeyMaterialError: if it is not a set of at most 100 objects.
+    """
+    keys = document.get("keys")
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
         raise KeyMaterialError(f"not a key set with at most {MAX_KEYS} keys")
     for jwk in keys:

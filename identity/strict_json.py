@@ -3,8 +3,8 @@ r"""JSON of strangers: one reading, or none.
 - The bytes are strict UTF-8 without a byte order mark and hold exactly one JSON value (RFC 8259).
 - No object at any depth names a member twice; names are compared after decoding, so `"n\u0061me"` is
   `"name"`.
-- No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1): every reader sees the same
-  number.
+- No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1) where no other limit is given:
+  every reader sees the same number.
 - Nesting is bounded before the recursive parser runs; the number of members of all objects is bounded too.
 - No text holds an unpaired surrogate, so every accepted text can be encoded again.
 - An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another
@@ -24,7 +24,6 @@ from typing import Final, Literal, NoReturn
 from identity.errors import IdentityError
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
-_MAX_INTEGER_TEXT: Final = len(str(-MAX_SAFE_INTEGER))
 
 Reason = Literal["malformed", "duplicate-key", "number", "depth", "surrogate", "keys", "encoding"]
 _Pairs = list[tuple[str, object]]
@@ -41,10 +40,11 @@ class StrictJsonError(IdentityError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How deep a document may nest, and how many members all its objects may have together."""
+    """How deep a document may nest, how many members its objects have together, how large an integer is."""
 
     depth: int = 64
     keys: int = 4096
+    integer: int = MAX_SAFE_INTEGER
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -127,11 +127,16 @@ def _constant(text: str) -> NoReturn:
     raise StrictJsonError("number", f"JSON with a number that is not one: {text}")
 
 
-def _integer(text: str) -> int:
-    # The length first: int() of a long text is quadratic, and raises its own error beyond 4300 digits.
-    if len(text) > _MAX_INTEGER_TEXT or abs(value := int(text)) > MAX_SAFE_INTEGER:
-        raise StrictJsonError("number", "JSON with an integer beyond 2^53-1")
-    return value
+def _bounded(limit: int) -> Callable[[str], int]:
+    longest = len(str(-limit))
+
+    def integer(text: str) -> int:
+        # The length first: int() of a long text is quadratic, and raises its own error beyond 4300 digits.
+        if len(text) > longest or abs(value := int(text)) > limit:
+            raise StrictJsonError("number", f"JSON with an integer beyond {limit}")
+        return value
+
+    return integer
 
 
 def _float(text: str) -> float:
@@ -148,7 +153,7 @@ def _careful(limits: Limits) -> json.JSONDecoder:
     return json.JSONDecoder(
         object_pairs_hook=_counting(limits.keys),
         parse_constant=_constant,
-        parse_int=_integer,
+        parse_int=_bounded(limits.integer),
         parse_float=_float,
     )
 

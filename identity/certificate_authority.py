@@ -1,0 +1,118 @@
+"""The certificate authority of one trust domain (SPIFFE X509-SVID section 3.2).
+
+- The certificate is self-signed, names `spiffe://<trust domain>` and may sign leaves only: no CA below it.
+- It is on P-256 and has a critical key usage of `keyCertSign` and `cRLSign`, so it cannot authenticate
+  anybody.
+- An expired authority signs nothing; what it signs never outlives it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+from identity.errors import CertificateError, KeyMaterialError, SpiffeIdError
+from identity.keys import SigningKey
+from identity.spiffe import SpiffeId, TrustDomain
+
+# The clock of whoever verifies may be a little behind ours.
+BACKDATE: Final = timedelta(seconds=10)
+DEFAULT_LIFETIME: Final = timedelta(days=90)
+
+SIGNS_CERTIFICATES: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAuthority:
+    """A CA certificate and its key."""
+
+    trust_domain: TrustDomain
+    certificate: x509.Certificate
+    key: SigningKey
+
+    @classmethod
+    def generate(
+        cls, trust_domain: TrustDomain, now: datetime, lifetime: timedelta = DEFAULT_LIFETIME
+    ) -> "CertificateAuthority":
+        """Make a new authority."""
+        key, serial = SigningKey.generate(), x509.random_serial_number()
+        public_key = key.private_key.public_key()
+        # The number makes the names of two authorities of one trust domain differ.
+        name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Deputy"),
+                x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{serial:x}"),
+            ]
+        )
+        uri = x509.UniformResourceIdentifier(str(trust_domain.spiffe_id))
+        certificate = (
+            x509.CertificateBuilder(name, name, public_key, serial)
+            .not_valid_before(now.replace(microsecond=0) - BACKDATE)
+            .not_valid_after(now.replace(microsecond=0) + lifetime)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(SIGNS_CERTIFICATES, critical=True)
+            .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key), critical=False)
+            .sign(key.private_key, hashes.SHA256())
+        )
+        return cls(trust_domain, certificate, key)
+
+    @classmethod
+    def parse_pem(cls, certificate_pem: bytes, key_pem: bytes) -> "CertificateAuthority":
+        """Read an authority that `generate` made.
+
+        Raises:
+            CertificateError: if the certificate is not that of a trust domain's authority.
+            KeyMaterialError: if the key is malformed, or is not the certificate's.
+        """
+        key = SigningKey.parse_pem(key_pem)
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+        except ValueError as error:
+            raise CertificateError("not the PEM of a certificate") from error
+        if certificate.public_key() != key.private_key.public_key():
+            raise KeyMaterialError("a key that is not that of its certificate")
+        return cls(authority_domain(certificate), certificate, key)
+
+    @property
+    def not_after(self) -> datetime:
+        """The end of the authority, and so of all that it signs."""
+        return self.certificate.not_valid_after_utc
+
+    def certificate_pem(self) -> bytes:
+        """Return the certificate, which is public."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def authority_domain(certificate: x509.Certificate) -> TrustDomain:
+    """Return the trust domain whose authority a certificate is (X509-SVID section 3.2).
+
+    Raises:
+        CertificateError: if it is not a CA certificate that names exactly one trust domain.
+    """
+    try:
+        extensions = certificate.extensions
+        is_ca = extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+        spiffe_id = SpiffeId.parse(uri)
+    except (x509.ExtensionNotFound, ValueError, SpiffeIdError) as error:
+        raise CertificateError("not the certificate of a trust domain's authority") from error
+    if not is_ca or not usage.critical or not usage.value.key_cert_sign or spiffe_id.path:
+        raise CertificateError("a certificate that may not sign for a trust domain")
+    return spiffe_id.trust_domain
