@@ -64,16 +64,18 @@ class EnvoyProcess:
         Raises:
             ConfigError: if Envoy ends or is not ready in time; the message holds the end of its log.
         """
+        admin_socket = _admin_socket(configuration)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = write_private(directory / "envoy.json", json.dumps(configuration).encode())
         log = directory / "envoy.log"
         command = [str(find_envoy()), "--config-path", str(file), "--disable-hot-restart"]
         command += ["--log-level", "warning", "--concurrency", str(concurrency)]
+        command += ["--file-flush-interval-msec", "200"]  # of the access log; its default is 10 s
         with log.open("ab") as out:
             process = subprocess.Popen(  # noqa: S603  # the binary is the package's, the file is ours
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={"PATH": os.defpath}
             )
-        envoy = cls(process, _admin_socket(configuration), log)
+        envoy = cls(process, admin_socket, log)
         try:
             envoy._wait_ready(ready_within)
         except BaseException:

@@ -1,0 +1,187 @@
+"""The listener of the Envoy configuration: who may connect, how a request is read, whom it is shown to.
+
+The guarantees are listed in envoy.py.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
+from authz.mesh.settings import EnvoySettings, Service
+
+LISTENER: Final = "agents"
+
+# What a client must not say: our own headers, the identity that only a Linkerd proxy may state, where the
+# request came from, and orders to Envoy (CVE-2024-45806).
+_REMOVED_HEADERS: Final = ("txn-token", "l5d-client-id", "forwarded", "x-real-ip")
+_REMOVED_PREFIXES: Final = ("x-deputy-", "x-envoy-", "x-forwarded-")
+_METADATA_NAMESPACES: Final = ("envoy.filters.http.mcp", "mcp_proxy")
+_RETRY_ON: Final = "unavailable,cancelled,connect-failure,refused-stream,reset,deadline-exceeded"
+_ACCESS_LOG: Final = {
+    "time": "%START_TIME%",
+    "peer": "%DOWNSTREAM_PEER_URI_SAN%",
+    "method": "%REQ(:METHOD)%",
+    # As it was checked, without the query, which may hold secrets.
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "service": "%ROUTE_NAME%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "milliseconds": "%DURATION%",
+    "request_bytes": "%BYTES_RECEIVED%",
+    "response_bytes": "%BYTES_SENT%",
+    "request_id": "%STREAM_ID%",
+    # The key that joins this line with Deputy's audit record; a request ID could be forged inside the mesh.
+    "decision_id": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%",
+}
+
+
+def listener(settings: EnvoySettings) -> Json:
+    """Return the listener that agents connect to."""
+    return {
+        "name": LISTENER,
+        "address": envoy_address(settings.listen),
+        "per_connection_buffer_limit_bytes": 1024 * 1024,
+        "filter_chains": [
+            {
+                "transport_socket_connect_timeout": "5s",
+                "transport_socket": tls(
+                    "DownstreamTlsContext",
+                    settings,
+                    "TLSv1_3",
+                    {"prefix": f"{settings.trust_domain.spiffe_id}/"},
+                    ["h2", "http/1.1"],
+                    require_client_certificate=True,
+                    # A resumed session is not verified again, so it could outlive a certificate of minutes.
+                    disable_stateless_session_resumption=True,
+                    disable_stateful_session_resumption=True,
+                ),
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _connection_manager(settings),
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _connection_manager(settings: EnvoySettings) -> Json:
+    return {
+        "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": LISTENER,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "use_remote_address": True,
+        # By default every private address is "internal", and in a mesh that is everybody: let nobody be.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"uri": True},
+        "early_header_mutation_extensions": [_remove_client_headers()],
+        "max_request_headers_kb": 32,
+        "request_headers_timeout": "5s",
+        "request_timeout": "30s",
+        "stream_idle_timeout": "300s",
+        "common_http_protocol_options": {
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 100,
+            "idle_timeout": "300s",
+            # TLS looks at a certificate once a connection, so a connection must not live much longer.
+            "max_connection_duration": "300s",
+            "max_stream_duration": "600s",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 256,
+            "initial_stream_window_size": 65536,
+            "initial_connection_window_size": 1024 * 1024,
+        },
+        "access_log": [_access_log(settings)],
+        "route_config": _routes(settings.services),
+        "http_filters": [
+            {"name": "envoy.filters.http.ext_authz", "typed_config": _ext_authz(settings)},
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{TYPE}extensions.filters.http.router.v3.Router"},
+            },
+        ],
+    }
+
+
+def _remove_client_headers() -> Json:
+    removals: list[Json] = [{"remove": name} for name in _REMOVED_HEADERS]
+    removals += [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _REMOVED_PREFIXES]
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": removals,
+        },
+    }
+
+
+def _ext_authz(settings: EnvoySettings) -> Json:
+    return {
+        "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "stat_prefix": "deputy",
+        "transport_api_version": "V3",
+        "grpc_service": {
+            "envoy_grpc": {
+                "cluster_name": "deputy",
+                "retry_policy": {"num_retries": 1, "retry_on": _RETRY_ON},
+            },
+            "timeout": "0.25s",
+        },
+        "failure_mode_allow": False,
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "with_request_body": {
+            "max_request_bytes": settings.max_body_bytes,
+            "allow_partial_message": False,
+            "pack_as_bytes": True,
+        },
+        "clear_route_cache": False,
+        "include_peer_certificate": True,
+        "include_tls_session": True,
+        "encode_raw_headers": True,
+        "validate_mutations": True,
+        # Not even Deputy may send a request elsewhere: path, host and method are as they were checked.
+        "decoder_header_mutation_rules": {"disallow_system": True, "disallow_is_error": True},
+        "metadata_context_namespaces": list(_METADATA_NAMESPACES),
+    }
+
+
+def _routes(services: Iterable[Service]) -> Json:
+    hosts = [{"name": "services", "domains": ["*"], "routes": [_route(service) for service in services]}]
+    return {"name": "services", "virtual_hosts": hosts}
+
+
+def _route(service: Service) -> Json:
+    return {
+        "name": service.name,
+        "match": {"prefix": f"/{service.name}/"},
+        "route": {
+            "cluster": cluster_name(service),
+            "prefix_rewrite": "/",
+            "host_rewrite_literal": service.host,
+            # The answer of a tool may be a long stream; `max_stream_duration` bounds it.
+            "timeout": "0s",
+        },
+        "typed_per_filter_config": {
+            "envoy.filters.http.ext_authz": {
+                "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                "check_settings": {"context_extensions": {"service": service.name}},
+            }
+        },
+    }
+
+
+def _access_log(settings: EnvoySettings) -> Json:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(settings.access_log),
+            "log_format": {"json_format": dict(_ACCESS_LOG)},
+        },
+    }

@@ -1,0 +1,71 @@
+"""What differs between one Envoy in front of Deputy's services and another.
+
+- Every name and path is checked here, so that rendering cannot fail and never writes what it was not told.
+- A service is its name, the path prefix `/<name>/`, and one upstream; the prefix and the `service` context
+  extension come from the same field, so no route can ask about another service than the one it leads to.
+- No service, no Deputy address: an error, not an Envoy that lets everything through or nothing to.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.errors import ConfigError
+from authz.hosts.address import Address
+from identity.spiffe import SpiffeId, TrustDomain
+
+_SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service behind the Envoy; `host` is the Host header that its server expects."""
+
+    name: str
+    upstream: Address
+    host: str = "localhost"
+
+    def __post_init__(self) -> None:
+        if not _SERVICE.fullmatch(self.name):
+            raise ConfigError(f"not a service name: {self.name!r}")
+        if not _HOST.fullmatch(self.host):
+            raise ConfigError(f"not a host name: {self.host!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoySettings:
+    """One Envoy: where it listens, whom it asks, what it protects, where its files are."""
+
+    trust_domain: TrustDomain
+    listen: Address
+    deputy: tuple[Address, ...]
+    deputy_id: SpiffeId
+    services: tuple[Service, ...]
+    sds_directory: Path
+    run_directory: Path
+    max_body_bytes: int = 256 * 1024
+
+    def __post_init__(self) -> None:
+        names = [service.name for service in self.services]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"services must be at least one, each once: {names!r}")
+        if not self.deputy:
+            raise ConfigError("no address of deputy: nobody would be asked")
+        if self.deputy_id.trust_domain != self.trust_domain:
+            raise ConfigError(f"{str(self.deputy_id)!r} is not in trust domain {self.trust_domain.name!r}")
+        for directory in (self.sds_directory, self.run_directory):
+            if not directory.is_absolute():
+                raise ConfigError(f"not an absolute path: {str(directory)!r}")
+        if not 0 < self.max_body_bytes <= 1024 * 1024:
+            raise ConfigError("a body is buffered up to 1 MiB; the inspector refuses more")
+
+    @property
+    def admin_socket(self) -> Path:
+        """The admin interface, for this user only."""
+        return self.run_directory / "admin.sock"
+
+    @property
+    def access_log(self) -> Path:
+        """One JSON object a line."""
+        return self.run_directory / "access.log"

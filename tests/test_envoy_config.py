@@ -1,0 +1,201 @@
+"""The Envoy configuration: one source, no drift, and a real Envoy accepts it."""
+
+import json
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from authz.errors import ConfigError
+from authz.hosts.address import TcpAddress, UnixAddress
+from authz.mesh.envoy import default_settings, render, to_yaml
+from authz.mesh.envoy_process import EnvoyProcess, find_envoy
+from authz.mesh.sds import write_sds
+from authz.mesh.settings import EnvoySettings, Service
+from identity.spiffe import SpiffeId
+from tests.e2e.ca import TestCa
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "mesh-config" / "envoy" / "envoy.yaml"
+
+
+def here(settings: EnvoySettings, directory: Path) -> EnvoySettings:
+    """The same settings with files that exist, and a port that is free."""
+    ca = TestCa.create()
+    leaf = ca.issue("spiffe://mesh.example/ns/gateway/sa/envoy")
+    write_sds(directory / "sds", "envoy", leaf.certificate, leaf.key, ca.bundle)
+    return replace(
+        settings, sds_directory=directory / "sds", run_directory=directory, listen=TcpAddress("127.0.0.1", 0)
+    )
+
+
+def validate(configuration: dict[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
+    file = directory / "validate.json"
+    file.write_text(json.dumps(configuration))
+    command = [find_envoy(), "--mode", "validate", "--config-path", file, "--log-level", "warning"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def everything(value: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name, inner
+            yield from everything(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from everything(inner)
+
+
+def test_the_checked_in_file_is_what_the_generator_writes() -> None:
+    """After a change: python -m authz.mesh.envoy > mesh-config/envoy/envoy.yaml."""
+    assert FILE.read_text() == to_yaml(render(default_settings()))
+
+
+def test_a_real_envoy_accepts_the_checked_in_file_without_a_word(tmp_path: Path) -> None:
+    settings = default_settings()
+    moved = here(settings, tmp_path)
+    text = FILE.read_text().replace(str(settings.sds_directory), str(moved.sds_directory))
+    done = validate(yaml.safe_load(text), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_a_real_envoy_accepts_every_kind_of_address(tmp_path: Path) -> None:
+    settings = replace(
+        here(default_settings(), tmp_path),
+        listen=UnixAddress(f"{tmp_path}/listen.sock"[-100:]),
+        deputy=(TcpAddress("deputy.mesh.example", 9191), TcpAddress("deputy-b.mesh.example", 9191)),
+        services=(
+            Service("a", TcpAddress("::1", 80)),
+            Service("b", TcpAddress("b.example", 80), "b.example"),
+        ),
+    )
+    done = validate(render(settings), tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mistyped_field_is_refused_so_validation_means_something(tmp_path: Path) -> None:
+    configuration = json.loads(json.dumps(render(here(default_settings(), tmp_path))))
+    configuration["static_resources"]["listeners"][0]["per_connection_buffer_limit_byte"] = 1
+    assert validate(configuration, tmp_path).returncode != 0
+
+
+def test_nothing_in_it_fails_open() -> None:
+    found = list(everything(render(default_settings())))
+    assert [value for name, value in found if name == "failure_mode_allow"] == [False]
+    assert [value for name, value in found if name == "allow_partial_message"] == [False]
+    assert [value for name, value in found if name == "require_client_certificate"] == [True]
+    assert {
+        "filter_enabled",
+        "failure_mode_allow_header_add",
+        "disabled",
+        "disable_request_body_buffering",
+    }.isdisjoint(name for name, _ in found)
+
+
+def test_ext_authz_is_the_last_filter_before_the_router() -> None:
+    """A filter in between could change what was checked."""
+    (filters,) = [value for name, value in everything(render(default_settings())) if name == "http_filters"]
+    assert [entry["name"] for entry in filters][-2:] == [
+        "envoy.filters.http.ext_authz",
+        "envoy.filters.http.router",
+    ]
+
+
+def test_each_route_asks_about_the_service_that_it_leads_to() -> None:
+    (hosts,) = [value for name, value in everything(render(default_settings())) if name == "virtual_hosts"]
+    for route in hosts[0]["routes"]:
+        check = route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]["check_settings"]
+        name = check["context_extensions"]["service"]
+        assert route["match"] == {"prefix": f"/{name}/"}
+        assert route["route"]["cluster"] == f"service-{name}"
+
+
+def test_deputy_is_believed_by_its_exact_id_only() -> None:
+    matchers = [value for name, value in everything(render(default_settings())) if name == "matcher"]
+    assert matchers == [{"prefix": "spiffe://mesh.example/"}, {"exact": "spiffe://mesh.example/deputy"}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"services": ()},
+        {"services": (Service("a", UnixAddress("/a")), Service("a", UnixAddress("/b")))},
+        {"deputy": ()},
+        {"deputy_id": SpiffeId.parse("spiffe://other.example/deputy")},
+        {"sds_directory": Path("relative")},
+        {"max_body_bytes": 0},
+        {"max_body_bytes": 1024 * 1024 + 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_settings_that_would_protect_nothing_or_everything_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        replace(default_settings(), **change)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Tickets", "a/b", "a\n", "-a", "a-", "a" * 64, "..", "a b", "ticket\u017f"]
+)
+def test_a_service_name_is_a_dns_label(name: str) -> None:
+    with pytest.raises(ConfigError):
+        Service(name, UnixAddress("/a"))
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a\r\nx: y", "A", "a:", "a:123456", "*"])
+def test_a_host_is_a_host(host: str) -> None:
+    with pytest.raises(ConfigError):
+        Service("a", UnixAddress("/a"), host)
+
+
+# ---- the files and the process round it
+
+
+def test_secrets_are_written_for_this_user_only_and_whole(tmp_path: Path) -> None:
+    ca = TestCa.create()
+    leaf = ca.issue("spiffe://mesh.example/envoy")
+    directory = tmp_path / "sds"
+    write_sds(directory, "envoy", b"old", b"old", b"old")
+    write_sds(directory, "envoy", leaf.certificate, leaf.key, ca.bundle)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert sorted(path.name for path in directory.iterdir()) == ["envoy-bundle.json", "envoy.json"]
+    for path in directory.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (secret,) = json.loads((directory / "envoy.json").read_text())["resources"]
+    assert secret["name"] == "envoy"
+    assert secret["tls_certificate"]["private_key"]["inline_string"].encode() == leaf.key
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "a\n", "x" * 64])
+def test_a_secret_has_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        write_sds(tmp_path / "sds", name, b"a", b"b", b"c")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_half_a_secret_is_not_written(tmp_path: Path, missing: int) -> None:
+    parts = [b"a", b"b", b"c"]
+    parts[missing] = b""
+    with pytest.raises(ConfigError):
+        write_sds(tmp_path / "sds", "envoy", *parts)
+
+
+def test_an_envoy_that_cannot_start_is_an_error_that_says_why(tmp_path: Path) -> None:
+    configuration = render(here(default_settings(), tmp_path))
+    configuration["static_resources"] = {"listeners": [{"nonsense": 1}]}
+    with pytest.raises(ConfigError, match="nonsense"):
+        EnvoyProcess.start(configuration, tmp_path)
+
+
+def test_an_envoy_without_admin_socket_is_not_started(tmp_path: Path) -> None:
+    configuration = render(here(default_settings(), tmp_path))
+    del configuration["admin"]
+    with pytest.raises(ConfigError, match="admin socket"):
+        EnvoyProcess.start(configuration, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
