@@ -10,7 +10,6 @@ from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -22,7 +21,7 @@ from pydantic import (
 )
 
 from authz.errors import ConfigError
-from authz.policy.yaml_strict import load_yaml
+from authz.policy.yaml_strict import YamlError, load_yaml
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
 from identity.caller import DEFAULT_DEPTH, MAX_DEPTH, Agent
@@ -304,8 +303,8 @@ def parse_config(data: bytes, directory: Path) -> Config:
     """
     try:
         raw = load_yaml(data, MAX_CONFIG_BYTES)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"not a YAML document that we accept: {error}") from error
+    except YamlError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(raw, dict):
         raise ConfigError("the configuration is not a mapping; 'deputy config schema' shows its keys")
     try:

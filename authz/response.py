@@ -92,6 +92,11 @@ def fallback_response() -> bytes:
     return deny_response(denied(Code.INTERNAL), decision_id="")
 
 
+def stranger_response() -> bytes:
+    """Refuse a proxy that TLS let in but that has no SPIFFE ID."""
+    return deny_response(denied(Code.ASKER_UNKNOWN), decision_id="")
+
+
 def overloaded_response() -> bytes:
     """Refuse because too much is asked at once."""
     return deny_response(denied(Code.OVERLOADED), decision_id="")

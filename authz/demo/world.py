@@ -1,0 +1,317 @@
+"""The demo's world: every part a process of its own, real and wired as an operator would.
+
+- OpenID Provider, two MCP servers, Deputy, OPA where asked for, and Envoy in front of the servers.
+- Identities of the mesh (Envoy, the agents' runner, another workload) come from Deputy's own authority,
+  written before it starts; in a cluster the mesh does this.
+- Tool servers listen on Unix sockets in a private directory: there is no way round Envoy.
+- All files are in one directory; all processes end with the world.
+"""
+
+import asyncio
+import json
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import httpx2
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from authz.audit.read import find
+from authz.config import Config, load_config
+from authz.demo.agents import Identity, Places, Runner, write_identity
+from authz.demo.processes import POLL_SECONDS, Process, Running
+from authz.demo.provider import PROVIDER_FILE
+from authz.demo.signin import RUNNER_CLIENT, SignIn
+from authz.errors import ConfigError
+from authz.hosts.address import UnixAddress, parse_address
+from authz.mesh.envoy import IDENTITY_SECRET, LISTENER, render
+from authz.mesh.envoy_process import EnvoyProcess
+from authz.mesh.sds import write_sds
+from authz.mesh.settings import EnvoySettings
+from authz.mesh.settings import Service as EnvoyService
+from authz.policy.opa_process import OpaProcess, start_opa
+from authz.serve import DEPUTY_PATH
+from identity.authority import Authority
+from identity.key_store import load_or_create_authority
+from identity.spiffe import SpiffeId, TrustDomain
+
+HERE = Path(__file__).parent
+SERVICES = ("tickets", "billing")
+GATEWAY_PATH = "/ns/mesh/sa/gateway"
+RUNNER_PATH = "/ns/agents/sa/runner"
+STRANGER_PATH = "/ns/shop/sa/web"
+WORKLOAD_SECONDS = 3600
+OPA_POLICY = "  engine: opa\n  grants: grants.yaml\n  opa: {{url: 'unix://{socket}'}}"
+EMBEDDED_POLICY = "  engine: embedded\n  grants: grants.yaml"
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class DemoWorld:
+    """The running parts, as the scenario needs them."""
+
+    directory: Path
+    config: Config
+    authority: Authority
+    sign_ins: SignIn
+    runner: Runner
+    stranger: Runner
+    envoy: EnvoyProcess
+    running: Running = field(default_factory=Running)
+    opa_binary: Path | None = None
+    opa: OpaProcess | None = None
+
+    async def sign_in(self, account: str, client: str = RUNNER_CLIENT) -> str:
+        """Sign a human in; return their ID token."""
+        return await self.sign_ins.id_token(account, client)
+
+    def audience(self, service: str) -> str:
+        """Return the audience of a service's tokens."""
+        return self.config.services[service].audience
+
+    def human_uri(self, account: str) -> str:
+        """Return the `sub` of a human's tokens."""
+        return self.sign_ins.human(account).uri
+
+    def record(self, decision: str) -> dict[str, Any] | None:
+        """Return the audit record of a decision."""
+        found = find(self.audit_directory, decision) if decision else ()
+        return dict(found[0].members) if found else None
+
+    def upstream(self, decision: str) -> dict[str, Any] | None:
+        """Return what the tool server saw of an allowed call."""
+        for service in SERVICES:
+            for line in (self.directory / service / "upstream.jsonl").read_text().splitlines():
+                seen: dict[str, Any] = json.loads(line)
+                if (seen["transaction"] or {}).get("tctx", {}).get("decision_id") == decision:
+                    return seen
+        return None
+
+    @property
+    def audit_directory(self) -> Path:
+        """Where Deputy's audit log is."""
+        return self.config.data_dir / "audit"
+
+    @property
+    def has_opa(self) -> bool:
+        """Say whether a real OPA decides."""
+        return self.opa is not None
+
+    async def stop_opa(self) -> None:
+        """Stop OPA."""
+        if self.opa is not None:
+            self.opa.stop()
+
+    async def start_opa(self) -> None:
+        """Start OPA again, and wait until Deputy is ready."""
+        if self.opa_binary is not None:
+            self.opa = start_opa(self.opa_binary, _opa_socket(self.directory))
+            await _until_ready(self.runner)
+
+    def renew(self) -> None:
+        """Issue the mesh's identities anew; Envoy takes them from its directory within milliseconds."""
+        _write_gateway(self.authority, self.directory)
+        _write_workload(self.authority, self.directory, RUNNER_PATH)
+        _write_workload(self.authority, self.directory, STRANGER_PATH)
+
+
+@asynccontextmanager
+async def start_world(directory: Path, opa_binary: Path | None, say: Say) -> AsyncIterator[DemoWorld]:
+    """Start everything in an empty directory, and end it on the way out.
+
+    Raises:
+        ConfigError: if a part cannot be started; the message holds the end of its log.
+    """
+    running = Running()
+    try:
+        yield await _start(directory, opa_binary, say, running)
+    finally:
+        running.stop()
+
+
+def clean_directory(directory: Path) -> Path:
+    """Empty the directory of an earlier run; any other directory is left alone.
+
+    Raises:
+        ConfigError: if the directory holds something else than a demo.
+    """
+    marker = directory / ".deputy-demo"
+    if directory.exists() and any(directory.iterdir()):
+        if not marker.exists():
+            raise ConfigError(f"{str(directory)!r} is not empty and not of an earlier demo: name another one")
+        shutil.rmtree(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker.touch()
+    return directory.resolve()
+
+
+async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Running) -> DemoWorld:
+    say("starting the OpenID Provider")
+    sign_ins = await _start_provider(directory, running)
+    opa = None
+    if opa_binary is not None:
+        say("starting OPA")
+        opa = start_opa(opa_binary, _opa_socket(directory))
+    config = _write_config(directory, sign_ins, with_opa=opa is not None)
+    trust_domain = TrustDomain.parse(config.trust_domain)
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority = load_or_create_authority(config.data_dir / "keys", trust_domain, datetime.now(UTC))
+    say("starting the MCP servers")
+    await _start_tools(directory, config, authority, running)
+    say("starting Deputy")
+    _write_gateway(authority, directory)
+    runner_identity = _write_workload(authority, directory, RUNNER_PATH)
+    stranger_identity = _write_workload(authority, directory, STRANGER_PATH)
+    deputy = Process.python("deputy", directory, "authz", "serve", "--config", str(directory / "deputy.yaml"))
+    running.add(deputy.stop)
+    places = Places(f"https://localhost:{config.broker.listen.rpartition(':')[2]}", "")
+    runner = Runner(runner_identity, places, directory / "agents")
+    await deputy.ready(lambda: _is_ready(runner))
+    say("starting Envoy")
+    envoy = EnvoyProcess.start(render(_envoy_settings(directory, config)), directory / "envoy")
+    running.add(envoy.stop)
+    places = Places(places.broker, f"https://localhost:{envoy.port(LISTENER)}")
+    world = DemoWorld(
+        directory=directory,
+        config=config,
+        authority=authority,
+        sign_ins=sign_ins,
+        runner=Runner(runner_identity, places, directory / "agents"),
+        stranger=Runner(stranger_identity, places, directory / "agents"),
+        envoy=envoy,
+        running=running,
+        opa_binary=opa_binary,
+        opa=opa,
+    )
+    # Whatever OPA runs at the end: it may be another than the first.
+    running.stops.insert(0, lambda: world.opa.stop() if world.opa else None)
+    return world
+
+
+async def _start_provider(directory: Path, running: Running) -> SignIn:
+    home = directory / "provider"
+    home.mkdir(mode=0o700)
+    process = Process.python(
+        "provider", directory, "authz.demo.provider", "--directory", str(home), "--client", RUNNER_CLIENT
+    )
+    running.add(process.stop)
+
+    async def serves() -> bool:
+        return (home / PROVIDER_FILE).exists()
+
+    await process.ready(serves)
+    return SignIn.read(home)
+
+
+async def _start_tools(directory: Path, config: Config, authority: Authority, running: Running) -> None:
+    jwks = directory / "broker-jwks.json"
+    jwks.write_text(json.dumps(authority.token_jwks()))
+    for service in SERVICES:
+        home = directory / service
+        home.mkdir(mode=0o700)
+        (home / "upstream.jsonl").touch()
+        command = [service, "--socket", str(home / "mcp.sock"), "--jwks", str(jwks)]
+        command += ["--issuer", config.broker.issuer, "--trust-domain", config.trust_domain]
+        process = Process.python(service, directory, "authz.demo.tools", *command)
+        running.add(process.stop)
+
+        async def serves(home: Path = home) -> bool:
+            return (home / "mcp.sock").exists()
+
+        await process.ready(serves)
+
+
+def _write_config(directory: Path, sign_ins: SignIn, *, with_opa: bool) -> Config:
+    shutil.copy(HERE / "grants.yaml", directory / "grants.yaml")
+    policy = OPA_POLICY.format(socket=_opa_socket(directory)) if with_opa else EMBEDDED_POLICY
+    ports = _free_ports(2)
+    text = Template((HERE / "deputy.yaml").read_text(encoding="utf-8")).safe_substitute(
+        check_port=ports[0], broker_port=ports[1], provider=sign_ins.issuer, policy=policy
+    )
+    path = directory / "deputy.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path)
+
+
+def _envoy_settings(directory: Path, config: Config) -> EnvoySettings:
+    trust_domain = TrustDomain.parse(config.trust_domain)
+    services = tuple(
+        EnvoyService(name, UnixAddress(str(directory / name / "mcp.sock")), name) for name in SERVICES
+    )
+    return EnvoySettings(
+        trust_domain=trust_domain,
+        listen=parse_address("127.0.0.1:0"),
+        deputy=(parse_address(config.check.listen),),
+        deputy_id=SpiffeId(trust_domain, DEPUTY_PATH),
+        services=services,
+        sds_directory=directory / "envoy" / "sds",
+        run_directory=directory / "envoy",
+    )
+
+
+def _write_gateway(authority: Authority, directory: Path) -> None:
+    issued, key = _issue(authority, GATEWAY_PATH, dns_names=("localhost",))
+    roots = issued["bundle"].encode()
+    sds = directory / "envoy" / "sds"
+    write_sds(sds, IDENTITY_SECRET, issued["certificate_chain"].encode(), key, roots)
+
+
+def _write_workload(authority: Authority, directory: Path, path: str) -> Identity:
+    issued, key = _issue(authority, path)
+    return write_identity(directory / "workloads" / path.rpartition("/")[2], issued, key)
+
+
+def _issue(authority: Authority, path: str, dns_names: tuple[str, ...] = ()) -> tuple[dict[str, str], bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    spiffe_id = SpiffeId(authority.trust_domain, path)
+    now = datetime.now(UTC)
+    svid = authority.issue_workload_svid(
+        spiffe_id, key.public_key(), now=now, ttl=WORKLOAD_SECONDS, dns_names=dns_names
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    issued = {
+        "spiffe_id": str(spiffe_id),
+        "certificate_chain": ssl.DER_cert_to_PEM_cert(svid),
+        "bundle": authority.ca.certificate_pem().decode(),
+    }
+    return issued, pem
+
+
+async def _is_ready(runner: Runner) -> bool:
+    try:
+        async with httpx2.AsyncClient(verify=runner.identity.tls(), trust_env=False) as client:
+            return (await client.get(f"{runner.places.broker}/healthz")).status_code == httpx2.codes.OK
+    except httpx2.TransportError:
+        return False
+
+
+async def _until_ready(runner: Runner) -> None:
+    for _ in range(100):
+        if await _is_ready(runner):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _opa_socket(directory: Path) -> Path:
+    return directory / "opa" / "opa.sock"
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ask the kernel for ports that nobody uses now."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
