@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # no stub
     reflection_pb2_grpc,
 )
 
+from authz.address import Address, TcpAddress, UnixAddress, parse_address
 from authz.errors import ConfigError
-from authz.hosts.address import Address, TcpAddress, UnixAddress, parse_address
 from authz.hosts.grpc import SERVICE, Check, Denials, GrpcHost, Limits, serve
 from authz.hosts.tls import TlsMaterial, TlsSource, tls_from_files
 from authz.pb.ext_authz_pb2 import CheckResponse, Status

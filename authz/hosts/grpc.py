@@ -27,8 +27,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # no stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # no stubs
 
+from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
-from authz.hosts.address import Address, TcpAddress, UnixAddress
 from authz.hosts.tls import TlsSource, server_credentials
 from authz.hosts.unix_socket import prepare_socket, private_umask
 from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from authz.address import UnixAddress
 from authz.errors import ConfigError
-from authz.hosts.address import UnixAddress
 
 _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
 

@@ -9,26 +9,25 @@
 - No route without a check, and a request for no service is 404 without one.
 - Nothing changes while it runs but certificates; the admin interface is a Unix socket of mode 0600.
 
-`python -m authz.mesh.envoy` prints mesh-config/envoy/envoy.yaml; a test keeps the two identical.
+`python tools/envoy_config.py` writes mesh-config/envoy/envoy.yaml; a test keeps the two identical.
 """
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import yaml
 
-from authz.hosts.address import TcpAddress, UnixAddress
+from authz.address import TcpAddress, UnixAddress
 from authz.mesh.envoy_clusters import deputy_cluster, service_cluster
-from authz.mesh.envoy_listener import listener
-from authz.mesh.envoy_parts import TYPE, Json
+from authz.mesh.envoy_listener import LISTENER, listener
+from authz.mesh.envoy_parts import IDENTITY_SECRET, TYPE, Json
 from authz.mesh.settings import EnvoySettings, Service
 from identity.spiffe import SpiffeId, TrustDomain
 
-_HEAD: Final = (
-    "# Written by `python -m authz.mesh.envoy`; README.md beside it says what to change for a service.\n"
-)
+__all__ = ["IDENTITY_SECRET", "LISTENER", "default_settings", "render", "to_yaml"]
+
+_HEAD: Final = "# Written by tools/envoy_config.py; README.md beside it says what to change for a service.\n"
 
 
 def render(settings: EnvoySettings) -> Json:
@@ -93,7 +92,3 @@ def _overload_manager() -> Json:
         ],
         "actions": [action("shrink_heap", 0.92), action("stop_accepting_requests", 0.95)],
     }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(to_yaml(render(default_settings())))

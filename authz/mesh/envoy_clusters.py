@@ -4,7 +4,7 @@
   one of two Deputies is killed, and next to none when one hangs.
 """
 
-from authz.hosts.address import Address, TcpAddress
+from authz.address import Address, TcpAddress
 from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
 

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from authz.hosts.address import Address, UnixAddress
+from authz.address import Address, UnixAddress
 from authz.mesh.settings import EnvoySettings, Service
 
 Json = dict[str, object]
 
 TYPE: Final = "type.googleapis.com/envoy."
-SECRET_NAME: Final = "envoy"  # noqa: S105  # the name of a secret, not one
+IDENTITY_SECRET: Final = "envoy"  # noqa: S105  # the name of a secret, not one
 """The name under which `write_sds` writes this Envoy's certificate, key and roots."""
 
 
@@ -39,10 +39,10 @@ def tls(
                     "tls_minimum_protocol_version": least,
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
-                "tls_certificate_sds_secret_configs": [secret(settings, SECRET_NAME)],
+                "tls_certificate_sds_secret_configs": [secret(settings, IDENTITY_SECRET)],
                 "combined_validation_context": {
                     "default_validation_context": {"match_typed_subject_alt_names": [peer_matcher]},
-                    "validation_context_sds_secret_config": secret(settings, f"{SECRET_NAME}-bundle"),
+                    "validation_context_sds_secret_config": secret(settings, f"{IDENTITY_SECRET}-bundle"),
                 },
             },
         },

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from authz.address import Address
 from authz.errors import ConfigError
-from authz.hosts.address import Address
 from identity.spiffe import SpiffeId, TrustDomain
 
 _SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 
-from authz.hosts.address import parse_address
+from authz.address import parse_address
 from authz.hosts.grpc import SERVICE, Denials, GrpcHost, Limits
 from authz.hosts.tls import TlsSource, server_credentials, tls_from_files
 from authz.pb.ext_authz_pb2 import (

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from authz.hosts.address import TcpAddress, UnixAddress, parse_address
+from authz.address import TcpAddress, UnixAddress, parse_address
 from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
 from authz.mesh.envoy_process import EnvoyProcess

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from authz.hosts.address import TcpAddress
+from authz.address import TcpAddress
 from authz.mesh.sds import write_sds
 from authz.pb.ext_authz_pb2 import CheckRequest
 from tests.e2e.ca import TestCa
