@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, cast
 
-from jsonschema import Draft202012Validator, SchemaError
+from jsonschema import Draft202012Validator, SchemaError, ValidationError
 
 from authz.errors import PolicyLoadError
 
@@ -44,11 +44,19 @@ def problems(name: Name, value: object) -> tuple[str, ...]:
     """
     # Through JSON, so that a tuple is the array that an engine will see.
     misfits = _validator(name).iter_errors(json.loads(json.dumps(value)))
-    ordered = sorted(misfits, key=lambda misfit: (misfit.json_path, str(misfit.validator)))
-    return tuple(
-        f"{misfit.json_path}: must fit {misfit.validator} {json.dumps(misfit.validator_value)[:_SHOWN]}"
-        for misfit in ordered[:_MAX_PROBLEMS]
-    )
+    return tuple(sorted({_sentence(misfit) for misfit in misfits}))[:_MAX_PROBLEMS]
+
+
+def _sentence(misfit: ValidationError) -> str:
+    members = misfit.instance if isinstance(misfit.instance, dict) else {}
+    match misfit.validator, misfit.validator_value:
+        case "required", list() as required:
+            return f"{misfit.json_path}: lacks {', '.join(key for key in required if key not in members)}"
+        case "additionalProperties", _:
+            known = misfit.schema.get("properties", {}) if isinstance(misfit.schema, dict) else {}
+            return f"{misfit.json_path}: has unknown members; known here: {', '.join(known)}"
+        case rule, wanted:
+            return f"{misfit.json_path}: must fit {rule} {json.dumps(wanted)[:_SHOWN]}"
 
 
 @cache

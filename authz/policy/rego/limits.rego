@@ -1,0 +1,48 @@
+# How: the scope of the token, the strength of its binding, the limits of the arguments.
+package deputy
+
+# An agent's own SVID carries no scopes. It stands for nobody, so there is no person's token that could narrow it.
+scope_held if {
+	input.binding == "svid"
+	input.human == null
+} else if {
+	some c in authority
+	concat(":", [input.resource.service, c]) in input.scopes
+}
+
+needed_scopes := [concat(":", [input.resource.service, c]) | some c in authority]
+
+binding_strong if {
+	input.binding == "key"
+} else if {
+	operation.class != "destroy"
+} else if {
+	surveys
+}
+
+# A path starts at the question itself, so that missing arguments are read like any missing member: as null,
+# which is within no limit.
+arguments_within if {
+	every limit in operation.limits {
+		within(limit, object.get(input, limit.path, null))
+	}
+} else if {
+	surveys
+}
+
+within(limit, value) if {
+	limit.kind == "max"
+	is_number(value)
+	value <= limit.value
+} else if {
+	limit.kind == "min"
+	is_number(value)
+	value >= limit.value
+} else if {
+	limit.kind == "one_of"
+	value in limit.value
+} else if {
+	limit.kind == "prefix"
+	is_string(value)
+	startswith(value, limit.value)
+}

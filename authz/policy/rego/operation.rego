@@ -1,0 +1,49 @@
+# What is asked for: the class (read, write, destroy) of the operation, looked up by its name.
+package deputy
+
+service := data.grants.services[input.resource.service]
+
+calls if {
+	input.phase == "check"
+	input.action.phase == "call"
+}
+
+# Whether some call could be allowed: before a token is issued, when tools are listed, when a session opens.
+surveys if {
+	input.phase == "check"
+	input.action.phase in ["list", "lifecycle"]
+} else if {
+	input.phase == "exchange"
+}
+
+operation := service.tools[input.resource.name] if {
+	calls
+	input.action.protocol == "mcp"
+	input.action.method == "tools/call"
+	input.resource.type == "tool"
+} else := service.methods[input.action.method] if {
+	calls
+	input.action.protocol == "mcp"
+	input.action.method != "tools/call"
+} else := http_rules[0] if {
+	calls
+	input.action.protocol == "http"
+}
+
+# The first rule that fits speaks. The list is that of one method of one service, and grants.py bounds it.
+http_rules := [rule | some rule in service.http[input.action.method]; http_fits(rule)]
+
+http_fits(rule) if {
+	rule.path == input.resource.name
+} else if {
+	rule.below
+	startswith(input.resource.name, rule.path)
+}
+
+# The classes in question: that of the operation, or any.
+wanted := [operation.class] if {
+	operation.class
+} else := classes if {
+	surveys
+	service
+}

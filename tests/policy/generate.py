@@ -1,0 +1,147 @@
+"""Random grants and random questions, biased towards names that exist and values near the limits."""
+
+import json
+from random import Random
+from typing import Any
+
+from authz.policy.grants import Grants
+from tests.policy.corpus import CLASSES, Case, question
+from tests.policy.model import expected
+
+_QUESTIONS_OF_ONE = 20
+_TIERS = ["small", "medium", "large", "none-such"]
+_SERVICES = ["alpha", "beta", "gamma", "none-such"]
+_AGENTS = ["a0", "a1", "a2", "none-such"]
+_GROUPS = ["g0", "g1", "g2", "none such"]
+_TOOLS = ["get", "put", "drop", "Get", "none-such"]
+_METHODS = ["resources/read", "prompts/get", "tasks/cancel"]
+_PATHS = ["/", "/v1", "/v1/items", "/v1/items/", "/v1/items/7", "/v1/itemsx", "/v2", ""]
+_PATTERNS = ["/*", "/v1", "/v1/items", "/v1/items/*", "/v1/*"]
+_VALUES = [0, 1, 1.0, 99, 100, 100.5, 101, -1, True, False, "1", "EUR", "CHF", "", None, [1], {"b": 1}]
+
+
+def generate(seed: int, n: int) -> list[Case]:
+    """Make `n` cases."""
+    random = Random(seed)
+    cases: list[Case] = []
+    while len(cases) < n:
+        data = Grants.parse(json.dumps(_grants(random)).encode()).data
+        for _ in range(min(_QUESTIONS_OF_ONE, n - len(cases))):
+            query = json.loads(json.dumps(_question(random, data)))
+            effect, code = expected(data, query)
+            cases.append(Case(f"generated {seed}/{len(cases)}", data, query, effect, code))
+    return cases
+
+
+def _some(random: Random, of: list[Any], least: int = 1) -> list[Any]:
+    return random.sample(of, random.randint(least, len(of)))
+
+
+def _classes(random: Random) -> list[str]:
+    return _some(random, list(CLASSES))
+
+
+def _grants(random: Random) -> dict[str, object]:
+    """Make grants; every other time generous ones, else little would ever be allowed."""
+    services = _SERVICES[:-1]
+    least = random.choice([1, len(services)])
+    granted = {
+        name: {service: _classes(random) for service in _some(random, services, least)}
+        for name in _some(random, _GROUPS[:-1], least)
+    }
+    return {
+        "version": 1,
+        "tiers": {
+            "small": {"allow": ["read"]},
+            "medium": {"allow": ["read", "write"]},
+            "large": random.choice(
+                [
+                    {"allow": ["read", "write"], "approve": ["destroy"]},
+                    {"approve": ["write"]},
+                    {"allow": list(CLASSES)},
+                ]
+            ),
+        },
+        "services": {name: _service(random) for name in services},
+        "humans": {
+            "groups": granted,
+            "subjects": {"https://idp.mesh.example#s0": {"alpha": _classes(random)}}
+            if random.random() < 0.5
+            else {},
+        },
+        "agents": {
+            name: {"tier": random.choice(_TIERS[:-1]), "services": _some(random, services, least)}
+            for name in _some(random, _AGENTS[:-1], least)
+        },
+    }
+
+
+def _service(random: Random) -> dict[str, object]:
+    return {
+        "tools": {name: _tool(random) for name in _some(random, _TOOLS[:-1])},
+        "methods": {name: random.choice(CLASSES) for name in _some(random, _METHODS)},
+        "http": [
+            {
+                "methods": _some(random, ["GET", "POST", "DELETE"]),
+                "paths": _some(random, _PATTERNS),
+                "class": random.choice(CLASSES),
+                **({"human": "required"} if random.random() < 0.2 else {}),
+            }
+            for _ in range(random.randint(1, 3))
+        ],
+    }
+
+
+def _tool(random: Random) -> dict[str, object]:
+    tool: dict[str, object] = {"class": random.choice(CLASSES)}
+    if random.random() < 0.2:
+        tool["human"] = "required"
+    if random.random() < 0.4:
+        limits = [
+            {"max": 100},
+            {"min": 0, "max": 100.5},
+            {"equals": 1},
+            {"one_of": ["EUR", "CHF", True]},
+            {"prefix": "E"},
+        ]
+        tool["arguments"] = {
+            pointer: random.choice(limits) for pointer in _some(random, ["/a", "/a/b", "/c~1d"])
+        }
+    return tool
+
+
+def _question(random: Random, data: Any) -> Any:
+    grants = data["grants"]
+    agents = random.sample(_AGENTS, random.choice([1, 1, 1, 2, 3]))
+    service = random.choice([*_SERVICES[:-1], *_SERVICES[:-1], *_SERVICES])
+    who: dict[str, Any] = {
+        "human": random.choice(["s0", "s1", "s1", "s1", "s1", None]),
+        "groups": random.sample(_GROUPS, random.choice([0, 1, 3, 4])),
+        "agent": agents[0],
+        "chain": agents,
+        "ceilings": {name: random.choice([*_TIERS, "large", "large", "large", "medium"]) for name in agents},
+        "autonomous": random.random() < 0.5,
+        "service": service,
+        "binding": random.choice(["key", "key", "workload", "svid"]),
+    }
+    if random.random() < 0.3:
+        who["scopes"] = random.sample(
+            [f"{service}:{name}" for name in CLASSES] + ["alpha:read"], random.randint(0, 3)
+        )
+        who["scopes"] = sorted(set(who["scopes"]))
+    return question(who, _ask(random, grants, service), data)
+
+
+def _ask(random: Random, grants: Any, service: str) -> dict[str, Any]:
+    listed = list(grants["services"].get(service, {}).get("tools", {}))
+    arguments = {name: random.choice(_VALUES) for name in _some(random, ["a", "c/d", "e"], 0)}
+    choices: list[dict[str, Any]] = [
+        {
+            "tool": random.choice([*listed, *listed, *listed, *_TOOLS]),
+            "args": random.choice([arguments, arguments, None]),
+        },
+        {"method": random.choice([*_METHODS, *_METHODS, "resources/subscribe"])},
+        {"http": random.choice(["GET", "POST", "DELETE", "PATCH"]), "path": random.choice(_PATHS)},
+        {"ask": random.choice(["list", "lifecycle", "exchange", "task"])},
+    ]
+    return random.choices(choices, [5, 1, 2, 2])[0]
