@@ -40,7 +40,7 @@ check: lint types protos-check rego gates ## Check lint, types, import direction
 
 lint: setup
 	@echo "ruff: rules and format"
-	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff check --quiet --output-format concise
 	@.venv/bin/ruff format --check --quiet
 
 types: setup

@@ -145,8 +145,9 @@ def _reads_clock_or_disk(call: ast.Call) -> bool:
             value=ast.Name(id="datetime" | "date") | ast.Attribute(attr="datetime" | "date"), attr=name
         ):
             return name in CLOCK_CALLS
-        case ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes"):
-            return True
+        case ast.Attribute(value=value, attr="read_text" | "read_bytes" | "write_text" | "write_bytes"):
+            # Data of the package itself is as fixed as its code.
+            return not ast.unparse(value).lstrip("(").startswith("files(")
     return False
 
 

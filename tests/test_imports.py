@@ -24,7 +24,8 @@ def test_every_shipped_file_keeps_the_rule(rule: Rule) -> None:
     sources = shipped()
 
     assert sources
-    assert "\n".join(offence for source in sources for offence in rule(source)) == ""
+    if offences := [offence for source in sources for offence in rule(source)]:
+        pytest.fail("\n".join([rule.__doc__ or "", *offences]), pytrace=False)
 
 
 # Each line is a way to break the rule; a rule that cannot fail would prove nothing.
@@ -93,6 +94,7 @@ GOOD = [
     (source_rules.impure, "authz/check.py", "async def check(data): ..."),
     (source_rules.impure, "authz/policy/port.py", "class Policy(Protocol):\n    async def decide(self): ..."),
     (source_rules.impure, "identity/names.py", "from datetime import datetime\nimport re"),
+    (source_rules.impure, "authz/policy/schema.py", "(files('authz.policy') / 'x.json').read_bytes()"),
     (source_rules.impure, "authz/response.py", "from urllib.parse import quote"),
     (source_rules.more_than_a_docstring, "authz/__init__.py", '"""May this caller do this?"""'),
     (source_rules.forged_grant, "authz/decision.py", "Grant(decision_id='x')"),
