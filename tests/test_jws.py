@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -257,7 +258,6 @@ def test_absent_type_is_a_type_of_its_own() -> None:
     [
         b'{"sub":"a","sub":"b"}',
         b'{"sub":"a","s\\u0075b":"b"}',
-        b'{"sub":"a"} ',
         b'{"sub":"a"}{}',
         b'{"sub":"\xff"}',
         b'\xef\xbb\xbf{"sub":"a"}',
@@ -278,9 +278,6 @@ def test_absent_type_is_a_type_of_its_own() -> None:
 )
 def test_jw_05_refuses_claims_that_are_not_strict_json(claims: bytes) -> None:
     """JW-05: duplicate members, trailing data, non-UTF-8, NaN, 1e400, nesting, and what is no object."""
-    if claims == b'{"sub":"a"} ':
-        assert UnverifiedToken.parse(forge_bytes(TOKEN_KEY, b'{"alg":"ES256"}', claims))
-        return
     with pytest.raises(TokenMalformedError):
         UnverifiedToken.parse(forge_bytes(TOKEN_KEY, b'{"alg":"ES256"}', claims))
 
@@ -395,7 +392,7 @@ def test_empty_key_set_verifies_nothing() -> None:
 
 
 def test_key_of_two_issuers_under_one_kid_stays_apart() -> None:
-    """A foreign set may use our kid for its own key; the token is then verified with the set that was chosen."""
+    """A foreign set may have our kid for its own key; only the set that was chosen is looked at."""
     foreign = KeySet.of([VerificationKey(TOKEN_KEY.kid, "ES256", STRANGER_KEY.public.public_key)])
     with pytest.raises(TokenSignatureError):
         check(RIGHT, foreign)
@@ -521,11 +518,7 @@ def test_only_the_guard_makes_verified_tokens() -> None:
     """STYLE 8: a verified token is what `verify` returned, and nothing else makes one."""
     root = Path(__file__).resolve().parent.parent
     files = [*root.glob("identity/**/*.py"), *root.glob("authz/**/*.py")]
-    makers = [
-        file.name
-        for file in files
-        if "VerifiedToken(" in file.read_text().replace("class UnverifiedToken", "")
-    ]
+    makers = [file.name for file in files if re.search(r"\bVerifiedToken\(", file.read_text())]
     assert makers == ["jws.py"]
 
 
