@@ -34,7 +34,10 @@ class Head:
         match = _HEAD.fullmatch(data)
         if match is None or int(match[2]) > MAX_INTEGER:
             raise AuditError("not the head of an audit log")
-        return cls(int(match[2]), match[1].decode())
+        head = cls(int(match[2]), match[1].decode())
+        if (head.seq == 0) != (head.hash == GENESIS):
+            raise AuditError("not the head of an audit log: an empty one has no hash")
+        return head
 
     def to_bytes(self) -> bytes:
         """Return the bytes to write beside the log."""

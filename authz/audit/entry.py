@@ -34,7 +34,9 @@ Kind = Literal[
 
 MAX_STRANGER_BYTES: Final = 512
 _MAX_CODE: Final = 40
-_MAX_LIST: Final = 16
+# The longest chain that anybody may present is 8 (identity/caller.py); the sum of all limits is one record.
+_MAX_CHAIN: Final = 10
+_MAX_CODES: Final = 16
 _MAX_SCOPES: Final = 64
 _SUMMARY_PEER: Final = 100
 _AROUND: Final = len(',"":""')
@@ -163,9 +165,9 @@ def _decision(facts: DecisionFacts) -> dict[str, Json]:
         "asker": optional_name(facts.asker),
         "autonomous": facts.autonomous,
         "binding": optional_name(facts.binding),
-        "chain": [_hop(hop) for hop in facts.chain[:_MAX_LIST]],
+        "chain": [_hop(hop) for hop in facts.chain[:_MAX_CHAIN]],
         "code": name(facts.code),
-        "codes": [name(code) for code in facts.codes[:_MAX_LIST]],
+        "codes": [name(code) for code in facts.codes[:_MAX_CODES]],
         "detail": sentence(facts.detail),
         "effect": facts.effect,
         "human": _human(facts.human),

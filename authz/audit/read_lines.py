@@ -62,8 +62,13 @@ def segment_files(directory: Path) -> list[SegmentFile]:
     return sorted(found)
 
 
+def wait_for_the_writer() -> None:
+    """Give a writer the time to finish its line."""
+    time.sleep(0.005)
+
+
 def log_lines(
-    directory: Path, pause: Callable[[], None] = lambda: time.sleep(0.005)
+    directory: Path, pause: Callable[[], None] = wait_for_the_writer
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (file name, line) for each line of a log.
 

@@ -3,16 +3,17 @@
 - The head is read before the records, so that a writer in between adds records and never lacks one.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from authz.audit.log_head import read_head
-from authz.audit.read_lines import log_lines, segment_files
+from authz.audit.read_lines import log_lines, segment_files, wait_for_the_writer
 from authz.audit.verify import Verification, verify_lines
 from authz.errors import AuditError
 
 
-def verify_directory(directory: Path) -> Verification:
-    """Check the log in a directory.
+def verify_directory(directory: Path, pause: Callable[[], None] = wait_for_the_writer) -> Verification:
+    """Check the log in a directory; `pause` waits where a line has no end yet.
 
     Raises:
         AuditError: if there is none, or it cannot be read.
@@ -22,4 +23,4 @@ def verify_directory(directory: Path) -> Verification:
     written = read_head(directory)
     if written is None and not segment_files(directory):
         raise AuditError(f"there is no audit log in {str(directory)!r}")
-    return verify_lines(log_lines(directory), written)
+    return verify_lines(log_lines(directory, pause), written)
