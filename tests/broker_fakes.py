@@ -1,16 +1,49 @@
 """People, providers and clocks for the broker's tests: real keys, fakes of our own ports only."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import os
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
+import httpx2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+from joserfc import jwt
+
+from authz.address import TcpAddress
+from authz.audit.entry import Entry
+from authz.audit.record import GENESIS, canonical
+from authz.audit.sink import Receipt
+from authz.audit.strangers import Strangers
+from authz.broker.app import broker_app
+from authz.broker.deps import Broker, Settings
 from authz.broker.fetch import Fetched, FetchError
 from authz.broker.form import Form
+from authz.broker.human import OpenIdPeople
+from authz.broker.id_token import IdentityProvider
+from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT
+from authz.codes import Code
 from authz.demo.provider import Account, Key, Provider
-from authz.hosts.address import TcpAddress
+from authz.errors import AuditError, StoreError
 from authz.hosts.http import App, HttpHost
+from authz.hosts.tls import TlsMaterial
+from authz.policy.port import Query
+from authz.policy.schema import problems
+from authz.policy.verdict import Reason, Verdict
+from identity.authority import Authority
+from identity.caller import Agent, Task
+from identity.delegation import DelegationToken, verify_delegation_token
+from identity.jws import UnverifiedToken
+from identity.keys import SigningKey
+from identity.spiffe import SpiffeId, TrustDomain
+from identity.x509_svid import leaf_spiffe_id, thumbprint
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, tzinfo=UTC)
 ISSUER = "https://idp.example"
@@ -19,8 +52,6 @@ CLIENT = "agent-runner"
 RS256 = Key.generate("RS256")
 ES256 = Key.generate("ES256")
 PASSWORD = "correct horse"
-
-Published = dict[str, object]
 
 
 def provider_of(issuer: str = ISSUER, key: Key = ES256) -> Provider:
@@ -39,8 +70,6 @@ def id_token(provider: Provider, person: str = "lead", now: datetime = NOW, clie
 
 def id_token_with(provider: Provider, **claims: object) -> str:
     """An ID token with claims added, changed, or (with a value of None) left out; `typ_` is the header's."""
-    from joserfc import jwt
-
     plain = {
         "iss": provider.issuer,
         "sub": "lead",
@@ -73,8 +102,6 @@ class Web:
         return web
 
     def publish(self, provider: Provider, max_age: int | None = None) -> None:
-        import json
-
         discovery, jwks = json.dumps(provider.discovery()), json.dumps(provider.jwks())
         self.documents[f"{provider.issuer}/.well-known/openid-configuration"] = Fetched(
             discovery.encode(), None
@@ -118,3 +145,302 @@ async def serving(app: App) -> AsyncIterator[str]:
         yield f"http://{address}"
     finally:
         await host.close(grace_seconds=0.1)
+
+
+# ---------------------------------------------------------------- our ports, in memory
+
+
+class FakePolicy:
+    """Allows, with the scopes that it is told; keeps the questions."""
+
+    def __init__(self) -> None:
+        self.revision = "policy.data"
+        self.scopes: tuple[str, ...] = ("tickets:read", "tickets:write", "billing:read")
+        self.verdict: Verdict | Exception | None = None
+        self.queries: list[Mapping[str, object]] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    async def decide(self, query: Query) -> Verdict:
+        assert problems("input", query) == ()
+        self.queries.append(query)
+        self.meanwhile()
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        if self.verdict is not None:
+            return self.verdict
+        service = query["resource"]["service"]  # type: ignore[index] # the schema says that it is there
+        scopes = tuple(scope for scope in self.scopes if scope.startswith(f"{service}:"))
+        return Verdict("allow", (), {"scopes": scopes} if query["phase"] == "exchange" else {}, self.revision)
+
+    def deny(self, code: Code, effect: Literal["deny", "approve"] = "deny") -> None:
+        reason = Reason(code.value, "the insides of the policy", "some.rule", "look inside", "agent")
+        self.verdict = Verdict(effect, (reason,), {}, self.revision)
+
+
+class FakeSink:
+    """Keeps records; fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.broken = False
+
+    async def append(self, entry: Entry) -> Receipt:
+        if self.broken:
+            raise AuditError("the disk is full")
+        canonical(entry.members(1, GENESIS))
+        self.entries.append(entry)
+        return Receipt(len(self.entries), entry.id)
+
+    @property
+    def last(self) -> Mapping[str, object]:
+        return self.entries[-1].members(1, GENESIS)
+
+
+class FakeTasks:
+    """The registry and the tasks."""
+
+    def __init__(self, agents: tuple[Agent, ...]) -> None:
+        self.agents = {agent.name: agent for agent in agents}
+        self.tasks: dict[str, Task] = {}
+        self.epoch = 1
+        self.broken = False
+
+    def agent(self, name: str) -> Agent | None:
+        return self.agents.get(name)
+
+    def task(self, task_id: str) -> Task | None:
+        return self.tasks.get(task_id)
+
+    def start_task(self, task: Task, now: datetime) -> None:
+        self._write()
+        self.tasks[task.id] = task
+
+    def set_thumbprint(self, task_id: str, thumbprint: str) -> None:
+        self._write()
+        self.tasks[task_id] = replace(self.tasks[task_id], thumbprint=thumbprint)
+
+    def end_task(self, task_id: str, now: datetime) -> Task | None:
+        self._write()
+        self.epoch += 1
+        self.tasks[task_id] = replace(self.tasks[task_id], ended_at=now)
+        return self.tasks[task_id]
+
+    def retire(self, name: str) -> None:
+        del self.agents[name]
+        self.epoch += 1
+
+    def change(self, name: str, **fields: Any) -> None:
+        self.agents[name] = replace(self.agents[name], **fields)
+
+    def _write(self) -> None:
+        if self.broken:
+            raise StoreError("the disk is full")
+
+
+# ---------------------------------------------------------------- a broker on a port
+
+MESH = TrustDomain.parse("mesh.example")
+BROKER = "https://broker.mesh.example"
+TICKETS, BILLING = "https://tickets.mesh.example", "https://billing.mesh.example"
+RUNNER = SpiffeId.parse("spiffe://mesh.example/ns/agents/sa/runner")
+STRANGER = SpiffeId.parse("spiffe://mesh.example/ns/web/sa/frontend")
+SETTINGS = Settings(issuer=BROKER, audiences={TICKETS: "tickets", BILLING: "billing"})
+
+
+def agent(name: str, **fields: Any) -> Agent:
+    plain = {"owner": "team", "sponsor": "head", "purpose": "tests", "ceiling": "contributor"}
+    return Agent(name=name, **{**plain, "hosts": frozenset({RUNNER}), **fields})
+
+
+AGENTS = (agent("triage"), agent("resolver"), agent("nightly-report", autonomous=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An X.509-SVID and its key, with a client context that presents it."""
+
+    spiffe_id: SpiffeId
+    der: bytes
+    key: SigningKey = field(repr=False)
+    tls: ssl.SSLContext
+
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.der)
+
+    @classmethod
+    def of(cls, chain: str, key: SigningKey, roots: str) -> "Identity":
+        tls = ssl.create_default_context(cadata=roots)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(key.reveal_pem() + chain.encode())
+            file.flush()
+            tls.load_cert_chain(file.name)
+        der = ssl.PEM_cert_to_DER_cert(chain)
+        return cls(leaf_spiffe_id(der), der, key, tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A task that the broker started, and what its runner keeps of it."""
+
+    id: str
+    identity: Identity
+    answer: Mapping[str, Any]
+
+
+def csr_of(key: Any) -> str:
+    """A certificate request with a name in it, which must not count."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "admin")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    uri = x509.UniformResourceIdentifier("spiffe://mesh.example/ns/admin/sa/root")
+    builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+class World:
+    """A broker behind a real TLS server, and the ones who talk to it."""
+
+    def __init__(self, base: str, broker: Broker, fakes: "Fakes") -> None:
+        self.base = base
+        self.broker = broker
+        self.policy, self.sink, self.tasks = fakes.policy, fakes.sink, fakes.tasks
+        self.provider = provider_of()
+        self.clock = fakes.clock
+        self.runner = self.workload(RUNNER)
+
+    @property
+    def roots(self) -> str:
+        return self.broker.authority.ca.certificate_pem().decode()
+
+    def workload(self, spiffe_id: SpiffeId, authority: Authority | None = None, ttl: int = 600) -> Identity:
+        key = SigningKey.generate()
+        signer = authority or self.broker.authority
+        der = signer.issue_workload_svid(spiffe_id, key.private_key.public_key(), self.clock.now, ttl)
+        return Identity.of(ssl.DER_cert_to_PEM_cert(der), key, self.roots)
+
+    def id_token(self, person: str = "lead") -> str:
+        return id_token(self.provider, person, self.clock.now)
+
+    async def send(self, method: str, path: str, client: Identity | None, **options: Any) -> httpx2.Response:
+        tls = client.tls if client else ssl.create_default_context(cadata=self.roots)
+        async with httpx2.AsyncClient(verify=tls, trust_env=False, timeout=20) as http:
+            return await http.request(method, self.base + path, **options)
+
+    async def start(self, agent_name: str = "triage", person: str | None = "lead", **more: object) -> Started:
+        key = SigningKey.generate()
+        body: dict[str, object] = {"agent": agent_name, "csr": csr_of(key.private_key), **more}
+        if person is not None:
+            body["subject_token"] = self.id_token(person)
+        response = await self.send("POST", "/tasks", self.runner, json=body)
+        assert response.status_code == 201, response.text
+        answer = response.json()
+        return Started(
+            answer["task"], Identity.of(answer["certificate_chain"], key, answer["bundle"]), answer
+        )
+
+    async def exchange(self, task: Started, subject: str | None = None, **more: str) -> httpx2.Response:
+        form = {
+            "grant_type": GRANT_TYPE,
+            "subject_token": self.id_token() if subject is None else subject,
+            "subject_token_type": ID_TOKEN,
+            "audience": TICKETS,
+            **more,
+        }
+        return await self.send("POST", "/token", task.identity, data=form)
+
+    async def token(self, task: Started, **more: str) -> str:
+        response = await self.exchange(task, **more)
+        assert response.status_code == 200, response.text
+        return str(response.json()["access_token"])
+
+    async def jwt_svid(self, task: Started, audience: str = BROKER) -> str:
+        response = await self.send(
+            "POST", f"/tasks/{task.id}/jwt-svid", task.identity, json={"audience": audience}
+        )
+        assert response.status_code == 200, response.text
+        return str(response.json()["jwt_svid"])
+
+    async def delegate(self, own: Started, token: str, actor: Started, **more: str) -> httpx2.Response:
+        return await self.exchange(
+            own,
+            token,
+            subject_token_type=ACCESS_TOKEN,
+            actor_token=await self.jwt_svid(actor),
+            actor_token_type=JWT,
+            **more,
+        )
+
+    def verified(self, token: str, audience: str = TICKETS) -> DelegationToken:
+        return verify_delegation_token(
+            UnverifiedToken.parse(token),
+            self.broker.authority.token_keys,
+            issuer=self.broker.settings.issuer,
+            audience=audience,
+            now=self.clock.now,
+            leeway=0,
+            max_depth=8,
+        )
+
+
+@dataclass
+class Clock:
+    """The wall clock. Certificates are checked by TLS too, so it starts at the machine's time."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Fakes:
+    """The ports of one broker."""
+
+    def __init__(self) -> None:
+        self.policy, self.sink, self.tasks, self.clock = FakePolicy(), FakeSink(), FakeTasks(AGENTS), Clock()
+
+
+@asynccontextmanager
+async def broker_world(settings: Settings = SETTINGS, **parts: Any) -> AsyncIterator[World]:
+    """Run a broker on a port of the loopback, with TLS and real certificates."""
+    fakes = Fakes()
+    authority = Authority.generate(MESH, fakes.clock.now)
+    web = Web.of(provider_of())
+    known = IdentityProvider(ISSUER, frozenset({CLIENT}))
+    people = OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks())
+    broker = Broker(
+        settings=settings,
+        authority=authority,
+        people=parts.get("people", people),
+        policy=fakes.policy,
+        sink=fakes.sink,
+        strangers=Strangers(),
+        tasks=fakes.tasks,
+        clock=fakes.clock,
+        entropy=os.urandom,
+    )
+    async with serving_tls(broker_app(broker), authority, fakes.clock.now) as base:
+        yield World(base + settings.path, broker, fakes)
+
+
+@asynccontextmanager
+async def serving_tls(app: App, authority: Authority, now: datetime) -> AsyncIterator[str]:
+    material = tls_material(authority, now)
+    host = HttpHost(app, tls=lambda: material)
+    address = await host.listen(TcpAddress("127.0.0.1", 0))
+    try:
+        yield f"https://localhost:{address.port}" if isinstance(address, TcpAddress) else ""
+    finally:
+        await host.close(grace_seconds=1.0)
+
+
+def tls_material(authority: Authority, now: datetime) -> TlsMaterial:
+    key = SigningKey.generate()
+    spiffe_id = SpiffeId.parse("spiffe://mesh.example/ns/deputy/sa/broker")
+    public_key = key.private_key.public_key()
+    der = authority.issue_workload_svid(spiffe_id, public_key, now, 3600, ["localhost", "127.0.0.1"])
+    return TlsMaterial(
+        ssl.DER_cert_to_PEM_cert(der).encode(), key.reveal_pem(), authority.ca.certificate_pem()
+    )

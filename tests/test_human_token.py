@@ -8,7 +8,7 @@ import pytest
 
 from authz.broker.fetch import MAX_BYTES, Fetched, Fetcher, FetchError
 from authz.broker.human import OpenIdPeople
-from authz.broker.id_token import IdentityProvider, SignedIn
+from authz.broker.id_token import IdentityProvider, IdToken
 from authz.broker.provider_keys import (
     MAX_FRESH_SECONDS,
     MIN_FRESH_SECONDS,
@@ -52,7 +52,7 @@ from tests.broker_fakes import (
 LEEWAY = 30
 
 
-def verified(token: str, web: Web | None = None, *, seconds: int = 0, audience: str = CLIENT) -> SignedIn:
+def verified(token: str, web: Web | None = None, *, seconds: int = 0, audience: str = CLIENT) -> IdToken:
     people = OpenIdPeople(
         [IdentityProvider(ISSUER, frozenset({audience}))],
         LEEWAY,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from authz.broker.fetch import Fetcher
-from authz.broker.id_token import IdentityProvider, SignedIn, verify_id_token
+from authz.broker.id_token import IdentityProvider, IdToken, verify_id_token
 from authz.broker.provider_keys import Fetch, ProviderKeys
 from authz.errors import ConfigError
 from identity.errors import TokenIssuerError, TokenKeyError
@@ -20,7 +20,7 @@ from identity.jws import UnverifiedToken
 class People(Protocol):
     """Says who signed in."""
 
-    async def verify(self, token: UnverifiedToken, now: datetime) -> SignedIn:
+    async def verify(self, token: UnverifiedToken, now: datetime) -> IdToken:
         """Verify a person's ID token.
 
         Raises:
@@ -54,7 +54,7 @@ class OpenIdPeople:
             keys = ProviderKeys(provider.issuer, fetch(provider), monotonic)
             self._providers[provider.issuer] = provider, keys
 
-    async def verify(self, token: UnverifiedToken, now: datetime) -> SignedIn:
+    async def verify(self, token: UnverifiedToken, now: datetime) -> IdToken:
         """Verify a person's ID token.
 
         Raises:

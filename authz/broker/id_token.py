@@ -39,8 +39,8 @@ class IdentityProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A person who signed in, until when that counts, and the hash of the token that says so."""
+class IdToken:
+    """A verified ID token: who signed in, and until when that counts (seconds since 1970)."""
 
     human: Human
     expires_at: int
@@ -49,7 +49,7 @@ class SignedIn:
 
 def verify_id_token(
     token: UnverifiedToken, keys: KeySet, provider: IdentityProvider, now: datetime, leeway: int
-) -> SignedIn:
+) -> IdToken:
     """Verify an ID token of a provider.
 
     Raises:
@@ -62,7 +62,7 @@ def verify_id_token(
     _check_audience(claims, provider.audiences)
     _check_kind(claims)
     integer_claim(claims, "iat")
-    return SignedIn(_human(claims, provider), integer_claim(claims, "exp"), token.token_id)
+    return IdToken(_human(claims, provider), integer_claim(claims, "exp"), token.token_id)
 
 
 def _check_audience(claims: Mapping[str, object], known: frozenset[str]) -> None:

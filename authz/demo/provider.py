@@ -31,8 +31,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from authz.address import TcpAddress
 from authz.broker.form import Form, FormError, is_form
-from authz.hosts.address import TcpAddress
 from authz.hosts.http import BodyMissingError, BodyTooLargeError, HttpHost, read_body
 
 Algorithm = Literal["RS256", "ES256"]

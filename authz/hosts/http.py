@@ -8,27 +8,33 @@
 - Every request has a deadline, from its first byte to its last and the answer's; an idle connection ends.
 - No header of a client is believed about the connection (no X-Forwarded-For); none of ours names the
   software.
-- Nothing is logged here: a request line may hold what is secret.
+- The certificate may be renewed while it serves: each handshake asks for it again.
+- No request is logged: its line may hold what is secret.
 """
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Self, assert_never
+from typing import Any, assert_never
 
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from authz.hosts.address import Address, TcpAddress, UnixAddress
+from authz.address import Address, TcpAddress, UnixAddress
+from authz.hosts.tls import TlsMaterial, TlsSource
 from authz.hosts.unix_socket import prepare_socket, private_umask
+
+_LOG = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -59,52 +65,42 @@ class Limits:
     shutdown_seconds: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The server's certificate and whom it believes; `reload` takes effect with the next handshake."""
+class _Tls:
+    """The TLS side of the server; each handshake asks the source again, as authz/hosts/tls.py says."""
 
-    context: ssl.SSLContext
-    certificate_file: Path
-    key_file: Path
+    def __init__(self, source: TlsSource) -> None:
+        self._source = source
+        self._material = source()
+        self._latest = _context_of(self._material)
+        self.context = self._latest
+        # OpenSSL calls this in every handshake, also where the client names no server.
+        self.context.sni_callback = self._choose
 
-    @classmethod
-    def load(cls, certificate_file: Path, key_file: Path, client_roots: str) -> Self:
-        """Make a TLS server of a certificate chain, its key, and the PEM roots of clients.
-
-        Raises:
-            OSError: if a file cannot be read.
-            ssl.SSLError: if one is not what it should be.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS)
-        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 0
-        context.set_alpn_protocols(["http/1.1"])
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.load_verify_locations(cadata=client_roots)
-        context.load_cert_chain(certificate_file, key_file)
-        return cls(context, certificate_file, key_file)
-
-    def reload(self) -> None:
-        """Take the files again; if they do not fit together the old certificate stays.
-
-        Raises:
-            OSError: if a file cannot be read.
-            ssl.SSLError: if one is not what it should be.
-        """
-        # A certificate that loads and a key that does not would leave the live context with half of each.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate_file, self.key_file)
-        self.context.load_cert_chain(self.certificate_file, self.key_file)
+    def _choose(
+        self, tls: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        try:
+            material = self._source()
+            if material != self._material:
+                self._latest = _context_of(material)
+                self._material = material
+        except Exception:  # noqa: BLE001 - whatever fails, the certificate that we have is better than none
+            _LOG.warning("tls material not renewed; the last one stays")
+        tls.context = self._latest
 
 
 class HttpHost:
     """Serves one ASGI application on any number of addresses, in the running event loop."""
 
-    def __init__(self, app: App, *, tls: Tls | None = None, limits: Limits | None = None) -> None:
-        """Prepare to serve; nothing is bound yet."""
+    def __init__(self, app: App, *, tls: TlsSource | None = None, limits: Limits | None = None) -> None:
+        """Prepare to serve; nothing is bound yet.
+
+        Raises:
+            ConfigError: if there is no TLS material to start with.
+            ssl.SSLError: if it is not what it should be.
+        """
         self.limits = limits or Limits()
-        self._tls = tls
+        self._tls = None if tls is None else _Tls(tls)
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
         self._config = Config(
@@ -199,6 +195,38 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             raise BodyTooLargeError
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _context_of(material: TlsMaterial) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=material.client_roots.decode("ascii"))
+    with _as_file(material.private_key + b"\n" + material.certificate_chain) as name:
+        context.load_cert_chain(name)
+    return context
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Give a key a file name, because Python's ssl reads keys from files only.
+
+    In memory where the system can do that; else a file of mode 0600 that is gone at once.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("deputy"), "wb") as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="deputy-") as named:
+            named.write(content)
+            named.flush()
+            yield named.name
 
 
 def _bind_unix(address: UnixAddress) -> socket.socket:

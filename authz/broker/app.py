@@ -1,0 +1,110 @@
+"""The broker over HTTP: each endpoint reads bytes, calls the core, and maps the result.
+
+- All endpoints are below the issuer's path; the metadata is where RFC 8414 section 3.1 puts it.
+- An answer is JSON that nobody keeps (`Cache-Control: no-store`).
+- What the core does not answer (no such path, no such method) is answered here, without a word about why.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from authz.broker.arrival import MAX_BODY, Arrival
+from authz.broker.deps import Broker
+from authz.broker.discovery import WELL_KNOWN, metadata
+from authz.broker.reply import Reply
+from authz.broker.task_endpoint import end_task, issue_jwt_svid, renew_svid, start_task
+from authz.broker.token_endpoint import exchange_token
+from authz.codes import Code
+from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_certificate, read_body
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_RETRY = {"Retry-After": "1"}
+# Another method is a malformed token request, not an unknown endpoint (TX-01).
+_ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def broker_app(broker: Broker) -> Starlette:
+    """Make the ASGI application of a broker."""
+
+    async def token(request: Request) -> Response:
+        return _response(await exchange_token(await _arrival(request), broker))
+
+    async def start(request: Request) -> Response:
+        return _response(await start_task(await _arrival(request), broker))
+
+    async def renew(request: Request) -> Response:
+        return _response(await renew_svid(request.path_params["task"], await _arrival(request), broker))
+
+    async def jwt_svid(request: Request) -> Response:
+        return _response(await issue_jwt_svid(request.path_params["task"], await _arrival(request), broker))
+
+    async def end(request: Request) -> Response:
+        return _response(await end_task(request.path_params["task"], await _arrival(request), broker))
+
+    path = broker.settings.path
+    app = Starlette(
+        routes=[
+            Route(f"{path}/token", token, methods=_ANY_METHOD),
+            Route(f"{path}/tasks", start, methods=["POST"]),
+            Route(f"{path}/tasks/{{task}}/svid", renew, methods=["POST"]),
+            Route(f"{path}/tasks/{{task}}/jwt-svid", jwt_svid, methods=["POST"]),
+            Route(f"{path}/tasks/{{task}}", end, methods=["DELETE"]),
+            Route(f"{path}/jwks", _document(broker.authority.token_jwks)),
+            Route(f"{path}/bundle", _document(broker.authority.bundle)),
+            Route(f"{WELL_KNOWN}{path}", _document(lambda: metadata(broker.settings))),
+            Route("/healthz", _document(lambda: {"status": "ok"})),
+        ],
+        exception_handlers={HTTPException: _unknown, BodyMissingError: _gone},
+    )
+    # A redirect would send a token to wherever the Host header says.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _arrival(request: Request) -> Arrival:
+    try:
+        body = await read_body(request.receive, MAX_BODY)
+    except BodyTooLargeError:
+        body = None
+    content_types = request.headers.getlist("content-type")
+    return Arrival(
+        method=request.method,
+        source=request.client.host if request.client else "local",
+        certificate=peer_certificate(request.scope),
+        body=body,
+        content_type=content_types[0] if len(content_types) == 1 else None,
+        has_query=bool(request.url.query),
+        has_authorization="authorization" in request.headers,
+    )
+
+
+def _response(reply: Reply) -> Response:
+    headers = _NO_STORE | (_RETRY if reply.status == 503 else {})
+    if reply.body is None:
+        return Response(status_code=reply.status, headers=headers)
+    return JSONResponse(dict(reply.body), reply.status, headers)
+
+
+def _document(content: Callable[[], Mapping[str, object]]) -> Endpoint:
+    async def document(_: Request) -> Response:
+        return JSONResponse(dict(content()), headers=_NO_STORE)
+
+    return document
+
+
+async def _unknown(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    code, sentence = Code.REQUEST_MALFORMED.value, "there is no such endpoint, or not with this method"
+    return JSONResponse({"error": sentence, "code": code}, status, _NO_STORE)
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    """Answer a client that went away; nobody reads this."""
+    return Response(status_code=400, headers=_NO_STORE)

@@ -1,0 +1,91 @@
+"""Who is at the other end of the connection: a workload of the mesh, or a task of an agent (CA-02).
+
+- The certificate that TLS verified is verified again as an X.509-SVID of our own trust domain, at the time of
+  the request; a certificate alone says who holds a key, not that anybody may do anything.
+- A task counts while it runs, its agent is registered, and its workload may still host that agent.
+- An ID below `/agent/` never counts as a workload: a task cannot start tasks.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from authz.authenticate import Registered, live_agent, live_task
+from authz.broker.deps import Broker
+from authz.codes import Code
+from authz.errors import AuthenticationError
+from identity.caller import Agent, Hop, Human, Task
+from identity.errors import CertificateError
+from identity.spiffe import SpiffeId, parse_agent_task
+from identity.x509_svid import X509Svid, verify_x509_svid
+
+_AGENTS = "/agent/"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that runs, and its agent."""
+
+    hop: Hop
+    agent: Agent
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClient:
+    """A client that is a running task, and the certificate that it presented."""
+
+    svid: X509Svid
+    running: Running
+
+
+def authenticate(certificate: bytes | None, broker: Broker, now: datetime) -> X509Svid:
+    """Verify the certificate of the connection.
+
+    Raises:
+        AuthenticationError: with PEER_MISSING if there is none that counts.
+    """
+    if certificate is None:
+        raise AuthenticationError(Code.PEER_MISSING, "no client certificate")
+    authority = broker.authority
+    try:
+        return verify_x509_svid([certificate], authority.roots, authority.trust_domain, now)
+    except CertificateError as error:
+        raise AuthenticationError(Code.PEER_MISSING, str(error)) from error
+
+
+def task_client(svid: X509Svid, registered: Registered, now: datetime) -> TaskClient:
+    """Return the running task that the certificate is of.
+
+    Raises:
+        AuthenticationError: if it is not of a task, or the task may not act now.
+    """
+    named = parse_agent_task(svid.spiffe_id)
+    if named is None:
+        raise AuthenticationError(Code.TASK_UNKNOWN, f"not a task's identity: {str(svid.spiffe_id)!r}")
+    return TaskClient(svid, running(Hop(*named), registered, now))
+
+
+def workload_client(svid: X509Svid) -> SpiffeId:
+    """Return the workload that the certificate is of.
+
+    Raises:
+        AuthenticationError: if it is the certificate of an agent.
+    """
+    if svid.spiffe_id.path.startswith(_AGENTS):
+        raise AuthenticationError(Code.AGENT_HOST, f"an agent is no workload: {str(svid.spiffe_id)!r}")
+    return svid.spiffe_id
+
+
+def running(hop: Hop, registered: Registered, now: datetime) -> Running:
+    """Return a task that may act now.
+
+    Raises:
+        AuthenticationError: if task or agent is unknown, over, or hosted where it may not be.
+    """
+    agent = live_agent(registered, hop.agent, now)
+    known = registered.task(hop.task)
+    human = Human.parse_uri(known.human) if known and known.human else None
+    task = live_task(registered, hop, human, now)
+    if task.workload not in agent.hosts:
+        raise AuthenticationError(Code.AGENT_HOST, f"{str(task.workload)!r} may not host {agent.name!r}")
+    return Running(hop, agent, task)

@@ -1,0 +1,97 @@
+"""What the broker takes besides a request: configuration, keys, ports, time and randomness.
+
+- Nothing here is global, and nothing is read from the environment.
+- An audience names one service; two services with one audience are a mistake that is found at start.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from authz.audit.sink import Sink
+from authz.audit.strangers import Strangers
+from authz.authenticate import Registered
+from authz.broker.human import People
+from authz.errors import ConfigError
+from authz.policy.port import Policy
+from authz.services import Services
+from identity.authority import Authority
+from identity.caller import DEFAULT_DEPTH, Task
+from identity.claims import MIN_ENTROPY, new_token_name
+from identity.names import ENTROPY_BYTES, new_ulid
+
+
+class Tasks(Registered, Protocol):
+    """The registry and the tasks; the writing methods may block for the disk and raise StoreError."""
+
+    @property
+    def epoch(self) -> int:
+        """Count withdrawals."""
+
+    def start_task(self, task: Task, now: datetime) -> None:
+        """Add a task of a registered agent."""
+
+    def set_thumbprint(self, task_id: str, thumbprint: str) -> None:
+        """Note the newest X.509-SVID of a running task."""
+
+    def end_task(self, task_id: str, now: datetime) -> Task | None:
+        """End a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The broker's configuration; lifetimes in seconds."""
+
+    issuer: str
+    audiences: Mapping[str, str]  # audience -> service
+    leeway: int = 30
+    max_depth: int = DEFAULT_DEPTH
+    delegation_token_seconds: int = 300
+    jwt_svid_seconds: int = 60
+    x509_svid_seconds: int = 600
+    task_seconds: int = 3600
+
+    @property
+    def path(self) -> str:
+        """The path of the issuer, below which all endpoints are; empty or `/a/b`."""
+        return urlsplit(self.issuer).path.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Everything that an endpoint takes."""
+
+    settings: Settings
+    authority: Authority
+    people: People
+    policy: Policy
+    sink: Sink
+    strangers: Strangers
+    tasks: Tasks
+    clock: Callable[[], datetime]
+    entropy: Callable[[int], bytes]
+
+    def new_id(self, now: datetime) -> str:
+        """Make the id of a decision, a record or a task."""
+        return new_ulid(now, self.entropy(ENTROPY_BYTES))
+
+    def new_token_name(self) -> str:
+        """Make a `jti` or `txn` (CL-06)."""
+        return new_token_name(self.entropy(MIN_ENTROPY))
+
+
+def audiences_of(services: Services) -> Mapping[str, str]:
+    """Return the services by the audience of their tokens.
+
+    Raises:
+        ConfigError: if two services have one audience: a token for one would be a token for the other.
+    """
+    audiences: dict[str, str] = {}
+    for service in services.by_name.values():
+        if service.audience in audiences:
+            raise ConfigError(f"two services with one audience: {service.audience!r}")
+        audiences[service.audience] = service.name
+    return MappingProxyType(audiences)
