@@ -4,14 +4,18 @@
 - A member that another parser could take for a listed one is refused under a name of its own: by case
   (CVE-2026-27896), compatibility forms (U+017F for `s`), NUL, spaces or characters without width.
 - Member names of one object that differ only in that way are refused where the names are the tool's own.
+- Folding is bounded: one character of another alphabet can fold into eighteen.
 """
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from authz.codes import Code
 from authz.errors import InspectionError
+
+# Characters of all names of one object that are not printable ASCII.
+MAX_FOLDED_CHARS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,8 @@ class MemberNames:
         Raises:
             InspectionError: if there is one.
         """
-        for name in members.keys() - self.names:
-            if fold(name) in self.folded:
+        for name, folded in _folded(members.keys() - self.names, what):
+            if folded in self.folded:
                 raise InspectionError(
                     Code.MCP_LOOKALIKE_KEY, f"{what} with the look-alike member {name[:80]!r}"
                 )
@@ -58,8 +62,7 @@ def check_distinct(names: Iterable[str], what: str) -> None:
         InspectionError: if there are two.
     """
     seen: set[str] = set()
-    for name in names:
-        folded = fold(name)
+    for name, folded in _folded(names, what):
         if folded in seen:
             raise InspectionError(Code.MCP_LOOKALIKE_KEY, f"{what} with two members like {name[:80]!r}")
         seen.add(folded)
@@ -67,7 +70,23 @@ def check_distinct(names: Iterable[str], what: str) -> None:
 
 def fold(name: str) -> str:
     """Return what the laxest parser could make of a name."""
-    if name.isascii() and name.isprintable():
+    if _is_plain(name):
         return name.lower().replace(" ", "")
     kept = (char for char in unicodedata.normalize("NFKC", name).casefold() if char.isprintable())
     return "".join(kept).replace(" ", "")
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isprintable()
+
+
+def _folded(names: Iterable[str], what: str) -> Iterator[tuple[str, str]]:
+    left = MAX_FOLDED_CHARS
+    for name in names:
+        if not _is_plain(name):
+            left -= len(name)
+        if left < 0:
+            raise InspectionError(
+                Code.MCP_PARAMS, f"{what} with too much to fold in the names of its members"
+            )
+        yield name, fold(name)

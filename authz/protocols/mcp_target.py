@@ -10,6 +10,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from authz.codes import Code
 from authz.errors import InspectionError
@@ -18,7 +19,7 @@ from authz.protocols.mcp_members import check_distinct
 from authz.protocols.mcp_params import Shape
 from authz.protocols.operation import Phase, ResourceType
 from authz.protocols.route import Route
-from identity.canonical import CanonicalJsonError, arguments_sha256
+from identity.canonical import arguments_sha256
 
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
@@ -68,7 +69,7 @@ def tool(params: Params, route: Route) -> Target:
     if not name or not wire_name.startswith(route.tool_prefix):
         raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
     arguments = _arguments(params)
-    return Target("call", "tool", name, wire_name, arguments, _digest(arguments))
+    return Target("call", "tool", name, wire_name, arguments, arguments_sha256(arguments))
 
 
 def resource(params: Params, _: Route) -> Target:
@@ -83,7 +84,7 @@ def prompt(params: Params, _: Route) -> Target:
     arguments = _arguments(params)
     if arguments is not None and not all(isinstance(value, str) for value in arguments.values()):
         raise InspectionError(Code.MCP_PARAMS, "arguments of a prompt that are not texts")
-    return Target("call", "prompt", name, name, arguments, _digest(arguments))
+    return Target("call", "prompt", name, name, arguments, arguments_sha256(arguments))
 
 
 def task(params: Params, _: Route) -> Target:
@@ -132,13 +133,6 @@ def _arguments(params: Params) -> Params | None:
     return arguments
 
 
-def _digest(arguments: Params | None) -> str:
-    try:
-        return arguments_sha256(arguments)
-    except CanonicalJsonError as error:
-        raise InspectionError(Code.JSON_NUMBER, "arguments without a canonical form") from error
-
-
 def _plain(value: object, limit: int, what: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= limit or _CONTROL.search(value):
         raise InspectionError(Code.MCP_PARAMS, f"not the name of {what} of at most {limit} characters")
@@ -146,6 +140,5 @@ def _plain(value: object, limit: int, what: str) -> str:
 
 
 def _object(value: object) -> Params:
-    if not isinstance(value, dict):
-        raise InspectionError(Code.MCP_PARAMS, "a member that is not an object")
-    return value
+    # The method's shape has seen that it is one.
+    return cast("Params", value)

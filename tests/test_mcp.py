@@ -1,0 +1,268 @@
+"""MCP: every row of the known bypasses, every method, both eras, and what real clients send.
+
+The vectors say what each message is read as: `<phase> <method> <type>:<name>`, or the code of the refusal.
+In a body PAD stands for `pad` letters; `rpc_id` is the id that an answer may echo.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.codes import Code
+from authz.errors import InspectionError, RequestError
+from authz.form import Form
+from authz.protocols.inspect import inspect
+from authz.protocols.mcp_era import KNOWN_VERSIONS, decode_header
+from authz.protocols.mcp_members import fold
+from authz.protocols.mcp_methods import NOTIFICATIONS, REQUESTS
+from authz.protocols.mcp_params import _TYPES
+from authz.protocols.operation import Operation
+from authz.protocols.route import Route
+from identity.canonical import arguments_sha256
+from tests.check_requests import MCP_HEADERS, TICKETS, request
+
+VECTORS = Path(__file__).parent / "vectors" / "mcp"
+SPECIFICATION = Path(__file__).resolve().parents[2] / "shared" / "data" / "mcp"
+
+Case = dict[str, Any]
+
+
+def vectors() -> list[tuple[str, Case]]:
+    """Return every case with the name of its file."""
+    return [
+        (path.stem, case)
+        for path in sorted(VECTORS.glob("*.json"))
+        for case in json.loads(path.read_text("utf-8"))["cases"]
+    ]
+
+
+def body_of(case: Case) -> bytes:
+    if "body_base64" in case:
+        return base64.b64decode(case["body_base64"])
+    text: str = case.get("body", "")
+    return text.replace("PAD", "x" * case.get("pad", 0)).encode()
+
+
+def inspect_case(case: Case) -> Operation:
+    parts = {key: case[key] for key in ("method", "path", "size", "partial", "metadata") if key in case}
+    headers = [(name, value) for name, value in case.get("headers", MCP_HEADERS)]
+    return inspect(request(body_of(case), headers=headers, **parts), TICKETS)
+
+
+def tool_call(name: str = "echo", **params: Any) -> bytes:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, **params}}
+    return json.dumps(message).encode()
+
+
+def summary(operation: Operation) -> str:
+    return f"{operation.phase} {operation.method} {operation.resource_type}:{operation.resource_name}"
+
+
+def refusal(body: bytes, route: Route = TICKETS, **parts: Any) -> InspectionError:
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(body, **parts), route)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{stem}: {case['comment']}") for stem, case in vectors()]
+)
+def test_message_is_read_as_the_vector_says(case: Case) -> None:
+    try:
+        operation = inspect_case(case)
+    except (InspectionError, RequestError) as error:
+        assert error.code == case["expect"], error
+        if "rpc_id" in case:
+            assert isinstance(error, InspectionError)
+            assert (type(error.rpc_id), error.rpc_id) == (type(case["rpc_id"]), case["rpc_id"])
+        return
+    assert summary(operation) == case["expect"]
+    if "rpc_id" in case:
+        assert (type(operation.rpc_id), operation.rpc_id) == (type(case["rpc_id"]), case["rpc_id"])
+
+
+def test_refusals_name_codes_of_a_malformed_or_unknown_request() -> None:
+    codes = {code.value: code for code in Code}
+    refusals = {case["expect"] for _, case in vectors() if case["expect"].startswith("DPT-")}
+    assert all(codes[text].form in {Form.MALFORMED, Form.REFUSED} for text in refusals)
+
+
+def test_real_clients_are_never_refused() -> None:
+    real = [case for stem, case in vectors() if stem.startswith("real-")]
+    assert len(real) > 40
+    assert not [case for case in real if case["expect"].startswith("DPT-")]
+
+
+def test_refuses_json_that_nests_3000_deep() -> None:
+    nested = b'{"text":' + b"[" * 3000 + b"]" * 3000 + b"}"
+    assert refusal(tool_call().replace(b'"echo"', b'"echo","arguments":' + nested)).code == Code.JSON_DEPTH
+
+
+def test_refuses_more_than_4096_keys() -> None:
+    arguments = {f"key{number}": number for number in range(4097)}
+    assert refusal(tool_call(arguments=arguments)).code == Code.JSON_KEYS
+
+
+def test_arguments_and_their_hash_are_what_policy_and_token_see() -> None:
+    arguments = {"ticket": "T-1", "count": 3, "deep": [{"a": None, "b": 1.5}]}
+    operation = inspect(request(tool_call(arguments=arguments)), TICKETS)
+    assert operation.arguments == arguments
+    assert operation.arguments_sha256 == arguments_sha256(arguments)
+    assert operation.is_mcp
+
+
+def test_absent_and_empty_arguments_hash_alike() -> None:
+    absent = inspect(request(tool_call()), TICKETS)
+    empty = inspect(request(tool_call(arguments={})), TICKETS)
+    assert absent.arguments is None
+    assert absent.arguments_sha256 == empty.arguments_sha256 == arguments_sha256(None)
+
+
+def test_what_is_no_call_with_arguments_has_no_hash() -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a://b"}}'
+    operation = inspect(request(body), TICKETS)
+    assert (operation.arguments, operation.arguments_sha256) == (None, None)
+
+
+def test_prefix_of_the_route_is_taken_off_the_tool() -> None:
+    route = Route("tickets", "mcp", "tickets__")
+    headers = (*MCP_HEADERS, ("mcp-name", "tickets__echo"))
+    assert inspect(request(tool_call("tickets__echo"), headers=headers), route).resource_name == "echo"
+
+
+@pytest.mark.parametrize(
+    "name", ["echo", "tickets_echo", "Tickets__echo", "tickets__", "billing__tickets__echo"]
+)
+def test_tool_without_the_prefix_belongs_to_another_server(name: str) -> None:
+    refused = refusal(tool_call(name), Route("tickets", "mcp", "tickets__"))
+    assert (refused.code, refused.rpc_id) == (Code.TOOL_UNKNOWN, 1)
+
+
+def test_representation_shows_no_arguments() -> None:
+    operation = inspect(request(tool_call(arguments={"password": "hunter2"})), TICKETS)
+    assert "hunter2" not in repr(operation)
+
+
+def test_refusal_quotes_no_body_and_no_header_value() -> None:
+    secret = "hunter2"  # not a name of anything
+    for parts in (
+        {"headers": (("content-type", secret),)},
+        {"headers": (*MCP_HEADERS, ("content-encoding", secret))},
+        {"headers": (*MCP_HEADERS, ("mcp-name", secret))},
+        {"headers": (*MCP_HEADERS, ("mcp-protocol-version", secret))},
+    ):
+        assert secret not in str(refusal(tool_call(arguments={"a": secret}), **parts))
+    assert secret not in str(refusal(tool_call(arguments={"a": secret}) + b"x"))
+
+
+def test_refusal_quotes_control_characters_away() -> None:
+    refused = refusal(b'{"jsonrpc":"2.0","id":1,"method":"a\\n\\u001b[31mb"}')
+    assert refused.code == Code.MCP_METHOD_UNKNOWN
+    assert refused.detail.isprintable()
+
+
+def test_every_member_of_every_method_has_a_type() -> None:
+    for method in [*REQUESTS.values(), *NOTIFICATIONS.values()]:
+        assert method.params.members.names <= _TYPES.keys()
+        assert method.params.required <= method.params.members.names
+
+
+@pytest.mark.parametrize(
+    ("name", "folded"),
+    [
+        ("Name", "name"),
+        ("param\u017f", "params"),
+        ("name\x00", "name"),
+        ("na\u200bme", "name"),
+        ("\ufeffname", "name"),
+        ("\uff2eAME", "name"),
+        ("name\u00a0", "name"),
+        ("tas\u212a", "task"),
+    ],
+)
+def test_lookalikes_fold_to_the_name(name: str, folded: str) -> None:
+    assert fold(name) == folded
+
+
+@pytest.mark.parametrize("where", ["arguments", "_meta"])
+def test_refuses_names_that_cost_much_to_fold(where: str) -> None:
+    members = {"\ufdfa" * 1024 + str(number): 1 for number in range(5)}
+    params: dict[str, Any] = {where: members}
+    assert refusal(tool_call(**params)).code == Code.MCP_PARAMS
+
+
+@pytest.mark.parametrize("value", [1, 1.5, [], "a"])
+def test_refuses_more_than_16384_values(value: object) -> None:
+    inspect(request(tool_call(arguments={"a": [value] * 16_000})), TICKETS)
+    assert refusal(tool_call(arguments={"a": [[value] * 8192, [value] * 8192]})).code == Code.JSON_KEYS
+
+
+def test_refuses_more_than_16384_values_with_few_commas() -> None:
+    nested = b"[" * 50 + b"]" * 50
+    body = tool_call().replace(b'"echo"', b'"echo","arguments":{"a":[' + b",".join([nested] * 400) + b"]}")
+    assert refusal(body).code == Code.JSON_KEYS
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    assert inspect(request(tool_call(arguments={"csv": "," * 100_000})), TICKETS).arguments_sha256
+
+
+def test_sentinel_is_decoded_or_equals_nothing() -> None:
+    assert decode_header("echo") == "echo"
+    assert decode_header("=?base64?w6k=?=") == "é"
+    assert decode_header("=?base64??=") == ""
+    assert decode_header("=?base64?w6k?=") is None
+    assert decode_header("=?base64?w6l=?=") is None
+
+
+def _specification(name: str) -> Path:
+    path = SPECIFICATION / name
+    if not path.exists():
+        pytest.skip(f"the MCP schemas are not beside the project: no {path}")
+    return path
+
+
+@pytest.mark.parametrize("version", sorted(KNOWN_VERSIONS - {"2024-11-05"}))
+def test_knows_each_method_of_the_schema_with_each_member(version: str) -> None:
+    schema = json.loads(_specification(f"schema-{version}.json").read_text("utf-8"))
+    definitions = schema.get("$defs") or schema["definitions"]
+    for union, known in (("ClientRequest", REQUESTS), ("ClientNotification", NOTIFICATIONS)):
+        members = definitions[union].get("anyOf", [definitions[union]])
+        for message in (_resolve(definitions, member) for member in members):
+            method = message["properties"]["method"]["const"]
+            params = _resolve(definitions, message["properties"].get("params", {}))
+            names = {name for part in _parts(definitions, params) for name in part.get("properties", {})}
+            required = {name for part in _parts(definitions, params) for name in part.get("required", ())}
+            assert names <= known[method].params.members.names, method
+            assert known[method].params.required <= required, method
+
+
+def _resolve(definitions: Case, node: Case) -> Case:
+    return definitions[node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def _parts(definitions: Case, node: Case) -> list[Case]:
+    return [node, *(_resolve(definitions, part) for part in node.get("allOf", ()))]
+
+
+def test_reads_every_client_message_among_the_examples_of_the_specification() -> None:
+    read = 0
+    for path in sorted(_specification("examples-2026-07-28").glob("*/*.json")):
+        message = json.loads(path.read_text("utf-8"))
+        if not isinstance(message, dict) or message.get("method") not in {**REQUESTS, **NOTIFICATIONS}:
+            continue
+        params = message["params"]
+        name = params.get("name", params.get("uri"))
+        headers = [*MCP_HEADERS, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", message["method"])]
+        mirrored = message["method"] in {"tools/call", "resources/read", "prompts/get"}
+        body = json.dumps(message).encode()
+        operation = inspect(
+            request(body, headers=[*headers, ("mcp-name", name)] if mirrored else headers), TICKETS
+        )
+        assert operation.method == message["method"]
+        assert operation.rpc_id == message.get("id")
+        read += 1
+    assert read > 10
