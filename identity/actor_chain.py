@@ -66,15 +66,17 @@ def parse_act(act: object, issuer: str, max_depth: int) -> tuple[TrustDomain, tu
     """
     domains: set[TrustDomain] = set()
     chain: list[Hop] = []
-    while act is not None:
+    actors: list[object] = [act]
+    for actor in actors:
         if len(chain) == max_depth:
             raise ChainError("depth", f"a chain of more than {max_depth} agents")
-        if not isinstance(act, dict) or act.keys() - {"act"} != _ACTOR_MEMBERS or act.get("act", ()) is None:
+        if not isinstance(actor, dict) or actor.keys() - {"act"} != _ACTOR_MEMBERS:
             raise TokenClaimsError("an actor without one of its members, or with one that we do not know")
-        trust_domain, hop = _hop(act, issuer)
+        trust_domain, hop = _hop(actor, issuer)
         domains.add(trust_domain)
         chain.append(hop)
-        act = act.get("act")
+        if "act" in actor:
+            actors.append(actor["act"])
     check_chain(tuple(chain), max_depth)
     if len(domains) != 1:
         raise TokenClaimsError("a chain over more than one trust domain")
