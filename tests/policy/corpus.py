@@ -1,9 +1,9 @@
 """The policy's corpus: questions with the answer that every engine must give.
 
 - cases/*.yaml holds what people wrote: `given` (who asks), `expect` (what for, and the answer).
-- What a test does not list is denied: each tool of a named service that `expect` leaves out becomes a case, and so
+- What a test does not list is denied: each tool of a service that `expect` leaves out becomes a case, and so
   does a tool that nobody lists.
-- `generated_cases` makes data and questions from a seed; their answers come from the model (tests/policy/model.py).
+- `generated_cases` makes data and questions from a seed; their answers come from the model (model.py).
 - never.yaml holds what no grants and no question may ever bring about.
 """
 
@@ -65,16 +65,16 @@ def generated_cases(seed: int, n: int) -> list[Case]:
 
 def never() -> list[Mapping[str, object]]:
     """Return what may never be allowed: a list of facts that do not go together with an allow."""
-    return cast("Json", load_yaml((HERE / "never.yaml").read_bytes(), _MAX))["never"]
+    content = cast("Json", load_yaml((HERE / "never.yaml").read_bytes(), _MAX))
+    return cast("list[Mapping[str, object]]", content["never"])
 
 
 def facts(case: Case) -> Mapping[str, object]:
     """Describe a case in the words of never.yaml."""
     query = cast("Json", case.query)
     services = cast("Json", case.data)["grants"]["services"]
-    listed = (
-        services.get(query["resource"]["service"], {}).get("tools", {}).get(query["resource"]["name"], {})
-    )
+    resource = query["resource"]
+    listed = services.get(resource["service"], {}).get("tools", {}).get(resource["name"], {})
     is_tool = query["action"]["method"] == "tools/call" and query["phase"] == "check"
     return {
         "human": None if query["human"] is None else "named",
@@ -87,9 +87,7 @@ def facts(case: Case) -> Mapping[str, object]:
     }
 
 
-def question(
-    who: Mapping[str, Json], ask: Mapping[str, Json], data: Mapping[str, object]
-) -> Mapping[str, object]:
+def question(who: Mapping[str, Json], ask: Mapping[str, Json]) -> Mapping[str, object]:
     """Write the question of one line of a case."""
     service = who.get("service", "")
     human = _human(who)
@@ -118,49 +116,33 @@ def question(
 
 
 def _asked(ask: Mapping[str, Json], service: str) -> Mapping[str, object]:
-    action: Mapping[str, object]
-    arguments = None
+    kind, name, arguments = "server", service, None
+    action = {"protocol": "mcp", "phase": "call"}
     match ask:
         case {"tool": name}:
-            action = {"protocol": "mcp", "method": "tools/call", "phase": "call"}
+            action["method"] = "tools/call"
             kind, arguments = "tool", ask.get("args")
         case {"method": method}:
-            action = {"protocol": "mcp", "method": method, "phase": "call"}
+            action["method"] = method
             kind, name = "resource", ask.get("name", "file:///x")
         case {"http": method, "path": name}:
-            action = {"protocol": "http", "method": method, "phase": "call"}
+            action |= {"protocol": "http", "method": method}
             kind = "path"
         case {"ask": "list"}:
-            action, kind, name = (
-                {"protocol": "mcp", "method": "tools/list", "phase": "list"},
-                "server",
-                service,
-            )
+            action |= {"method": "tools/list", "phase": "list"}
         case {"ask": "lifecycle"}:
-            action, kind, name = (
-                {"protocol": "mcp", "method": "initialize", "phase": "lifecycle"},
-                "server",
-                service,
-            )
+            action |= {"method": "initialize", "phase": "lifecycle"}
         case {"ask": "exchange"}:
-            action, kind, name = (
-                {"protocol": "token", "method": "exchange", "phase": "call"},
-                "server",
-                service,
-            )
+            action = {"protocol": "token", "method": "token-exchange", "phase": "lifecycle"}
         case _:
-            action, kind, name = (
-                {"protocol": "identity", "method": "task", "phase": "call"},
-                "server",
-                service,
-            )
+            action = {"protocol": "identity", "method": "tasks/start", "phase": "lifecycle"}
+            kind = "task"
+    request = {"method": "POST", "path": "/mcp", "host": "service.mesh.example"}
     return {
         "action": action,
         "resource": {"service": service, "type": kind, "name": name},
         "arguments": arguments,
-        "request": None
-        if ask.get("ask") in {"exchange", "task"}
-        else {"method": "POST", "path": "/mcp", "host": "service.mesh.example"},
+        "request": None if ask.get("ask") in {"exchange", "task"} else request,
     }
 
 
@@ -187,7 +169,7 @@ def _file(stem: str, content: Json) -> Iterator[Case]:
             yield Case(
                 name=f"{stem}: {test['name']}: {json.dumps(line, ensure_ascii=False)}",
                 data=data,
-                query=question(who, line, data),
+                query=question(who, line),
                 effect=line["effect"],
                 code=line.get("code"),
                 codes=tuple(line["codes"]) if "codes" in line else None,

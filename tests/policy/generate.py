@@ -1,6 +1,7 @@
 """Random grants and random questions, biased towards names that exist and values near the limits."""
 
 import json
+from collections import ChainMap
 from random import Random
 from typing import Any
 
@@ -17,6 +18,19 @@ _TOOLS = ["get", "put", "drop", "Get", "none-such"]
 _METHODS = ["resources/read", "prompts/get", "tasks/cancel"]
 _PATHS = ["/", "/v1", "/v1/items", "/v1/items/", "/v1/items/7", "/v1/itemsx", "/v2", ""]
 _PATTERNS = ["/*", "/v1", "/v1/items", "/v1/items/*", "/v1/*"]
+_LARGE = [
+    {"allow": ["read", "write"], "approve": ["destroy"]},
+    {"approve": ["write"]},
+    {"allow": list(CLASSES)},
+]
+_LIMITS = [
+    {"max": 100},
+    {"min": 0, "max": 100.5},
+    {"equals": 1},
+    {"one_of": ["EUR", "CHF", True]},
+    {"prefix": "E"},
+]
+_POINTERS = ["/a", "/a/b", "/c~1d"]
 _VALUES = [0, 1, 1.0, 99, 100, 100.5, 101, -1, True, False, "1", "EUR", "CHF", "", None, [1], {"b": 1}]
 
 
@@ -54,20 +68,12 @@ def _grants(random: Random) -> dict[str, object]:
         "tiers": {
             "small": {"allow": ["read"]},
             "medium": {"allow": ["read", "write"]},
-            "large": random.choice(
-                [
-                    {"allow": ["read", "write"], "approve": ["destroy"]},
-                    {"approve": ["write"]},
-                    {"allow": list(CLASSES)},
-                ]
-            ),
+            "large": random.choice(_LARGE),
         },
         "services": {name: _service(random) for name in services},
         "humans": {
             "groups": granted,
-            "subjects": {"https://idp.mesh.example#s0": {"alpha": _classes(random)}}
-            if random.random() < 0.5
-            else {},
+            "subjects": random.choice([{}, {"https://idp.mesh.example#s0": {"alpha": _classes(random)}}]),
         },
         "agents": {
             name: {"tier": random.choice(_TIERS[:-1]), "services": _some(random, services, least)}
@@ -97,49 +103,51 @@ def _tool(random: Random) -> dict[str, object]:
     if random.random() < 0.2:
         tool["human"] = "required"
     if random.random() < 0.4:
-        limits = [
-            {"max": 100},
-            {"min": 0, "max": 100.5},
-            {"equals": 1},
-            {"one_of": ["EUR", "CHF", True]},
-            {"prefix": "E"},
-        ]
-        tool["arguments"] = {
-            pointer: random.choice(limits) for pointer in _some(random, ["/a", "/a/b", "/c~1d"])
-        }
+        pointers = random.choice([_POINTERS, *([pointer] for pointer in _POINTERS)])
+        tool["arguments"] = {pointer: random.choice(_LIMITS) for pointer in pointers}
     return tool
 
 
 def _question(random: Random, data: Any) -> Any:
+    """Start from a caller who has everything there is to have, and spoil some of it."""
     grants = data["grants"]
-    agents = random.sample(_AGENTS, random.choice([1, 1, 1, 2, 3]))
-    service = random.choice([*_SERVICES[:-1], *_SERVICES[:-1], *_SERVICES])
-    who: dict[str, Any] = {
-        "human": random.choice(["s0", "s1", "s1", "s1", "s1", None]),
-        "groups": random.sample(_GROUPS, random.choice([0, 1, 3, 4])),
-        "agent": agents[0],
-        "chain": agents,
-        "ceilings": {name: random.choice([*_TIERS, "large", "large", "large", "medium"]) for name in agents},
+    service = random.choice(_SERVICES[:-1])
+    agents = [name for name, agent in grants["agents"].items() if service in agent["services"]] or _AGENTS
+    chain = random.sample(agents, min(len(agents), random.choice([1, 1, 2])))
+    whole: dict[str, Any] = {
+        "human": "s1",
+        "groups": _GROUPS,
+        "chain": chain,
+        "ceilings": {name: grants["agents"].get(name, {"tier": "large"})["tier"] for name in chain},
         "autonomous": random.random() < 0.5,
         "service": service,
-        "binding": random.choice(["key", "key", "workload", "svid"]),
+        "binding": "key",
     }
-    if random.random() < 0.3:
-        who["scopes"] = random.sample(
-            [f"{service}:{name}" for name in CLASSES] + ["alpha:read"], random.randint(0, 3)
-        )
-        who["scopes"] = sorted(set(who["scopes"]))
-    return question(who, _ask(random, grants, service), data)
+    spoils = [_spoiled(random, service) for _ in range(random.choice([0, 0, 1, 1, 2, 3]))]
+    who = dict(ChainMap(*spoils, whole))
+    return question({**who, "agent": who["chain"][0]}, _ask(random, grants, who["service"]))
+
+
+def _spoiled(random: Random, service: str) -> dict[str, Any]:
+    scopes = sorted({f"{service}:{name}" for name in CLASSES} | {"alpha:read"})
+    spoils: list[dict[str, Any]] = [
+        {"human": random.choice(["s0", None])},
+        {"human": None, "autonomous": True, "binding": "svid"},
+        {"groups": random.sample(_GROUPS, random.randint(0, 2))},
+        {"chain": random.sample(_AGENTS, random.choice([1, 2, 3]))},
+        {"ceilings": {name: random.choice(_TIERS) for name in _AGENTS}},
+        {"service": random.choice(_SERVICES)},
+        {"binding": random.choice(["workload", "svid"])},
+        {"scopes": random.sample(scopes, random.randint(0, 3))},
+    ]
+    return random.choice(spoils)
 
 
 def _ask(random: Random, grants: Any, service: str) -> dict[str, Any]:
     listed = list(grants["services"].get(service, {}).get("tools", {}))
-    arguments = {name: random.choice(_VALUES) for name in _some(random, ["a", "c/d", "e"], 0)}
+    arguments = {name: random.choice(_VALUES) for name in _some(random, ["a", "c/d", "e"], 1)}
     choices: list[dict[str, Any]] = [
-        {
-            "tool": random.choice([*listed, *listed, *listed, *_TOOLS]),
-            "args": random.choice([arguments, arguments, None]),
-        },
+        {"tool": random.choice([*listed * 8, *_TOOLS]), "args": random.choice([arguments, arguments, None])},
         {"method": random.choice([*_METHODS, *_METHODS, "resources/subscribe"])},
         {"http": random.choice(["GET", "POST", "DELETE", "PATCH"]), "path": random.choice(_PATHS)},
         {"ask": random.choice(["list", "lifecycle", "exchange", "task"])},

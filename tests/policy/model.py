@@ -56,24 +56,18 @@ def failures(g: Any, q: Any) -> list[str]:
 
 def _task_failures(g: Any, q: Any) -> list[str]:
     agent = g["agents"].get(q["agent"]["name"])
-    tiers = g["tiers"]
-    shared = (
-        set(tiers.get(agent["tier"], {})) & set(tiers.get(q["chain"][0]["ceiling"], {})) if agent else set()
-    )
+    tiers = [g["tiers"].get(name, {}) for name in (agent and agent["tier"], q["chain"][0]["ceiling"])]
     human = q["human"]
-    known = (
-        human is None
-        or human["uri"] in g["subjects"]
-        or any(group in g["groups"] for group in human["groups"])
-    )
+    known = human is None or human["uri"] in g["subjects"] or bool(g["groups"].keys() & set(human["groups"]))
+    all_known = all(hop["name"] in g["agents"] for hop in q["chain"])
     checks = [
         ("DPT-HUMAN-REQUIRED", human is None and not _may_go_alone(q, None)),
         ("DPT-HUMAN-NOT-GRANTED", not known),
         ("DPT-AGENT-NOT-GRANTED", agent is None),
-        ("DPT-AGENT-TIER", agent is not None and not shared),
+        ("DPT-AGENT-TIER", agent is not None and not tiers[0].keys() & tiers[1].keys()),
         (
             "DPT-CHAIN-NARROWED",
-            agent is not None and any(hop["name"] not in g["agents"] for hop in q["chain"]),
+            agent is not None and not all_known,
         ),
     ]
     return [code for code, failed in checks if failed]
@@ -127,8 +121,8 @@ def _within(limit: Any, q: Any) -> bool:
         case "min":
             return is_number and value >= limit["value"]
         case "one_of":
-            return any(
-                isinstance(value, bool) is isinstance(one, bool) and value == one for one in limit["value"]
-            )
+            return value in [
+                one for one in limit["value"] if isinstance(one, bool) is isinstance(value, bool)
+            ]
         case _:
             return isinstance(value, str) and value.startswith(limit["value"])

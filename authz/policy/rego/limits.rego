@@ -44,5 +44,6 @@ within(limit, value) if {
 } else if {
 	limit.kind == "prefix"
 	is_string(value)
+	is_string(limit.value)
 	startswith(value, limit.value)
 }

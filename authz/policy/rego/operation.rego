@@ -16,18 +16,24 @@ surveys if {
 	input.phase == "exchange"
 }
 
-operation := service.tools[input.resource.name] if {
+operation := found if {
 	calls
 	input.action.protocol == "mcp"
 	input.action.method == "tools/call"
 	input.resource.type == "tool"
-} else := service.methods[input.action.method] if {
+	found := service.tools[input.resource.name]
+	found.class
+} else := found if {
 	calls
 	input.action.protocol == "mcp"
 	input.action.method != "tools/call"
-} else := http_rules[0] if {
+	found := service.methods[input.action.method]
+	found.class
+} else := found if {
 	calls
 	input.action.protocol == "http"
+	found := http_rules[0]
+	found.class
 }
 
 # The first rule that fits speaks. The list is that of one method of one service, and grants.py bounds it.

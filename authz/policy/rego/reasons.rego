@@ -131,6 +131,8 @@ failures contains [60, 0, 1, detail(
 	concat("", ["give it a tier and a ceiling that both allow ", extent]),
 )] if {
 	presenter_short
+	is_string(presenter.tier)
+	is_string(input.chain[0].ceiling)
 }
 
 failures contains [70, 0, 0, refusal(
@@ -171,6 +173,8 @@ failures contains [90, limit.pointer, 0, refusal(
 	concat("", ["keep ", limit.pointer, " within its limit, or an operator changes the limit in grants.yaml"]),
 )] if {
 	some limit in operation.limits
+	is_string(limit.pointer)
+	is_array(limit.path)
 	not within(limit, object.get(input, limit.path, null))
 }
 
@@ -181,6 +185,9 @@ failures contains [91, i, 1, detail(
 	concat("", ["change the limit of ", limit.pointer, " in grants.yaml"]),
 )] if {
 	some i, limit in operation.limits
+	is_string(limit.pointer)
+	is_string(limit.text)
+	is_array(limit.path)
 	not within(limit, object.get(input, limit.path, null))
 }
 
