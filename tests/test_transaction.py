@@ -1,0 +1,288 @@
+"""Transaction tokens: rules/token-exchange.md CL-02, CL-03 and CL-07."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from identity.actor_chain import encode_act
+from identity.caller import WorkloadBinding
+from identity.errors import (
+    ChainError,
+    TokenAudienceError,
+    TokenClaimsError,
+    TokenExpiredError,
+    TokenIssuerError,
+    TokenKeyError,
+    TokenMalformedError,
+    TokenNotYetValidError,
+    TokenSignatureError,
+    TokenTypeError,
+)
+from identity.jws import UnverifiedToken, sign
+from identity.keys import KeySet
+from identity.spiffe import agent_task_id
+from identity.transaction import (
+    IssuedTransaction,
+    TransactionIssuer,
+    TransactionToken,
+    verify_transaction_token,
+)
+from tests.identity_world import (
+    ARGS_SHA256,
+    ISSUER,
+    LEAD,
+    LEEWAY,
+    NOW,
+    OTHER_TD,
+    RUNNER,
+    SECONDS,
+    STRANGER_KEY,
+    SVID_KEY,
+    TD,
+    TOKEN_KEY,
+    TOKEN_KEYS,
+    agent,
+    caller,
+    delegation,
+    forge,
+    grant,
+    header_of,
+    hop,
+    task,
+    ulid,
+)
+
+TRANSACTIONS = TransactionIssuer(TOKEN_KEY, ISSUER, TD, 60)
+NIGHTLY = caller(
+    human=None,
+    agent=agent("nightly-report", autonomous=True),
+    task=task("nightly-report", human=None),
+    chain=(hop("nightly-report", 1),),
+    binding="svid",
+    scopes=frozenset(),
+    txn=ulid(1),
+)
+NIGHTLY_GRANT = grant(human=None, agent="nightly-report", scopes=frozenset())
+
+
+def issue(now: datetime = NOW, **changes: Any) -> IssuedTransaction:
+    parts: dict[str, Any] = {"grant": grant(), "caller": caller(), **changes}
+    return TRANSACTIONS.issue(parts["grant"], parts["caller"], now, bytes)
+
+
+def claims_of(issued: IssuedTransaction) -> dict[str, Any]:
+    return dict(UnverifiedToken.parse(issued.token).unverified_claims)
+
+
+RIGHT = claims_of(issue())
+
+
+def check(text: str, now: datetime = NOW, keys: KeySet = TOKEN_KEYS, **options: Any) -> TransactionToken:
+    asked: dict[str, Any] = {"issuer": ISSUER, "trust_domain": TD, "service": "tickets", **options}
+    return verify_transaction_token(text, keys, now=now, leeway=LEEWAY, **asked)
+
+
+def forged(**changes: object) -> str:
+    claims = {name: value for name, value in (RIGHT | changes).items() if value is not ...}
+    return forge(TOKEN_KEY, header_of(TOKEN_KEY, "txntoken+jwt"), claims)
+
+
+def context(**changes: object) -> dict[str, object]:
+    return {name: value for name, value in (RIGHT["tctx"] | changes).items() if value is not ...}
+
+
+def test_cl_02_claims_and_type_of_the_draft() -> None:
+    """CL-02: `iat, aud, exp, txn, sub, scope, req_wl`, and `iss` because there is an `act`."""
+    token = UnverifiedToken.parse(issue().token)
+    assert dict(token.header) == header_of(TOKEN_KEY, "txntoken+jwt")
+    assert RIGHT["aud"] == TD.name
+    assert RIGHT["req_wl"] == str(RUNNER)
+    assert (RIGHT["iat"], RIGHT["exp"]) == (SECONDS, SECONDS + 60)
+    assert RIGHT["tctx"] == {
+        "service": "tickets",
+        "action": "tools/call",
+        "tool": "read_ticket",
+        "task": ulid(1),
+        "args_sha256": ARGS_SHA256,
+        "decision_id": ulid(9),
+    }
+
+
+def test_verified_token_names_everybody() -> None:
+    issued = issue()
+    token = check(issued.token)
+    assert token.human is not None
+    assert (token.human.uri, token.chain, token.requester) == (LEAD.uri, caller().chain, RUNNER)
+    assert (token.service, token.action, token.tool) == ("tickets", "tools/call", "read_ticket")
+    assert (token.arguments_sha256, token.decision_id, token.jti) == (ARGS_SHA256, ulid(9), issued.jti)
+    assert token.to_claims() == RIGHT
+
+
+def test_cl_03_holds_nothing_of_the_inbound_token() -> None:
+    """CL-03: no access token, and none of the personal parts of one."""
+    text = str(RIGHT)
+    for secret in (caller().token_id, "urn:example:mfa", "staff"):
+        assert secret not in text
+
+
+def test_id_08_autonomous_agent_is_the_subject_and_has_no_actor() -> None:
+    """ID-08: `sub` is the agent's task."""
+    issued = TRANSACTIONS.issue(NIGHTLY_GRANT, NIGHTLY, NOW, bytes)
+    claims = claims_of(issued)
+    assert claims["sub"] == str(agent_task_id(TD, "nightly-report", ulid(1)))
+    assert "act" not in claims
+    assert claims["scope"] == ""
+    token = check(issued.token)
+    assert (token.human, token.chain) == (None, NIGHTLY.chain)
+    assert token.to_claims() == claims
+
+
+def test_chain_is_carried_whole() -> None:
+    chain = (hop("triage", 1), hop("resolver", 2))
+    assert check(issue(caller=caller(chain=chain)).token).chain == chain
+
+
+def test_request_that_calls_no_tool_names_the_resource() -> None:
+    issued = issue(grant=grant(action="tools/list", resource="tickets", arguments_sha256=None))
+    assert claims_of(issued)["tctx"].keys() == {"service", "action", "resource", "task", "decision_id"}
+    token = check(issued.token)
+    assert (token.tool, token.resource, token.arguments_sha256) == (None, "tickets", None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"human": None},
+        {"human": "https://idp.example#clerk"},
+        {"agent": "resolver"},
+        {"task": ulid(7)},
+        {"scopes": frozenset({"tickets:read", "tickets:write"})},
+        {"granted_at": NOW - timedelta(seconds=61)},
+    ],
+)
+def test_grant_of_another_caller_or_an_old_one_issues_nothing(changes: dict[str, Any]) -> None:
+    with pytest.raises(TokenClaimsError):
+        issue(grant=grant(**changes))
+
+
+def test_grant_for_nobody_issues_nothing_for_a_human() -> None:
+    with pytest.raises(TokenClaimsError):
+        issue(grant=replace(NIGHTLY_GRANT, agent="triage"))
+
+
+def test_cl_07_ends_with_the_task() -> None:
+    """CL-07: never beyond what stands behind it."""
+    short = caller(task=task(deadline=NOW + timedelta(seconds=7)))
+    assert check(issue(caller=short).token).expires_at == SECONDS + 7
+    with pytest.raises(TokenExpiredError):
+        issue(caller=caller(task=task(deadline=NOW)))
+
+
+def test_cl_06_name_is_of_fresh_entropy() -> None:
+    issued = TRANSACTIONS.issue(grant(), caller(), NOW, lambda size: b"\x01" * size)
+    assert issued.jti != issue().jti
+    with pytest.raises(ValueError, match="entropy"):
+        TRANSACTIONS.issue(grant(), caller(), NOW, lambda _: b"")
+
+
+def test_issued_token_cannot_be_printed() -> None:
+    issued = issue()
+    assert issued.token not in repr(issued)
+    assert issued.jti in repr(issued)
+
+
+def test_token_for_another_service_or_trust_domain() -> None:
+    with pytest.raises(TokenAudienceError):
+        check(issue().token, service="billing")
+    with pytest.raises(TokenAudienceError):
+        check(issue().token, trust_domain=OTHER_TD)
+    with pytest.raises(TokenAudienceError):
+        check(forged(aud=[TD.name]))
+    with pytest.raises(TokenIssuerError):
+        check(issue().token, issuer="https://evil.example")
+
+
+def test_expired_by_the_leeway_exactly() -> None:
+    text = issue().token
+    check(text, NOW + timedelta(seconds=60 + LEEWAY - 1))
+    with pytest.raises(TokenExpiredError):
+        check(text, NOW + timedelta(seconds=60 + LEEWAY))
+    check(text, NOW - timedelta(seconds=LEEWAY))
+    with pytest.raises(TokenNotYetValidError):
+        check(text, NOW - timedelta(seconds=LEEWAY + 1))
+
+
+def test_keys_and_types_of_others() -> None:
+    with pytest.raises(TokenKeyError):
+        check(sign(SVID_KEY, "txntoken+jwt", RIGHT))
+    with pytest.raises(TokenSignatureError):
+        check(forge(STRANGER_KEY, header_of(TOKEN_KEY, "txntoken+jwt"), RIGHT))
+    for typ in ("at+jwt", "JWT", None, "txntoken"):
+        with pytest.raises(TokenTypeError):
+            check(forge(TOKEN_KEY, header_of(TOKEN_KEY, typ), RIGHT))
+    with pytest.raises(TokenMalformedError):
+        check("")
+    with pytest.raises(TokenMalformedError):
+        check(issue().token + ", " + issue().token)
+
+
+def test_refuses_delegation_token_as_transaction_token() -> None:
+    claims = delegation(binding=WorkloadBinding(RUNNER)).to_claims()
+    with pytest.raises(TokenTypeError):
+        check(sign(TOKEN_KEY, "at+jwt", claims))
+    with pytest.raises(TokenClaimsError):
+        check(sign(TOKEN_KEY, "txntoken+jwt", claims | {"aud": TD.name}))
+
+
+AGENT_SUBJECT = str(agent_task_id(TD, "triage", ulid(1)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: ...} for name in ("iat", "txn", "sub", "scope", "req_wl", "jti", "tctx")),
+        {"act": ...},
+        {"act": None},
+        {"sub": AGENT_SUBJECT},
+        {"sub": "lead"},
+        {"sub": 7},
+        {"act": ..., "sub": "spiffe://mesh.example/ns/agents/sa/runner"},
+        {"act": ..., "sub": str(agent_task_id(OTHER_TD, "triage", ulid(1)))},
+        {"act": ..., "sub": str(agent_task_id(TD, "triage", ulid(2)))},
+        {"act": encode_act((hop("triage", 1),), ISSUER, OTHER_TD)},
+        {"act": encode_act((hop("triage", 1),), "https://evil.example", TD)},
+        {"req_wl": "runner"},
+        {"req_wl": ""},
+        {"scope": "a  b"},
+        {"scope": None},
+        {"scope": ["tickets:read"]},
+        {"jti": "short"},
+        {"cnf": {}},
+        {"rctx": {}},
+        {"actor": {}},
+        {"tctx": None},
+        {"tctx": []},
+        {"tctx": {}},
+        *({"tctx": context(**{name: ...})} for name in ("service", "action", "task", "decision_id", "tool")),
+        {"tctx": context(resource="x")},
+        {"tctx": context(action="tools/list")},
+        {"tctx": context(action="tools/list", tool=..., resource="")},
+        {"tctx": context(task=ulid(2))},
+        {"tctx": context(args_sha256="AB" * 32)},
+        {"tctx": context(args_sha256="ab" * 32 + "\n")},
+        {"tctx": context(args_sha256=None)},
+        {"tctx": context(tool=["read_ticket"])},
+        {"tctx": context(more="x")},
+    ],
+)
+def test_claim_that_is_missing_malformed_or_unknown(changes: dict[str, object]) -> None:
+    with pytest.raises(TokenClaimsError):
+        check(forged(**changes))
+
+
+def test_chain_that_comes_back() -> None:
+    act = encode_act((hop("triage", 1), hop("resolver", 2), hop("triage", 3)), ISSUER, TD)
+    with pytest.raises(ChainError):
+        check(forged(act=act))
