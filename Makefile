@@ -30,8 +30,9 @@ test: setup opa-if-possible ## Run the tests, end to end too, and measure what t
 	@$(PY) -m coverage run -m pytest $(ARGS)
 	@$(PY) -m coverage report
 
-test-full: setup opa-if-possible ## Run what is slow or large
-	@HYPOTHESIS_PROFILE=full tools/marked.sh full $(ARGS)
+test-full: setup opa-if-possible ## Run what is slow or large, and search the properties further
+	@HYPOTHESIS_PROFILE=full tools/marked.sh full --timeout=1200 $(ARGS)
+	@HYPOTHESIS_PROFILE=full $(PY) -m pytest --timeout=1200 tests/properties $(ARGS)
 
 soak: setup opa-if-possible ## Run what is long
 	@HYPOTHESIS_PROFILE=full tools/marked.sh soak --timeout=0 $(ARGS)

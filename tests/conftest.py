@@ -24,7 +24,7 @@ _WIDTH = 100
 # No deadline: the machine is shared, and no test asserts a time.
 settings.register_profile("default", max_examples=60, deadline=None, print_blob=True)
 settings.register_profile(
-    "full", max_examples=2_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "full", max_examples=1_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -21,7 +21,10 @@ DIST_INFO = f"deputy_authz-{PROJECT['version']}.dist-info"
 def run(*command: str | Path) -> str:
     """Run a command; its output, or a failure that shows it."""
     result = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+    if result.returncode != 0:
+        pytest.fail(
+            f"{command} ended with {result.returncode}\n{result.stdout}{result.stderr}", pytrace=False
+        )
     return result.stdout
 
 

@@ -9,11 +9,15 @@ set -euo pipefail
 cd "$ROOT"
 
 OPA=$CACHE/bin/opa
-VERSION=$(sed -n 's|.*github.com/open-policy-agent/opa v\([0-9.]*\).*|\1|p' tools/opa/go.mod | head -n 1)
+VERSION=$(sed -n 's|.*github.com/open-policy-agent/opa v\([0-9.]*\).*|\1|p' tools/opa/go.mod)
 SCRATCH=$CACHE/go
 optional=${1:-}
 
-is_ours() { [ -x "$1" ] && "$1" version 2>/dev/null | grep -qx "Version: $VERSION"; }
+# Read whole and then compared: a pipe into `grep -q` would now and then end OPA by SIGPIPE, and so "fail".
+is_ours() {
+  local said
+  [ -x "$1" ] && said=$("$1" version 2>/dev/null) && [ "${said%%$'\n'*}" = "Version: $VERSION" ]
+}
 
 # Local paths, a fixed set of flags, and no other toolchain than the one we start. Go counts its own use
 # below the user's configuration folder: that goes to the scratch folder, and his settings are still read.

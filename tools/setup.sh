@@ -37,7 +37,7 @@ without() { awk -v name="$2" '/^[^ #]/ { drop = index($0, name "==") == 1 } !dro
 
 # The package that the index has no wheel of for this machine, if that, and not the network, was the reason.
 no_wheel() {
-  grep -q 'Retrying' "$LOG" || sed -n 's/.*No matching distribution found for \([A-Za-z0-9_.-]*\)==.*/\1/p' "$LOG" | head -n 1
+  grep -q 'Retrying' "$LOG" || sed -n 's/.*No matching distribution found for \([A-Za-z0-9_.-]*\)==.*/\1/p' "$LOG"
 }
 
 install_locked() {
