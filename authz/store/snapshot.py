@@ -114,6 +114,8 @@ class State:
         with self._writing:
             try:
                 self._store.retire(name, now)
+            except StoreError as error:
+                raise StoreError(f"agent {name!r} is retired until a restart only: {error}") from error
             finally:
                 self._agents = {key: agent for key, agent in self._agents.items() if key != name}
                 self._end_tasks_of(name, now)
@@ -141,6 +143,8 @@ class State:
         with self._writing:
             try:
                 self._store.end_task(task_id, now)
+            except StoreError as error:
+                raise StoreError(f"task {task_id!r} has ended until a restart only: {error}") from error
             finally:
                 self._end(task_id, now)
                 self._epoch += 1

@@ -1,0 +1,41 @@
+"""The reference of the record names every member that we write."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from authz.audit import entry as entries
+from authz.audit.entry import Kind
+from authz.audit.facts import Issued, PolicyChange, PolicyFacts, RegistryChange, RegistryFacts, Summary
+from authz.audit.record import GENESIS, Json
+from tests.audit_facts import ALLOWED, NOW, ulid
+
+REFERENCE = (Path(__file__).resolve().parent.parent / "docs/reference/audit-record.md").read_text("utf-8")
+WORDS = set(re.findall(r"[a-z][a-z0-9_-]*", " ".join(re.findall(r"`([^`]+)`", REFERENCE))))
+
+
+def names(value: Json) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*(names(inner) for inner in value.values()))
+    return set().union(*(names(inner) for inner in value)) if isinstance(value, list) else set()
+
+
+def test_reference_names_every_kind_and_change() -> None:
+    assert {*get_args(Kind), *get_args(PolicyChange), *get_args(RegistryChange)} <= WORDS
+
+
+def test_reference_names_every_member() -> None:
+    issued = Issued(kind="task", subject="x", expires_at=NOW)
+    made = [
+        entries.exchange(ALLOWED, issued, ulid(1), NOW),
+        entries.withdrawn(ALLOWED, ulid(1), ulid(2), NOW),
+        entries.stranger(ALLOWED, ulid(3), NOW),
+        entries.refused(Summary(peer="", count=1, since=NOW, until=NOW), ulid(4), NOW),
+        entries.policy(PolicyFacts(change="loaded", revision="r"), ulid(5), NOW),
+        entries.registry(RegistryFacts(change="agent-retired", agent="triage"), ulid(6), NOW),
+        entries.service("stop", "0.1.0", "", ulid(7), NOW),
+        entries.recovered(1, "", ulid(8), NOW),
+    ]
+    written = set().union(*(names(entry.members(1, GENESIS)) for entry in made))
+
+    assert written - WORDS == set()
