@@ -9,7 +9,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +38,7 @@ class Case:
     effect: str
     code: str | None = None
     codes: tuple[str, ...] | None = None
-    obligations: Mapping[str, object] = field(default_factory=dict)
+    obligations: Mapping[str, object] | None = None
 
 
 @cache
@@ -173,7 +173,7 @@ def _file(stem: str, content: Json) -> Iterator[Case]:
                 effect=line["effect"],
                 code=line.get("code"),
                 codes=tuple(line["codes"]) if "codes" in line else None,
-                obligations=line.get("obligations", {}),
+                obligations=line.get("obligations"),
             )
 
 

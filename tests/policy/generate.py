@@ -25,6 +25,7 @@ _LARGE = [
 ]
 _LIMITS = [
     {"max": 100},
+    {"min": 1},
     {"min": 0, "max": 100.5},
     {"equals": 1},
     {"one_of": ["EUR", "CHF", True]},
