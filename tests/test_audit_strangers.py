@@ -99,3 +99,13 @@ def test_clock_that_goes_back_opens_no_flood_and_loses_no_count() -> None:
 
     assert recorded(admit(strangers, "a", at(50), 10)) == 2
     assert sum(summary.count for summary in strangers.due(at(51))) == 16
+
+
+def test_summary_that_the_log_refused_comes_again() -> None:
+    strangers = Strangers(Rates(per_peer=1))
+    admit(strangers, "a", at(0), 8)
+    [summary] = strangers.due(at(1))
+    strangers.put_back(summary)
+
+    assert strangers.due(at(2)) == (Summary(peer=REST, count=7, since=at(0), until=at(2)),)
+    assert strangers.due(at(3)) == ()

@@ -5,7 +5,8 @@
   leaves at most one summary a peer a second, the largest counts first, the rest of them in one.
 - The table of peers is bounded. The peer that was seen longest ago leaves it; its count goes into the rest,
   and the budget for all peers keeps one who changes names from gaining by it.
-- Nothing is lost: every refusal is either recorded or in the count of exactly one summary.
+- Nothing is lost: every refusal is either recorded or in the count of exactly one summary, and a summary
+  that could not be written is put back.
 - Time is an argument. Another second is another window, whether the clock went forward or back.
 """
 
@@ -85,6 +86,10 @@ class Strangers:
         if self._rest.counted:
             summaries.append(_summary(REST, self._rest, now))
         return tuple(summaries)
+
+    def put_back(self, summary: Summary) -> None:
+        """Take back a summary that the log refused; its count comes again with the rest."""
+        _count(self._rest, summary.count, summary.since)
 
     def _state(self, peer: str, second: int) -> _Peer:
         state = self._peers.get(peer)
