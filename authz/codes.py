@@ -6,21 +6,10 @@
 - docs/reference/reason-codes.md lists them all; a test keeps it complete.
 """
 
-from enum import Enum, StrEnum, unique
+from enum import StrEnum, unique
 from typing import Self
 
-
-@unique
-class Form(Enum):
-    """How a refusal travels; authz/response.py turns it into HTTP."""
-
-    MALFORMED = "malformed"  # 400
-    REFUSED = "refused"  # 403
-    TOKEN = "token"  # 401  # noqa: S105 - the name of a form, no secret
-    SCOPE = "scope"  # 403 with a challenge
-    POLICY = "policy"  # 200 with a JSON-RPC error for MCP, else 403
-    UNAVAILABLE = "unavailable"  # 503
-    ALLOWED = "allowed"
+from authz.form import Form
 
 
 @unique

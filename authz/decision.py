@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from authz.codes import Code, Form, find_code
+from authz.codes import Code, find_code
 from authz.errors import CodedError
+from authz.form import Form
 from authz.policy.verdict import Reason, Verdict
 from authz.protocols.operation import Operation
 from identity.caller import Caller

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.struct_pb2 import Struct
 
-from authz.codes import Code, Form, find_code
+from authz.codes import Code, find_code
 from authz.decision import Allow, Deny, denied
+from authz.form import Form
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
 
@@ -59,6 +60,8 @@ def allow_response(allow: Allow, transaction_token: str, header_names: Iterable[
         ok_response=pb.OkHttpResponse(
             headers=[_header(TRANSACTION_HEADER, transaction_token)],
             headers_to_remove=[*CREDENTIAL_HEADERS, *sorted(ours)],
+            # The caller can name the decision when it asks why, also for what was allowed.
+            response_headers_to_add=[_header(DECISION_HEADER, allow.grant.decision_id)],
         ),
         dynamic_metadata=_metadata(allow.grant.decision_id, allow.code),
     )

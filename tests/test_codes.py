@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.codes import Code, Form
+from authz.codes import Code
+from authz.form import Form
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from authz.codes import Code, Form
+from authz.codes import Code
+from authz.form import Form
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "reason-codes.md"
 

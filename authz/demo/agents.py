@@ -214,7 +214,9 @@ async def call_tool(
             text = "; ".join(str(error) for error in _leaves(errors))
     if not seen:
         raise RuntimeError(f"no answer from {url!r}")
-    answer = _answer(seen[-1], (time.perf_counter() - started) * 1000)
+    # The SDK asks for more than the call; where it got that far, the call's own answer counts.
+    calls = [response for response in seen if b'"tools/call"' in response.request.content]
+    answer = _answer((calls or seen)[-1], (time.perf_counter() - started) * 1000)
     return replace(answer, text=text)
 
 

@@ -37,7 +37,7 @@ class Process:
         command = [sys.executable, "-m", *arguments]
         environment = {"PATH": os.defpath, "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as out:
-            popen = subprocess.Popen(  # noqa: S603 - our own modules, no shell
+            popen = subprocess.Popen(
                 command, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
             )
         return cls(name, popen, log)

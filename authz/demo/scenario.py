@@ -175,7 +175,7 @@ async def _row_5(stage: Stage) -> AsyncIterator[Outcome]:
 async def _row_6(stage: Stage) -> AsyncIterator[Outcome]:
     stolen = await stage.token("triage", "lead", TICKETS)
     owner = await stage.task("triage", "lead")
-    web = AgentTask("-", "-", "-", stage.world.stranger.identity, owner.places, stage.world.stranger)
+    web = AgentTask("(shop web)", "", "-", stage.world.stranger.identity, owner.places, stage.world.stranger)
     attempt = _attempt("6a", "a stolen token, from another workload", web, READ, Code.NOT_BOUND)
     yield await stage.call(attempt, web, READ, stolen)
     other = await stage.task("triage", "lead", " helper")

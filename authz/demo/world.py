@@ -24,6 +24,7 @@ import httpx2
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from authz.address import UnixAddress, parse_address
 from authz.audit.read import find
 from authz.config import Config, load_config
 from authz.demo.agents import Identity, Places, Runner, write_identity
@@ -31,14 +32,14 @@ from authz.demo.processes import POLL_SECONDS, Process, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
 from authz.errors import ConfigError
-from authz.hosts.address import UnixAddress, parse_address
 from authz.mesh.envoy import IDENTITY_SECRET, LISTENER, render
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.sds import write_sds
 from authz.mesh.settings import EnvoySettings
 from authz.mesh.settings import Service as EnvoyService
+from authz.parts import DEPUTY_PATH
+from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import OpaProcess, start_opa
-from authz.serve import DEPUTY_PATH
 from identity.authority import Authority
 from identity.key_store import load_or_create_authority
 from identity.spiffe import SpiffeId, TrustDomain
@@ -114,7 +115,7 @@ class DemoWorld:
     async def start_opa(self) -> None:
         """Start OPA again, and wait until Deputy is ready."""
         if self.opa_binary is not None:
-            self.opa = start_opa(self.opa_binary, _opa_socket(self.directory))
+            self.opa = start_opa(self.opa_binary, self.directory / "opa", shipped_modules())
             await _until_ready(self.runner)
 
     def renew(self) -> None:
@@ -160,7 +161,7 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
     opa = None
     if opa_binary is not None:
         say("starting OPA")
-        opa = start_opa(opa_binary, _opa_socket(directory))
+        opa = start_opa(opa_binary, directory / "opa", shipped_modules())
     config = _write_config(directory, sign_ins, with_opa=opa is not None)
     trust_domain = TrustDomain.parse(config.trust_domain)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

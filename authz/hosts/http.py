@@ -4,7 +4,8 @@
 - A client certificate is optional in the handshake; one that the roots do not vouch for ends the handshake.
 - The application finds the verified certificate with `peer_certificate(scope)` and verifies it again, at
   each request: a connection outlives a certificate, and TLS knows nothing of SPIFFE.
-- TLS 1.2 or later, no tickets: a session is never resumed past a change of roots.
+- TLS 1.2 or later, without tickets. A session of TLS 1.2 may be resumed by its id; its certificate counts for
+  no more than any other, because the application verifies it again.
 - Every request has a deadline, from its first byte to its last and the answer's; an idle connection ends.
 - No header of a client is believed about the connection (no X-Forwarded-For); none of ours names the
   software.
@@ -160,7 +161,7 @@ class HttpHost:
         self._servers.clear()
 
     def _connection(self) -> asyncio.Protocol:
-        return _Connection(self._config, self._state, {}, deadline=self.limits.request_seconds)
+        return _Connection(self._config, self._state, self.limits)
 
     def _tls_options(self) -> dict[str, Any]:
         if self._tls is None:
@@ -245,16 +246,15 @@ def _bind_unix(address: UnixAddress) -> socket.socket:
 class _Connection(H11Protocol):
     """One connection: uvicorn's reading of HTTP, with the peer's certificate and a deadline."""
 
-    def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], *, deadline: float
-    ) -> None:
-        super().__init__(config, server_state, app_state)
-        self._deadline_seconds = deadline
+    def __init__(self, config: Config, server_state: ServerState, limits: Limits) -> None:
+        super().__init__(config, server_state, {})
+        self._head_bytes = limits.head_bytes
+        self._deadline_seconds = limits.request_seconds
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.app = _with_peer(self.app, _verified_certificate(transport))
+        self.app = _guarded(self.app, _verified_certificate(transport), self._head_bytes)
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -293,9 +293,20 @@ def _verified_certificate(transport: asyncio.Transport) -> bytes | None:
     return None
 
 
-def _with_peer(app: App, certificate: bytes | None) -> App:
-    async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {"tls": {"client_certificate_der": certificate}}
-        await app(scope, receive, send)
+def _guarded(app: App, certificate: bytes | None, head_bytes: int) -> App:
+    """Let an application see its peer, and no head that is too long."""
 
-    return with_peer
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {"tls": {"client_certificate_der": certificate}}
+        # h11 bounds a head that comes in pieces only; one that comes at once it takes whole.
+        if _head_length(scope) <= head_bytes:
+            return await app(scope, receive, send)
+        await send({"type": "http.response.start", "status": 431, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return guarded
+
+
+def _head_length(scope: Scope) -> int:
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + fields

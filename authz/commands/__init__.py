@@ -1,0 +1,1 @@
+"""The commands of `deputy`, one noun a file; each reads its options, calls the library, and prints."""

@@ -1,0 +1,39 @@
+"""Where a command finds the service's files: by the configuration, or named outright."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from authz.config import Config, load_config
+from authz.errors import ConfigError
+
+DEFAULT_CONFIG = Path("deputy.yaml")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="DEPUTY_CONFIG", help="Configuration file [default: deputy.yaml]."),
+]
+AuditDirOption = Annotated[
+    Path | None, typer.Option("--audit-dir", help="The audit log, in place of the configuration's.")
+]
+
+
+def read_config(path: Path | None) -> Config:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: if there is none, or it is wrong.
+    """
+    if path is None and not DEFAULT_CONFIG.exists():
+        raise ConfigError("no deputy.yaml here: name one with --config FILE")
+    return load_config(path or DEFAULT_CONFIG)
+
+
+def audit_directory(config: Path | None, named: Path | None) -> Path:
+    """Return the directory of the audit log.
+
+    Raises:
+        ConfigError: if there is neither a configuration nor a name.
+    """
+    return named if named is not None else read_config(config).data_dir / "audit"

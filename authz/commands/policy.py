@@ -1,0 +1,9 @@
+"""tmp"""
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def eval() -> None: ...

@@ -1,0 +1,34 @@
+"""How to try a call of one's own while the demo runs: files with fresh credentials, and a curl command."""
+
+from authz.demo.world import DemoWorld
+from authz.mesh.envoy_process import write_private
+
+MESSAGE = (
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call",'
+    '"params":{"name":"read_ticket","arguments":{"ticket":"T-1"}}}'
+)
+
+
+async def how_to_call(world: DemoWorld) -> str:
+    """Start a task of triage for lead, write its credentials, and return what to type."""
+    task = await world.runner.start("triage", "lead", await world.sign_in("lead"))
+    token = await task.exchange(world.audience("tickets"), await world.sign_in("lead"))
+    home = world.directory / "try"
+    home.mkdir(mode=0o700, exist_ok=True)
+    for source, name in (
+        (task.identity.certificate, "svid.pem"),
+        (task.identity.key, "key.pem"),
+        (task.identity.roots, "roots.pem"),
+    ):
+        write_private(home / name, source.read_bytes())
+    # In a file, so that the token is in no process list and no shell history.
+    write_private(home / "headers", f"Authorization: Bearer {token.value}\n".encode())
+    return f"""everything runs until Ctrl-C. A call as triage, for lead (credentials are renewed in {home}):
+
+  curl --cacert {home}/roots.pem --cert {home}/svid.pem --key {home}/key.pem -H @{home}/headers \\
+    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
+    --data '{MESSAGE}' \\
+    {world.runner.places.gateway}/tickets/mcp
+
+  deputy decisions watch --config {world.directory}/deputy.yaml
+"""

@@ -1,0 +1,8 @@
+"""tmp"""
+
+from pathlib import Path
+
+DEFAULT_DIRECTORY = Path(".deputy-dev")
+
+
+def prepare(*a): ...

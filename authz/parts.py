@@ -1,0 +1,222 @@
+"""The parts of the service, opened in order and closed in the reverse order.
+
+- Keys, store, audit log and policy are checked here; what is wrong is an error before anything listens.
+- The registry is the list of the configuration; what changed since the last start is in the audit log.
+- A policy that speaks from now on has its record before it speaks.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from typing import Final, Literal
+
+from authz.audit import entry
+from authz.audit.facts import PolicyFacts, RegistryChange, RegistryFacts
+from authz.audit.log import AuditLog, LogSettings
+from authz.audit.strangers import Rates, Strangers
+from authz.authenticate import Trust
+from authz.broker.deps import Broker, Settings, audiences_of
+from authz.broker.human import OpenIdPeople
+from authz.broker.id_token import IdentityProvider
+from authz.check import Flow
+from authz.config import Config
+from authz.own_identity import OwnIdentity
+from authz.policy.engines import engine_loader
+from authz.policy.live import LivePolicy
+from authz.store.arguments_key import load_or_create_arguments_key
+from authz.store.private import private_directory
+from authz.store.snapshot import State
+from authz.store.sqlite import Registration, Store
+from identity.authority import Authority
+from identity.key_store import load_or_create_authority
+from identity.names import ENTROPY_BYTES, new_ulid
+from identity.spiffe import SpiffeId, TrustDomain
+from identity.transaction import TransactionIssuer
+
+DISTRIBUTION: Final = "deputy-authz"
+DEPUTY_PATH: Final = "/deputy"
+# What strangers may leave in the log besides: records a second for all of them, as multiples of one's.
+_ALL_PEERS: Final = 10
+
+Clock = Callable[[], datetime]
+Entropy = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs, and what must be told when time passes or the end comes."""
+
+    config: Config
+    authority: Authority
+    state: State
+    audit: AuditLog
+    strangers: Strangers
+    policy: LivePolicy
+    own: OwnIdentity
+    flow: Flow
+    broker: Broker
+    clock: Clock
+
+    async def write_summaries(self, *, final: bool = False) -> None:
+        """Record how many refusals of strangers were counted only.
+
+        Raises:
+            AuditError: if that cannot be written.
+        """
+        now = self.clock()
+        for summary in self.strangers.due(now, final=final):
+            await self.audit.append(entry.refused(summary, self.flow.new_id(now), now))
+
+    async def note(self, kind: Literal["start", "stop"]) -> None:
+        """Record that the service begins or ends.
+
+        Raises:
+            AuditError: if that cannot be written.
+        """
+        now = self.clock()
+        detail = f"policy {self.policy.revision}"
+        await self.audit.append(
+            entry.service(kind, version(DISTRIBUTION), detail, self.flow.new_id(now), now)
+        )
+
+
+@asynccontextmanager
+async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIterator[Parts]:
+    """Open everything, and close it on the way out.
+
+    Raises:
+        AuthzError: if something is missing or cannot be had.
+        IdentityError: if the keys on disk are not what they should be.
+    """
+    private_directory(config.data_dir)
+    trust_domain = TrustDomain.parse(config.trust_domain)
+    authority = load_or_create_authority(config.data_dir / "keys", trust_domain, clock())
+    with ExitStack() as stack:
+        audit = _open_audit(config, clock, entropy)
+        stack.callback(audit.close)
+        store = Store.open(config.data_dir / "state.db")
+        stack.callback(store.close)
+        state = State.load(store, clock())
+        await _register(config, state, audit, clock, entropy)
+        async with engine_loader(config.policy) as load:
+            policy = await LivePolicy.open(config.policy.grants, load, _recorder(audit, clock, entropy))
+            parts = _wire(config, authority, state, audit, policy, clock, entropy)
+            await parts.note("start")
+            try:
+                yield parts
+            finally:
+                await policy.close()
+                await parts.write_summaries(final=True)
+                await parts.note("stop")
+
+
+def _open_audit(config: Config, clock: Clock, entropy: Entropy) -> AuditLog:
+    settings = LogSettings(segment_bytes=config.audit.segment_bytes, durable=config.audit.durable)
+    now = clock()
+    return AuditLog.open(config.data_dir / "audit", settings, new_ulid(now, entropy(ENTROPY_BYTES)), now)
+
+
+def _recorder(audit: AuditLog, clock: Clock, entropy: Entropy) -> Callable[[PolicyFacts], Awaitable[None]]:
+    async def record(facts: PolicyFacts) -> None:
+        now = clock()
+        await audit.append(entry.policy(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+
+    return record
+
+
+async def _register(config: Config, state: State, audit: AuditLog, clock: Clock, entropy: Entropy) -> None:
+    """Make the registry the configuration's list, and record what that changed."""
+    now = clock()
+    registration: Registration = state.register_agents(config.to_agents(), now)
+    changes: tuple[tuple[RegistryChange, tuple[str, ...]], ...] = (
+        ("agent-registered", registration.registered),
+        ("agent-changed", registration.changed),
+        ("agent-retired", registration.retired),
+    )
+    for change, names in changes:
+        for name in names:
+            facts = RegistryFacts(change=change, agent=name, by="deputy.yaml")
+            await audit.append(entry.registry(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+
+
+def _wire(  # noqa: PLR0917 - all parts meet here, once
+    config: Config,
+    authority: Authority,
+    state: State,
+    audit: AuditLog,
+    policy: LivePolicy,
+    clock: Clock,
+    entropy: Entropy,
+) -> Parts:
+    services = config.to_services()
+    limits, issuer = config.limits, config.broker.issuer
+    one_peer = config.audit.refusals_per_second
+    strangers = Strangers(Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer))
+    flow = Flow(
+        services=services,
+        trust=Trust(
+            trust_domain=authority.trust_domain,
+            issuer=issuer,
+            token_keys=authority.token_keys,
+            svid_keys={authority.trust_domain: authority.svid_keys},
+            leeway=limits.clock_leeway_seconds,
+            max_depth=limits.delegation_depth,
+        ),
+        rights=state,
+        policy=policy,
+        sink=audit,
+        strangers=strangers,
+        transactions=TransactionIssuer(
+            authority.token_key, issuer, authority.trust_domain, limits.transaction_token_seconds
+        ),
+        arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
+        clock=clock,
+        entropy=entropy,
+    )
+    own = OwnIdentity(
+        authority,
+        SpiffeId(authority.trust_domain, DEPUTY_PATH),
+        tuple(config.broker.names),
+        clock,
+    )
+    broker = Broker(
+        settings=_broker_settings(config, services_audiences=audiences_of(services)),
+        authority=authority,
+        people=OpenIdPeople(_providers(config), limits.clock_leeway_seconds),
+        policy=policy,
+        sink=audit,
+        strangers=strangers,
+        tasks=state,
+        clock=clock,
+        entropy=entropy,
+    )
+    return Parts(config, authority, state, audit, strangers, policy, own, flow, broker, clock)
+
+
+def _broker_settings(config: Config, services_audiences: Mapping[str, str]) -> Settings:
+    limits = config.limits
+    return Settings(
+        issuer=config.broker.issuer,
+        audiences=services_audiences,
+        leeway=limits.clock_leeway_seconds,
+        max_depth=limits.delegation_depth,
+        delegation_token_seconds=limits.delegation_token_seconds,
+        jwt_svid_seconds=limits.jwt_svid_seconds,
+        x509_svid_seconds=limits.x509_svid_seconds,
+        task_seconds=limits.task_seconds,
+    )
+
+
+def _providers(config: Config) -> list[IdentityProvider]:
+    return [
+        IdentityProvider(
+            issuer=provider.issuer,
+            audiences=frozenset(provider.audiences),
+            groups_claim=provider.groups_claim,
+            ca_file=provider.ca_file,
+            allow_loopback=provider.allow_loopback,
+        )
+        for provider in config.providers
+    ]

@@ -1,0 +1,139 @@
+"""The policy that speaks now, and the next one: reloaded while running, all or nothing.
+
+- A changed grants file is read whole, checked whole, loaded whole; only then does it speak, after its record
+  is written. A bad one changes nothing, and is recorded once.
+- A question is answered by one policy from beginning to end: a swap is one assignment.
+- The file is looked at by time and size, so an idle second costs one `stat`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from authz.audit.facts import PolicyFacts
+from authz.errors import AuthzError, GrantsError
+from authz.policy.grants import MAX_BYTES, Grants
+from authz.policy.port import Policy, Query
+from authz.policy.verdict import Verdict
+
+Record = Callable[[PolicyFacts], Awaitable[None]]
+"""Writes the record of a change; raises AuditError, and then nothing changes."""
+
+Load = Callable[[Grants], "Engine"]
+"""Makes an engine of new grants; raises an AuthzError if that cannot be."""
+
+_NEVER: Final = (-1, -1)
+
+
+class Engine(Policy, Protocol):
+    """A policy that can be asked whether it answers, and be let go."""
+
+    @property
+    def ready(self) -> bool:
+        """Say whether it would answer."""
+
+    async def activate(self) -> None:
+        """Begin to answer; raises an AuthzError if it never will."""
+
+    async def maintain(self) -> None:
+        """Do what keeps it answering; called each second."""
+
+    async def close(self) -> None:
+        """Let go what it holds."""
+
+
+@dataclass(slots=True)
+class LivePolicy:
+    """The engine that speaks, the file it came from, and how to make the next; made by `open`."""
+
+    path: Path
+    load: Load
+    record: Record
+    _engine: Engine
+    _stamp: tuple[int, int]
+
+    @classmethod
+    async def open(cls, path: Path, load: Load, record: Record) -> "LivePolicy":
+        """Read the grants and make the first engine.
+
+        Raises:
+            AuthzError: if the grants or the policy are wrong, or the record cannot be written.
+        """
+        stamp = _stamp(path)
+        engine = load(read_grants(path))
+        await record(PolicyFacts(change="loaded", revision=engine.revision))
+        await engine.activate()
+        return cls(path, load, record, engine, stamp)
+
+    @property
+    def revision(self) -> str:
+        """Name policy and data that the next answer will come from."""
+        return self._engine.revision
+
+    @property
+    def ready(self) -> bool:
+        """Say whether the engine would answer."""
+        return self._engine.ready
+
+    async def decide(self, query: Query) -> Verdict:
+        """Ask the engine that speaks now.
+
+        Raises:
+            CodedError: as the engine does.
+        """
+        return await self._engine.decide(query)
+
+    async def reload(self) -> Literal["unchanged", "loaded", "refused"]:
+        """Take the grants again if the file changed; a bad file is recorded, and the last good one stays.
+
+        Raises:
+            AuditError: if the change cannot be recorded; it is tried again.
+        """
+        stamp = _stamp(self.path)
+        if stamp == self._stamp:
+            await self._engine.maintain()
+            return "unchanged"
+        before = self._engine
+        try:
+            engine = self.load(read_grants(self.path))
+        except AuthzError as error:
+            await self.record(
+                PolicyFacts(change="refused", revision=None, previous=before.revision, detail=str(error))
+            )
+            self._stamp = stamp
+            return "refused"
+        await self.record(PolicyFacts(change="loaded", revision=engine.revision, previous=before.revision))
+        await engine.activate()
+        self._engine, self._stamp = engine, stamp
+        await before.close()
+        return "loaded"
+
+    async def close(self) -> None:
+        """Let the engine go."""
+        await self._engine.close()
+
+
+def read_grants(path: Path) -> Grants:
+    """Read a grants file.
+
+    Raises:
+        GrantsError: if it cannot be read, or is wrong; the sentence names the file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise GrantsError(f"cannot read the grants {str(path)!r}: {error.strerror}") from error
+    try:
+        return Grants.parse(data)
+    except GrantsError as error:
+        raise GrantsError(f"{path.name}: {error}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return _NEVER
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,93 @@
+"""Rego modules: the shipped policy, or a directory of one's own.
+
+- A module is its name and its text; the digest is over all names and texts, so that nothing can be added,
+  dropped or renamed without another digest.
+- Tests (`*_test.rego`) are no part of a policy.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+from authz.errors import PolicyLoadError
+
+DECISION: Final = "data.deputy.decision"
+SUFFIX: Final = ".rego"
+TEST_SUFFIX: Final = "_test.rego"
+MAX_MODULES: Final = 256
+MAX_MODULE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One Rego module; the name stands in error messages."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """A policy's modules, sorted by name."""
+
+    modules: tuple[Module, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, modules: Iterable[Module]) -> "Modules":
+        """Sort modules and take their digest.
+
+        Raises:
+            PolicyLoadError: if there are none, too many, or two of one name.
+        """
+        found = tuple(sorted(modules, key=lambda module: module.name))
+        if not found:
+            raise PolicyLoadError("a policy without a module would decide nothing")
+        if len(found) > MAX_MODULES or len({module.name for module in found}) != len(found):
+            raise PolicyLoadError(f"more than {MAX_MODULES} modules, or two of one name")
+        digest = hashlib.sha256()
+        for module in found:
+            for part in (module.name.encode(), module.text.encode()):
+                # Length first: a name and a text cannot run into each other.
+                digest.update(len(part).to_bytes(8) + part)
+        return cls(found, digest.hexdigest())
+
+
+def shipped_modules() -> Modules:
+    """Return the policy that comes with the package."""
+    return _read(resources.files("authz.policy") / "rego")
+
+
+def read_modules(directory: Path) -> Modules:
+    """Read the modules of a directory, not of those below it.
+
+    Raises:
+        PolicyLoadError: if there is none, or one cannot be read.
+    """
+    return _read(directory)
+
+
+def _read(directory: Traversable) -> Modules:
+    try:
+        files = [
+            file
+            for file in directory.iterdir()
+            if file.name.endswith(SUFFIX) and not file.name.endswith(TEST_SUFFIX)
+        ]
+        return Modules.of(Module(file.name, _text(file)) for file in files)
+    except OSError as error:
+        raise PolicyLoadError(f"cannot read the policy in {str(directory)!r}: {error.strerror}") from error
+
+
+def _text(file: Traversable) -> str:
+    data = file.read_bytes()
+    if len(data) > MAX_MODULE_BYTES:
+        raise PolicyLoadError(f"{file.name}: larger than {MAX_MODULE_BYTES} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise PolicyLoadError(f"{file.name}: not UTF-8") from error

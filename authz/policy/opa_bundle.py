@@ -1,0 +1,52 @@
+"""What a real OPA loads from disk: the policy's modules, and one that names their digest.
+
+- OPA reads the Rego from a directory, so that it is there again after a restart; the data comes over REST.
+- `data.deputy_answer` holds the decision and both digests, as separate keys: where one is missing, we know
+  which, and nothing is allowed.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from authz.errors import PolicyLoadError
+from authz.policy.modules import DECISION, Module, Modules
+
+ANSWER_PATH: Final = "deputy_answer"
+DIGEST_NAME: Final = "deputy_data_digest"
+REVISION_FILE: Final = "deputy_revision.rego"
+
+_REVISION_MODULE: Final = """# Written by `deputy policy build`: which policy this is, and what it says.
+package {package}
+
+policy := "{digest}"
+
+data_digest := data.{digest_name}
+
+decision := {decision}
+"""
+
+
+def bundle_modules(modules: Modules) -> tuple[Module, ...]:
+    """Return the modules with the one that names their digest."""
+    revision = _REVISION_MODULE.format(
+        package=ANSWER_PATH, digest=modules.digest, digest_name=DIGEST_NAME, decision=DECISION
+    )
+    return (*modules.modules, Module(REVISION_FILE, revision))
+
+
+def write_bundle(modules: Modules, directory: Path) -> None:
+    """Write the directory that OPA is started with.
+
+    Raises:
+        PolicyLoadError: if it holds something else, or cannot be written.
+    """
+    names = {module.name for module in bundle_modules(modules)}
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = sorted(file.name for file in directory.iterdir() if file.name not in names)
+        if others:
+            raise PolicyLoadError(f"{str(directory)!r} holds other files ({others[0]!r}): name an empty one")
+        for module in bundle_modules(modules):
+            (directory / module.name).write_text(module.text, encoding="utf-8")
+    except OSError as error:
+        raise PolicyLoadError(f"cannot write {str(directory)!r}: {error.strerror}") from error

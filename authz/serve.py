@@ -1,0 +1,95 @@
+"""The service, wired: configuration in, servers out.
+
+- Everything is checked before anything listens: keys, store, audit log, policy. What is missing is said in
+  one sentence, and nothing starts.
+- One process holds authority, broker and authorizer; they share the registry in memory, so that a task that
+  ends at the broker is dead at the very next call.
+- Its own certificate is an X.509-SVID of its own authority, renewed at half of its life.
+- It ends as it began: not ready first, then drained, then the log is closed with a record that says so.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from authz.address import UnixAddress, parse_address
+from authz.broker.app import broker_app
+from authz.check import check
+from authz.config import Config
+from authz.errors import AuditError, StoreError
+from authz.hosts.grpc import Denials, GrpcHost
+from authz.hosts.grpc import Limits as GrpcLimits
+from authz.hosts.http import HttpHost
+from authz.parts import Clock, Parts, open_parts
+from authz.response import fallback_response, overloaded_response, stranger_response
+from identity.spiffe import SpiffeId
+
+TICK_SECONDS: Final = 1.0
+
+_LOG = logging.getLogger(__name__)
+
+
+async def serve(config: Config, ready: Callable[[], None], clock: Clock = lambda: datetime.now(UTC)) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        AuthzError: if something is missing or cannot be had; nothing listens then.
+        IdentityError: if the keys on disk are not what they should be.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with open_parts(config, clock, os.urandom) as parts, _listening(parts):
+        ready()
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def _listening(parts: Parts) -> AsyncIterator[None]:
+    """Listen for calls and for token requests, and drain both on the way out."""
+    async with AsyncExitStack() as stack:
+        grpc_host = _grpc_host(parts)
+        await grpc_host.start()
+        stack.push_async_callback(grpc_host.stop)
+        http_host = HttpHost(broker_app(parts.broker), tls=parts.own.material)
+        stack.push_async_callback(http_host.close)
+        await http_host.listen(parse_address(parts.config.broker.listen))
+        ticking = asyncio.create_task(_tick(parts, grpc_host))
+        stack.callback(ticking.cancel)
+        await grpc_host.set_ready(True)
+        yield
+        await grpc_host.set_ready(False)
+
+
+def _grpc_host(parts: Parts) -> GrpcHost:
+    async def answer(request: bytes, asker: SpiffeId | None) -> bytes:
+        return await check(request, asker, parts.flow)
+
+    listen = parse_address(parts.config.check.listen)
+    return GrpcHost(
+        answer,
+        denials=Denials(failed=fallback_response(), busy=overloaded_response(), stranger=stranger_response()),
+        listen=listen,
+        tls=None if isinstance(listen, UnixAddress) else parts.own.material,
+        limits=GrpcLimits(in_flight=parts.config.check.max_concurrent),
+    )
+
+
+async def _tick(parts: Parts, host: GrpcHost) -> None:
+    """Do each second what time asks for; a failure is logged by name and tried again."""
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        try:
+            await host.set_ready(parts.policy.ready)
+            await parts.policy.reload()
+            await parts.write_summaries()
+            parts.audit.publish_head()
+            parts.state.prune(parts.clock())
+        except (AuditError, StoreError, OSError) as error:
+            _LOG.warning("a periodic duty failed: %s", type(error).__name__)
