@@ -32,7 +32,7 @@ from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT
 from authz.codes import Code
 from authz.demo.provider import Account, Key, Provider
 from authz.errors import AuditError, StoreError
-from authz.hosts.http import App, HttpHost
+from authz.hosts.http import App, HttpHost, Limits
 from authz.hosts.tls import TlsMaterial
 from authz.policy.port import Query
 from authz.policy.schema import problems
@@ -137,9 +137,9 @@ class Ticks:
 
 
 @asynccontextmanager
-async def serving(app: App) -> AsyncIterator[str]:
+async def serving(app: App, limits: Limits | None = None) -> AsyncIterator[str]:
     """Serve an application on a port of the loopback, without TLS; gives its base URL."""
-    host = HttpHost(app)
+    host = HttpHost(app, limits=limits)
     address = await host.listen(TcpAddress("127.0.0.1", 0))
     try:
         yield f"http://{address}"
@@ -426,9 +426,11 @@ async def broker_world(settings: Settings = SETTINGS, **parts: Any) -> AsyncIter
 
 
 @asynccontextmanager
-async def serving_tls(app: App, authority: Authority, now: datetime) -> AsyncIterator[str]:
+async def serving_tls(
+    app: App, authority: Authority, now: datetime, limits: Limits | None = None
+) -> AsyncIterator[str]:
     material = tls_material(authority, now)
-    host = HttpHost(app, tls=lambda: material)
+    host = HttpHost(app, tls=lambda: material, limits=limits)
     address = await host.listen(TcpAddress("127.0.0.1", 0))
     try:
         yield f"https://localhost:{address.port}" if isinstance(address, TcpAddress) else ""

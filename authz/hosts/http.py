@@ -299,10 +299,11 @@ def _guarded(app: App, certificate: bytes | None, head_bytes: int) -> App:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         scope["extensions"] = {"tls": {"client_certificate_der": certificate}}
         # h11 bounds a head that comes in pieces only; one that comes at once it takes whole.
-        if _head_length(scope) <= head_bytes:
-            return await app(scope, receive, send)
-        await send({"type": "http.response.start", "status": 431, "headers": [(b"connection", b"close")]})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if _head_length(scope) > head_bytes:
+            await send({"type": "http.response.start", "status": 431, "headers": [(b"connection", b"close")]})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await app(scope, receive, send)
 
     return guarded
 
