@@ -82,7 +82,7 @@ def _read(handle: int, directory: Path) -> bytes | None:
         return None
     except OSError as error:
         raise KeyMaterialError(f"cannot open {_named(directory)}: {error.strerror}") from error
-    with open(file, "rb") as reader:  # noqa: PTH123 - a descriptor, not a path
+    try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise KeyMaterialError(
@@ -90,7 +90,12 @@ def _read(handle: int, directory: Path) -> bytes | None:
             )
         if status.st_mode & _OTHERS:
             raise KeyMaterialError(f"{_named(directory)} is open to others: chmod 600 it, and renew its keys")
-        return reader.read(_MAX_FILE + 1)
+        with os.fdopen(file, "rb", closefd=False) as reader:
+            return reader.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise KeyMaterialError(f"cannot read {_named(directory)}: {error.strerror}") from error
+    finally:
+        os.close(file)
 
 
 def _write(handle: int, directory: Path, data: bytes) -> None:
@@ -99,7 +104,7 @@ def _write(handle: int, directory: Path, data: bytes) -> None:
     try:
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=handle)
         try:
-            with open(file, "wb") as writer:  # noqa: PTH123 - a descriptor, not a path
+            with os.fdopen(file, "wb") as writer:
                 writer.write(data)
                 writer.flush()
                 os.fsync(file)
@@ -152,12 +157,16 @@ def _parts(data: bytes, directory: Path) -> dict[str, bytes]:
         raise KeyMaterialError(
             f"{_named(directory)} is damaged ({error}): restore it from a backup"
         ) from None
-    if not isinstance(document, dict) or document.keys() != _MEMBERS or document["version"] != _VERSION:
+    if not isinstance(document, dict) or document.keys() != _MEMBERS or not _is_version(document["version"]):
         raise KeyMaterialError(f"{_named(directory)} is not of this version: use another data directory")
     texts = {name: document[name] for name in _MEMBERS - {"version"}}
     if not all(isinstance(text, str) and text.isascii() for text in texts.values()):
         raise KeyMaterialError(f"{_named(directory)} is damaged: restore it from a backup")
     return {name: text.encode("ascii") for name, text in texts.items()}
+
+
+def _is_version(value: object) -> bool:
+    return type(value) is int and value == _VERSION  # the type too: True equals 1
 
 
 def _named(directory: Path) -> str:
