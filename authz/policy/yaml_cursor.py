@@ -27,7 +27,7 @@ class Cursor:
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise the owner's error, with line and key before the problem."""
-        where = ".".join(str(part) for part in self.path)
+        where = ".".join(_named(str(part)) for part in self.path)
         line = self.document.lines.get(self.path, 1)
         raise self.error(f"line {line}, {where}: {problem}" if where else f"line {line}: {problem}")
 
@@ -105,6 +105,11 @@ class Cursor:
 
     def _at(self, key: str) -> "Cursor":
         return Cursor(self._mapping()[key], (*self.path, key), self.document, self.error)
+
+
+def _named(key: str) -> str:
+    """Show a key as it stands where that is safe to print."""
+    return key if key.isprintable() and len(key) <= _SHOWN else repr(key[:_SHOWN])
 
 
 def _shown(value: object) -> str:
