@@ -236,6 +236,13 @@ def test_refuses_what_contradicts_the_rest_of_the_file(name: str) -> None:
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("path", ["humans", "humans|groups", "humans|subjects"])
+def test_accepts_grants_that_name_nobody(path: str) -> None:
+    grants = broken(path, {})
+    assert schema.problems("grants", grants) == ()
+    parse(grants)
+
+
 @pytest.mark.parametrize("path", ["humans", "humans|groups", "humans|subjects", "services|tickets|http"])
 def test_accepts_grants_without_what_is_optional(path: str) -> None:
     grants = broken(path, ...)

@@ -55,8 +55,9 @@ def _sentence(misfit: ValidationError) -> str:
         case "additionalProperties", _:
             known = misfit.schema.get("properties", {}) if isinstance(misfit.schema, dict) else {}
             return f"{misfit.json_path}: has unknown members; known here: {', '.join(known)}"
-        case rule, wanted:
-            return f"{misfit.json_path}: must fit {rule} {json.dumps(wanted)[:_SHOWN]}"
+        case _:
+            wanted = json.dumps(misfit.validator_value)[:_SHOWN]
+            return f"{misfit.json_path}: must fit {misfit.validator} {wanted}"
 
 
 @cache

@@ -117,10 +117,8 @@ class _Builder:
 
     def _value(self, event: yaml.Event, path: Path) -> object:
         line = _line(event)
-        if isinstance(event, yaml.AliasEvent):
-            raise YamlError(line, f"the alias {event.anchor!r}: write the value out")
         if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
-            raise YamlError(line, "no value where one should be")
+            raise YamlError(line, "an alias: write the value out")
         if event.anchor is not None:
             raise YamlError(line, f"the anchor {event.anchor!r}: write the value out where it is used")
         if event.tag is not None:
