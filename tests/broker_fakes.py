@@ -5,7 +5,7 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -446,3 +446,40 @@ def tls_material(authority: Authority, now: datetime) -> TlsMaterial:
     return TlsMaterial(
         ssl.DER_cert_to_PEM_cert(der).encode(), key.reveal_pem(), authority.ca.certificate_pem()
     )
+
+
+Act = Callable[[World], Awaitable[None]]
+
+
+def run(act: Act, **options: Any) -> None:
+    """Run one scenario against a broker of its own."""
+
+    async def scenario() -> None:
+        async with broker_world(**options) as world:
+            await act(world)
+
+    asyncio.run(scenario())
+
+
+async def refused(
+    world: World, task: Started, error: str, code: Code, subject: str | None = None, **form: str
+) -> None:
+    """Ask for a token, and see one refusal: its OAuth error, its code, its record, and nothing issued."""
+    before = len(world.sink.entries)
+    response = await world.exchange(task, subject, **form)
+    check_refused(world, response, before, error, code)
+
+
+def check_refused(world: World, response: Any, before: int, error: str, code: Code) -> None:
+    body = response.json()
+    status = {"invalid_client": 401, "temporarily_unavailable": 503}.get(error, 400)
+    assert (response.status_code, body["error"], body["deputy_code"]) == (status, error, code.value)
+    assert set(body) == {"error", "error_description", "deputy_code", "decision_id"}
+    assert "inside" not in body["error_description"]
+    assert all(" " <= letter <= "~" and letter not in '"\\' for letter in body["error_description"])
+    assert response.headers["cache-control"] == "no-store"
+    (entry,) = world.sink.entries[before:]
+    record = entry.members(1, "")
+    assert (record["kind"], record["effect"], record["code"]) == ("exchange", "deny", code.value)
+    assert record["id"] == body["decision_id"]
+    assert record["issued"] is None
