@@ -20,6 +20,7 @@ import http.client
 import json
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
@@ -291,6 +292,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _fetch(url: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-    reply: IO[bytes]
-    with opener.open(url, timeout=TIMEOUT) as reply:
-        return reply.read(MAX_SET_BYTES + 1)
+    try:
+        reply: IO[bytes]
+        with opener.open(url, timeout=TIMEOUT) as reply:
+            return reply.read(MAX_SET_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()  # It holds the connection.
+        raise
