@@ -1,6 +1,7 @@
 """The JSON Schemas: they load, they say where something does not fit, and never what it was."""
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +12,7 @@ from authz.policy import schema
 from tests.policy.corpus import load_cases
 
 SCHEMAS = Path(schema.__file__).parent / "schemas"
+DOCS = Path(__file__).resolve().parent.parent / "docs/reference"
 
 
 def test_every_schema_file_is_known_and_loads() -> None:
@@ -40,3 +42,22 @@ def test_a_problem_names_the_place_and_not_the_value() -> None:
     assert len(problems) == 2
     assert "secret-value" not in json.dumps(problems)
     assert problems[0] == '$.arguments: must fit type ["object", "null"]'
+
+
+def _members(value: object) -> set[str]:
+    """Return the names of all properties of a schema, at any depth."""
+    if isinstance(value, list):
+        return set().union(*map(_members, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    named = value.get("properties", {})
+    return set(named).union(*(_members(inner) for inner in value.values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("input", "policy-input"), ("result", "policy-input"), ("grants", "grants")]
+)
+def test_every_member_is_described_in_the_reference(name: schema.Name, page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text("utf-8")
+    described = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`", text))))
+    assert _members(schema.schema(name)) - described == set()
