@@ -137,5 +137,5 @@ async def _record_denial(deny: Deny, evidence: Evidence, flow: Flow) -> None:
     if not evidence.of_stranger:
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
     elif flow.strangers.admit(evidence.peer, now) is Admission.RECORD:
-        make = entry.stranger if evidence.credential is None else entry.decision
+        make = entry.stranger if evidence.credential is None else entry.unbound
         await flow.sink.append(make(facts, evidence.decision_id, now))

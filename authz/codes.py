@@ -44,12 +44,7 @@ class Code(StrEnum):
         "the body arrived in part only",
         "set allow_partial_message: false and pack_as_bytes: true, or send a smaller body",
     )
-    BODY_TOO_LARGE = (
-        "DPT-BODY-TOO-LARGE",
-        Form.MALFORMED,
-        "the body is larger than 1 MiB",
-        "send a smaller body",
-    )
+    BODY_TOO_LARGE = ("DPT-BODY-TOO-LARGE", Form.MALFORMED, "the body is above 1 MiB", "send a smaller body")
     BODY_ENCODING = (
         "DPT-BODY-ENCODING",
         Form.MALFORMED,
@@ -379,24 +374,14 @@ class Code(StrEnum):
         "the decision could not be recorded",
         "try again later; an operator looks at the audit log's disk",
     )
-    WITHDRAWN = (
-        "DPT-WITHDRAWN",
-        Form.UNAVAILABLE,
-        "rights were withdrawn while this was decided",
-        "try again",
-    )
+    WITHDRAWN = ("DPT-WITHDRAWN", Form.UNAVAILABLE, "rights were withdrawn meanwhile", "try again")
     OVERLOADED = (
         "DPT-OVERLOADED",
         Form.UNAVAILABLE,
         "too many decisions are asked for at once",
         "try again in a moment",
     )
-    INTERNAL = (
-        "DPT-INTERNAL",
-        Form.UNAVAILABLE,
-        "the request could not be decided",
-        "report this to an operator",
-    )
+    INTERNAL = ("DPT-INTERNAL", Form.UNAVAILABLE, "the request could not be decided", "tell an operator")
 
 
 _BY_VALUE = {code.value: code for code in Code}

@@ -66,8 +66,15 @@ class Parts:
             AuditError: if that cannot be written.
         """
         now = self.clock()
-        for summary in self.strangers.due(now, final=final):
-            await self.audit.append(entry.refused(summary, self.flow.new_id(now), now))
+        waiting = list(self.strangers.due(now, final=final))
+        try:
+            while waiting:
+                await self.audit.append(entry.refused(waiting[0], self.flow.new_id(now), now))
+                del waiting[0]
+        finally:
+            # What could not be written is counted again: a full disk loses no count.
+            for summary in waiting:
+                self.strangers.put_back(summary)
 
     async def note(self, kind: Literal["start", "stop"]) -> None:
         """Record that the service begins or ends.

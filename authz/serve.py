@@ -21,7 +21,7 @@ from authz.address import UnixAddress, parse_address
 from authz.broker.app import broker_app
 from authz.check import check
 from authz.config import Config
-from authz.errors import AuditError, StoreError
+from authz.errors import AuthzError
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost
@@ -82,14 +82,21 @@ def _grpc_host(parts: Parts) -> GrpcHost:
 
 
 async def _tick(parts: Parts, host: GrpcHost) -> None:
-    """Do each second what time asks for; a failure is logged by name and tried again."""
+    """Do each second what time asks for; a duty that fails keeps no other from its turn."""
+
+    async def publish_head() -> None:
+        await asyncio.to_thread(parts.audit.publish_head)
+
+    async def prune() -> None:
+        await asyncio.to_thread(parts.state.prune, parts.clock())
+
+    async def say_ready() -> None:
+        await host.set_ready(parts.policy.ready)
+
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        try:
-            await host.set_ready(parts.policy.ready)
-            await parts.policy.reload()
-            await parts.write_summaries()
-            parts.audit.publish_head()
-            parts.state.prune(parts.clock())
-        except (AuditError, StoreError, OSError) as error:
-            _LOG.warning("a periodic duty failed: %s", type(error).__name__)
+        for duty in (parts.policy.reload, say_ready, parts.write_summaries, publish_head, prune):
+            try:
+                await duty()
+            except (AuthzError, OSError) as error:
+                _LOG.warning("%s failed: %s", duty.__name__, type(error).__name__)

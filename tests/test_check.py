@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from authz.check import check
 from authz.errors import PolicyUnavailableError
+from authz.pb import ext_authz_pb2 as pb
 from authz.response import fallback_response, overloaded_response, stranger_response
 from identity.caller import Hop, WorkloadBinding
 from identity.keys import SigningKey
@@ -25,7 +27,6 @@ from tests.fakes import (
     WEB,
     World,
     agent,
-    pb,
     reason,
 )
 
@@ -334,12 +335,8 @@ def test_the_task_must_be_alive_and_its_own(change: dict[str, object], code: str
     world = World()
     run = world.run("triage")
     token = world.token(run)
-    world.rights.tasks[run.task.id] = type(run.task)(**{**_fields(run.task), **change})
+    world.rights.tasks[run.task.id] = replace(run.task, **change)  # type: ignore[arg-type]  # real fields
     assert reason(world.check(world.request(token, run))) == code
-
-
-def _fields(task: object) -> dict[str, object]:
-    return {name: getattr(task, name) for name in type(task).__dataclass_fields__}  # type: ignore[attr-defined]  # a dataclass
 
 
 def test_a_delegator_whose_task_ended_takes_its_delegate_along() -> None:
@@ -347,7 +344,7 @@ def test_a_delegator_whose_task_ended_takes_its_delegate_along() -> None:
     first, second = world.run("resolver"), world.run("triage")
     token = world.token(second, first)
     assert world.check(world.request(token, second)).status.code == OK
-    world.rights.tasks[first.task.id] = type(first.task)(**{**_fields(first.task), "ended_at": NOW})
+    world.rights.tasks[first.task.id] = replace(first.task, ended_at=NOW)
     assert reason(world.check(world.request(token, second))) == "DPT-TASK-ENDED"
 
 

@@ -70,6 +70,14 @@ def decision(facts: DecisionFacts, decision_id: str, now: datetime) -> Entry:
     return Entry("decision", decision_id, timestamp(now), _decision(facts))
 
 
+def unbound(facts: DecisionFacts, decision_id: str, now: datetime) -> Entry:
+    """Record that a valid token came from somebody whom it does not belong to: its owner and the sender.
+
+    It is a stranger's record all the same, for the sender may send it as often as they like.
+    """
+    return Entry("decision", decision_id, timestamp(now), _decision(facts), of_stranger=True)
+
+
 def exchange(facts: DecisionFacts, issued: Issued | None, decision_id: str, now: datetime) -> Entry:
     """Record an answer to a token exchange (RFC 8693)."""
     return Entry("exchange", decision_id, timestamp(now), {**_decision(facts), "issued": _issued(issued)})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from authz.audit.read_verify import verify_directory
 from authz.audit.verify import Verification
 from authz.demo.outcome import Outcome
+from authz.demo.processes import ProcessError
 from authz.demo.scenario import run
 from authz.demo.try_it import how_to_call
 from authz.demo.world import DemoWorld, clean_directory, start_world
@@ -81,19 +83,30 @@ async def run_demo(
         AuthzError: if a part cannot be started.
     """
     binary = find_opa(opa) if engine == "opa" else None
-    async with start_world(clean_directory(directory), binary, say) as world:
-        say("agents act for people")
-        outcomes = tuple([outcome async for outcome in run(world)])
-        result = DemoResult(outcomes, verify_directory(world.audit_directory), world.directory)
-        show(result)
-        if keep:
-            await _keep(world, say)
+    _end_on_sigterm()
+    try:
+        async with start_world(clean_directory(directory), binary, say) as world:
+            say("agents act for people")
+            outcomes = tuple([outcome async for outcome in run(world)])
+            result = DemoResult(outcomes, verify_directory(world.audit_directory), world.directory)
+            show(result)
+            if keep:
+                await _keep(world, say)
+    except asyncio.CancelledError as error:
+        raise ProcessError("the demo was ended before it was done") from error
     return result
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the world as Ctrl-C does: no process of it is left behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _keep(world: DemoWorld, say: Callable[[str], None]) -> None:
     """Leave everything running; identities and the caller's token are renewed before they expire."""
-    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+    with contextlib.suppress(asyncio.CancelledError):
         say(await how_to_call(world))
         while True:
             await asyncio.sleep(RENEW_SECONDS)
