@@ -10,8 +10,12 @@ import pytest
 from authz.errors import GrantsError
 from authz.policy import schema
 from authz.policy.grants import MAX_BYTES, Grants
+from authz.policy.grants_service import METHODS
 from authz.policy.yaml_strict import load_yaml
+from authz.protocols import mcp_target as aim
+from authz.protocols.mcp_methods import REQUESTS
 from identity.canonical import canonical_json, sha256_hex
+from identity.names import parse_agent_name
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "authz/demo/grants.yaml", ROOT / "tests/policy/grants/full.yaml"]
@@ -357,3 +361,14 @@ def test_reads_large_grants() -> None:
     }
     data: Any = parse(grants).data
     assert len(data["grants"]["agents"]) == 5_000
+
+
+def test_methods_are_those_of_the_inspector_that_name_an_item() -> None:
+    elsewhere = {aim.lifecycle, aim.listing, aim.tool}
+    assert set(METHODS) == {name for name, method in REQUESTS.items() if method.read_target not in elsewhere}
+
+
+def test_names_of_agents_are_those_of_the_registry() -> None:
+    for name in ("a", "a-b", "0", "a" * 63):
+        assert parse_agent_name(name) == name
+        parse(broken(f"agents|{name}", {"tier": "observer", "services": ["tickets"]}))

@@ -18,7 +18,6 @@ LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 LABEL_FORM: Final = "a name of 1 to 63 of a-z, 0-9 and '-'"
 METHODS: Final = (
     "completion/complete",
-    "logging/setLevel",
     "prompts/get",
     "resources/read",
     "resources/subscribe",
@@ -26,7 +25,6 @@ METHODS: Final = (
     "subscriptions/listen",
     "tasks/cancel",
     "tasks/get",
-    "tasks/list",
     "tasks/result",
     "tasks/update",
 )
