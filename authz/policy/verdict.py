@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast, get_args
 
-from authz.codes import Code, Form
+from authz.codes import Code
 from authz.errors import PolicyShapeError
+from authz.form import Form
 
 Effect = Literal["allow", "deny", "approve"]
 Audience = Literal["agent", "operator"]
