@@ -11,7 +11,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from identity.canonical import CanonicalJsonError, arguments_sha256
+from identity.canonical import arguments_sha256
 from identity.errors import IdentityError
 from identity.strict_json import StrictJsonError, loads
 from identity.transaction import TransactionToken
@@ -62,7 +62,7 @@ def check_call(token: TransactionToken, method: str, body: bytes, tool_prefix: s
         _require(params.get(_TARGET[action]) == prefix + token.resource, "the target")
     if action in {"tools/call", "prompts/get"}:
         arguments = _object(params.get("arguments", {}), "arguments")
-        _require(_hash(arguments) == token.arguments_sha256, "the arguments")
+        _require(arguments_sha256(arguments) == token.arguments_sha256, "the arguments")
 
 
 def _message(body: bytes) -> Mapping[str, object]:
@@ -86,13 +86,6 @@ def _object(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise ToolCallError(f"a {what} that is not an object")
     return value
-
-
-def _hash(arguments: Mapping[str, object]) -> str:
-    try:
-        return arguments_sha256(arguments)
-    except CanonicalJsonError as error:
-        raise ToolCallError("arguments without a canonical form") from error
 
 
 def _require(equal: bool, what: str) -> None:  # noqa: FBT001 - the comparison itself, at each call

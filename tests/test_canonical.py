@@ -1,6 +1,7 @@
 """Canonical JSON: RFC 8785, with a fast way for the values where it is proven equal."""
 
 import hashlib
+import hmac
 from enum import StrEnum
 
 import pytest
@@ -106,3 +107,14 @@ def test_hash_does_not_depend_on_order_or_spelling_of_the_body() -> None:
 
 def test_sha256_is_lower_case_hex() -> None:
     assert sha256_hex(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_keyed_hash_depends_on_key_and_digest() -> None:
+    one = keyed_sha256(b"k" * 32, "ab" * 32)
+    assert one == hmac.new(b"k" * 32, b"ab" * 32, "sha256").hexdigest()
+    assert len({one, keyed_sha256(b"l" * 32, "ab" * 32), keyed_sha256(b"k" * 32, "ac" * 32)}) == 3
+
+
+def test_short_key_hides_nothing() -> None:
+    with pytest.raises(ValueError, match="32"):
+        keyed_sha256(b"k" * 31, "ab" * 32)

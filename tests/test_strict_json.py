@@ -169,6 +169,7 @@ def test_refuses_unpaired_surrogate(data: bytes) -> None:
         b'{"a" "b"}',
         b"]",
         b"]" * 100 + b"[" * 10,
+        b"[]" * 65 + b"]",
         b"[" * 10 + b"}" * 100,
         b'"',
         b'"\\',
@@ -197,6 +198,11 @@ def test_depth_limit_is_exact() -> None:
 def test_refuses_deep_nesting_before_the_parser_recurs(data: bytes) -> None:
     """JW-05: nesting is counted in the bytes, so the depth of the stack does not matter."""
     assert reason(data) == "depth"
+
+
+def test_parser_that_recurs_too_deep_is_our_error() -> None:
+    """A limit that is set too high ends in the same error."""
+    assert reason(b"[" * 100_000 + b"]" * 100_000, Limits(depth=200_000)) == "depth"
 
 
 def test_brackets_within_text_are_not_nesting() -> None:

@@ -149,6 +149,8 @@ def test_request_that_calls_no_tool_names_the_resource() -> None:
     assert claims_of(issued)["tctx"].keys() == {"service", "action", "resource", "task", "decision_id"}
     token = check(issued.token)
     assert (token.tool, token.resource, token.arguments_sha256) == (None, "tickets", None)
+    bare = issue(grant=grant(action="ping", resource="", arguments_sha256=None))
+    assert check(bare.token).to_claims() == claims_of(bare)
 
 
 @pytest.mark.parametrize(
