@@ -2,8 +2,9 @@
 
 - Only a policy that may run here does: the portability walk and the policy lock say so before (admission.py).
 - The compiled program and the data are loaded once; a call sets its input and nothing else.
-- A machine belongs to the thread that made it, so each thread makes its own.
-- An evaluation that fails, or gives nothing, is an error, and an error is a denial.
+- Program and machine belong to the thread that made them, so each thread makes its own.
+- An evaluation that fails, or gives nothing, is an error, and an error is a denial; so is a panic of the
+  engine, which Python does not count among the exceptions.
 """
 
 import json
@@ -52,11 +53,7 @@ class EmbeddedPolicy:
         """
         require_regorus()
         self._data = grants.canonical.decode()
-        sources = [(module.name, module.text) for module in modules.modules]
-        try:
-            self._program = regorus.Program.compile_from_modules(self._data, sources, [DECISION])
-        except Exception as error:
-            raise PolicyLoadError(f"the policy does not compile: {_first_line(error)}") from error
+        self._sources = [(module.name, module.text) for module in modules.modules]
         self._revision = str(Revision(modules.digest, grants.digest))
         self._local = threading.local()
         self._machine()
@@ -96,13 +93,14 @@ class EmbeddedPolicy:
             PolicyUnavailableError: if the evaluation fails.
             PolicyShapeError: if there is no answer.
         """
+        text = _input(query)
         try:
             machine = self._machine()
-            machine.set_input_json(_input(query))
+            machine.set_input_json(text)
             answer = json.loads(machine.execute())
-        except (PolicyUnavailableError, PolicyLoadError):
+        except (KeyboardInterrupt, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise PolicyUnavailableError(f"the policy failed: {_first_line(error)}") from error
         if answer == "<undefined>":  # the engine's word for nothing
             raise PolicyShapeError("the policy has no answer")
@@ -111,20 +109,32 @@ class EmbeddedPolicy:
     def _machine(self) -> "regorus.Rvm":
         machine = getattr(self._local, "machine", None)
         if machine is None:
+            machine = self._local.machine = self._compiled()
+        return machine
+
+    def _compiled(self) -> "regorus.Rvm":
+        try:
+            program = regorus.Program.compile_from_modules(self._data, self._sources, [DECISION])
             machine = regorus.Rvm()
-            machine.load_program(self._program)
+            machine.load_program(program)
             machine.set_data_json(self._data)
-            self._local.machine = machine
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            raise PolicyLoadError(f"the policy does not compile: {_first_line(error)}") from error
         return machine
 
 
 def _input(query: Mapping[str, object]) -> str:
-    text = _ENCODE(query)
+    try:
+        text = _ENCODE(query)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PolicyUnavailableError("a question that is not JSON") from error
     if len(text) > MAX_INPUT_BYTES:
         raise PolicyUnavailableError("a question that is too large to be asked")
     return text
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     """Return what went wrong without what was asked: the rest of the text may quote the input."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -17,28 +17,9 @@ import pytest
 from authz.audit.read_verify import verify_directory
 from authz.demo.run import DemoResult, run_demo
 
-EMBEDDED_ROWS = tuple(
-    [
-        "1",
-        "2",
-        "3",
-        "4",
-        "5a",
-        "5b",
-        "5c",
-        "6a",
-        "6b",
-        "7a",
-        "7b",
-        "7c",
-        "7d",
-        "8a",
-        "8b",
-        "8c",
-        "9a",
-        "9b",
-        "9c",
-    ]
+EMBEDDED_ROWS = (
+    *("1", "2", "3", "4", "5a", "5b", "5c", "6a", "6b"),
+    *("7a", "7b", "7c", "7d", "8a", "8b", "8c", "9a", "9b", "9c"),
 )
 OPA_ROWS = (*EMBEDDED_ROWS, "10a", "10b")
 CASES = [("embedded", row) for row in EMBEDDED_ROWS] + [("opa", row) for row in OPA_ROWS]

@@ -1,0 +1,133 @@
+"""Rego in process: the same answer each time, and an error for everything that is none."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
+from authz.policy import embedded
+from authz.policy.embedded import EmbeddedPolicy
+from authz.policy.modules import Module, Modules, read_modules, shipped_modules
+from tests.policy_questions import CLOSE, EXPECTED, READ, demo_grants
+
+
+def _policy(text: str) -> EmbeddedPolicy:
+    return EmbeddedPolicy(Modules.of([Module("p.rego", f"package deputy\n{text}")]), demo_grants())
+
+
+@pytest.fixture(scope="module")
+def shipped() -> EmbeddedPolicy:
+    return EmbeddedPolicy(shipped_modules(), demo_grants())
+
+
+@pytest.mark.parametrize(("query", "effect"), EXPECTED)
+def test_decides_as_the_shipped_policy_says(
+    shipped: EmbeddedPolicy, query: dict[str, object], effect: str
+) -> None:
+    verdict = asyncio.run(shipped.decide(query))
+    assert (verdict.effect, verdict.revision) == (effect, shipped.revision)
+
+
+def test_nothing_of_one_question_is_left_for_the_next(shipped: EmbeddedPolicy) -> None:
+    answers = [shipped.evaluate(query) for query in (READ, CLOSE, READ, {}, CLOSE, READ)]
+    assert answers[0] == answers[2] == answers[5]
+    assert answers[1] == answers[4] != answers[0]
+
+
+def test_each_thread_has_a_machine_of_its_own(shipped: EmbeddedPolicy) -> None:
+    """A machine that is used by another thread than the one that made it ends the process."""
+    answers: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(shipped.evaluate(READ)["effect"]))  # type: ignore[index]  # an object
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["allow"] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "decision := 1",
+        'decision := {"effect": "allow"} if input.nothing',
+        'decision := "allow"',
+        "decision := true",
+        'decision := {"effect": "allow"}',
+        'decision := {"effect": "ALLOW", "reasons": [], "obligations": {}}',
+        'decision := {"effect": "allow", "reasons": [], "obligations": {}, "more": 1}',
+    ],
+)
+def test_an_answer_of_another_form_is_an_error(text: str) -> None:
+    with pytest.raises(PolicyShapeError):
+        asyncio.run(_policy(text).decide(READ))
+
+
+def test_an_evaluation_that_fails_is_an_error() -> None:
+    failing = _policy('decision := {"effect": "allow"} if 1 / input.zero > 0')
+    with pytest.raises((PolicyUnavailableError, PolicyShapeError)):
+        asyncio.run(failing.decide({"zero": 0}))
+
+
+def test_rules_that_contradict_each_other_are_an_error() -> None:
+    both = _policy('decision := {"effect": "allow"} if true\ndecision := {"effect": "deny"} if true')
+    with pytest.raises((PolicyUnavailableError, PolicyShapeError)):
+        asyncio.run(both.decide(READ))
+
+
+@pytest.mark.parametrize("query", [{"x": float("nan")}, {"x": object()}, {"x": "y" * (5 << 20)}])
+def test_a_question_that_is_no_json_is_an_error(shipped: EmbeddedPolicy, query: dict[str, object]) -> None:
+    with pytest.raises(PolicyUnavailableError):
+        asyncio.run(shipped.decide(query))
+
+
+def test_an_error_does_not_quote_the_question() -> None:
+    failing = _policy("decision := startswith(input.secret, 1)")
+    with pytest.raises((PolicyUnavailableError, PolicyShapeError)) as caught:
+        asyncio.run(failing.decide({"secret": "hunter2"}))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_policy_that_does_not_compile_is_refused() -> None:
+    with pytest.raises(PolicyLoadError, match="does not compile"):
+        _policy("decision := {")
+
+
+def test_a_platform_without_the_engine_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "regorus", None)
+    with pytest.raises(PolicyLoadError, match=r"set policy\.engine to opa"):
+        EmbeddedPolicy(shipped_modules(), demo_grants())
+
+
+def test_the_revision_moves_with_policy_and_data(shipped: EmbeddedPolicy) -> None:
+    other = _policy("decision := {}")
+    assert other.revision.split(".")[0] != shipped.revision.split(".")[0]
+    assert other.revision.split(".")[1] == shipped.revision.split(".")[1]
+
+
+def test_no_module_can_be_added_or_renamed_without_another_digest(tmp_path: Path) -> None:
+    (tmp_path / "a.rego").write_text("package a")
+    (tmp_path / "a_test.rego").write_text("package a")
+    one = read_modules(tmp_path)
+    assert [module.name for module in one.modules] == ["a.rego"]
+    (tmp_path / "a.rego").rename(tmp_path / "b.rego")
+    renamed = read_modules(tmp_path)
+    (tmp_path / "a.rego").write_text("package a")
+    assert len({one.digest, renamed.digest, read_modules(tmp_path).digest}) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_directory_without_a_readable_module_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.rego").write_bytes(content)
+    with pytest.raises(PolicyLoadError):
+        read_modules(tmp_path)
+
+
+def test_the_shipped_policy_answers_json(shipped: EmbeddedPolicy) -> None:
+    assert json.dumps(shipped.evaluate(READ))
