@@ -288,6 +288,10 @@ class Started:
     answer: Mapping[str, Any]
 
 
+def json_of(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
 def csr_of(key: Any) -> str:
     """A certificate request with a name in it, which must not count."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "admin")])
@@ -402,18 +406,15 @@ class Fakes:
         self.policy, self.sink, self.tasks, self.clock = FakePolicy(), FakeSink(), FakeTasks(AGENTS), Clock()
 
 
-@asynccontextmanager
-async def broker_world(settings: Settings = SETTINGS, **parts: Any) -> AsyncIterator[World]:
-    """Run a broker on a port of the loopback, with TLS and real certificates."""
+def broker_alone(settings: Settings = SETTINGS) -> World:
+    """A broker without a connection."""
     fakes = Fakes()
-    authority = Authority.generate(MESH, fakes.clock.now)
     web = Web.of(provider_of())
     known = IdentityProvider(ISSUER, frozenset({CLIENT}))
-    people = OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks())
     broker = Broker(
         settings=settings,
-        authority=authority,
-        people=parts.get("people", people),
+        authority=Authority.generate(MESH, fakes.clock.now),
+        people=OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks()),
         policy=fakes.policy,
         sink=fakes.sink,
         strangers=Strangers(),
@@ -421,8 +422,16 @@ async def broker_world(settings: Settings = SETTINGS, **parts: Any) -> AsyncIter
         clock=fakes.clock,
         entropy=os.urandom,
     )
-    async with serving_tls(broker_app(broker), authority, fakes.clock.now) as base:
-        yield World(base + settings.path, broker, fakes)
+    return World("", broker, fakes)
+
+
+@asynccontextmanager
+async def broker_world(settings: Settings = SETTINGS) -> AsyncIterator[World]:
+    """Run a broker on a port of the loopback, with TLS and real certificates."""
+    world = broker_alone(settings)
+    async with serving_tls(broker_app(world.broker), world.broker.authority, world.clock.now) as base:
+        world.base = base + settings.path
+        yield world
 
 
 @asynccontextmanager
