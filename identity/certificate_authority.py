@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
@@ -21,6 +22,17 @@ from identity.spiffe import SpiffeId, TrustDomain
 # The clock of whoever verifies may be a little behind ours.
 BACKDATE: Final = timedelta(seconds=10)
 DEFAULT_LIFETIME: Final = timedelta(days=90)
+
+# All that reading a foreign certificate or request can raise; some are no children of ValueError.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 SIGNS_CERTIFICATES: Final = x509.KeyUsage(
     digital_signature=False,
@@ -82,9 +94,10 @@ class CertificateAuthority:
         key = SigningKey.parse_pem(key_pem)
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except ValueError as error:
-            raise CertificateError("not the PEM of a certificate") from error
-        if certificate.public_key() != key.private_key.public_key():
+            public_key = certificate.public_key()
+        except UNREADABLE as error:
+            raise CertificateError("not the PEM of a certificate that we can read") from error
+        if public_key != key.private_key.public_key():
             raise KeyMaterialError("a key that is not that of its certificate")
         return cls(authority_domain(certificate), certificate, key)
 
@@ -111,7 +124,7 @@ def authority_domain(certificate: x509.Certificate) -> TrustDomain:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         spiffe_id = SpiffeId.parse(uri)
-    except (x509.ExtensionNotFound, ValueError, SpiffeIdError) as error:
+    except (*UNREADABLE, SpiffeIdError) as error:
         raise CertificateError("not the certificate of a trust domain's authority") from error
     if not is_ca or not usage.critical or not usage.value.key_cert_sign or spiffe_id.path:
         raise CertificateError("a certificate that may not sign for a trust domain")

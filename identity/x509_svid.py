@@ -16,14 +16,13 @@ from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from identity.base64url import encode_base64url
-from identity.certificate_authority import BACKDATE, CertificateAuthority
+from identity.certificate_authority import BACKDATE, UNREADABLE, CertificateAuthority
 from identity.errors import CertificateError, SpiffeIdError
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -45,16 +44,6 @@ _BOTH_SIDES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIEN
 _BOTH: Final = x509.ExtendedKeyUsage(_BOTH_SIDES)
 _NOT_A_CA: Final = x509.BasicConstraints(ca=False, path_length=None)
 _NO_NAME: Final = x509.Name([])
-# All that reading a foreign certificate or request can raise; some are no children of ValueError.
-_UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.ExtensionNotFound,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +117,7 @@ def verify_x509_svid(
     verifier = PolicyBuilder().store(Store(list(roots))).time(now).max_chain_depth(1).build_client_verifier()
     try:
         verifier.verify(leaf, intermediates)
-    except (VerificationError, *_UNREADABLE) as error:
+    except (VerificationError, *UNREADABLE) as error:
         raise CertificateError(
             f"an X.509-SVID that its trust domain did not sign, or not for now: {error}"
         ) from error
@@ -158,7 +147,7 @@ def parse_csr(pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         csr = x509.load_pem_x509_csr(pem[:MAX_CERTIFICATE])
         public_key, is_signed = csr.public_key(), csr.is_signature_valid
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("not the PEM of a certificate request that we can read") from error
     if not isinstance(public_key, ec.EllipticCurvePublicKey) or not isinstance(
         public_key.curve, ec.SECP256R1
@@ -173,7 +162,7 @@ def _certificate(der: bytes) -> x509.Certificate:
     try:
         if len(der) <= MAX_CERTIFICATE:
             return x509.load_der_x509_certificate(der)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("not a certificate that we can read") from error
     raise CertificateError(f"a certificate longer than {MAX_CERTIFICATE} bytes")
 
@@ -187,7 +176,7 @@ def _leaf_id(leaf: x509.Certificate) -> SpiffeId:
         uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
         purposes = [part.value for part in extensions if isinstance(part.value, x509.ExtendedKeyUsage)]
         is_unnamed = not leaf.subject.rdns
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("a certificate without an extension of an X.509-SVID") from error
     # a leaf signs for itself and for nobody else.
     if constraints.ca or usage.value.key_cert_sign or usage.value.crl_sign:

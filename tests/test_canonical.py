@@ -11,6 +11,7 @@ from identity.canonical import (
     CanonicalJsonError,
     arguments_sha256,
     canonical_json,
+    keyed_sha256,
     sha256_hex,
 )
 

@@ -1,5 +1,6 @@
 """Any bytes are a certificate, a request, a key set or a bundle that we accept, or our error."""
 
+import base64
 import json
 from contextlib import suppress
 from datetime import timedelta
@@ -96,6 +97,20 @@ def test_any_document_is_a_bundle_and_a_key_set_or_our_error(data: bytes) -> Non
             continue
     try:
         Bundle.parse(data, TD)
+    except IdentityError:
+        return
+
+
+@given(st.data())
+def test_any_root_of_a_bundle_is_an_authority_or_our_error(data: st.DataObject) -> None:
+    der = data.draw(mutated(CA.certificate.public_bytes(serialization.Encoding.DER)))
+    entry = {"kty": "EC", "use": "x509-svid", "x5c": [base64.b64encode(der).decode()]}
+    try:
+        bundle = Bundle.parse(json.dumps({"keys": [entry]}).encode(), TD)
+    except IdentityError:
+        return
+    try:
+        verify_x509_svid([LEAF], bundle.roots, TD, NOW)
     except IdentityError:
         return
 
