@@ -52,8 +52,11 @@ def quickstart(
         if sys.stderr.isatty() or output is Output.TABLE:
             say(f"[{time.monotonic() - started:5.1f} s] {message} …")
 
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
     result = asyncio.run(
-        run_demo(directory, engine, opa, progress, lambda done: _show(done, output), keep=keep)
+        run_demo(directory, engine, opa, progress, lambda done: _show(done, output), keep=keep, tell=tell)
     )
     raise typer.Exit(OK if result.ok else FINDINGS)
 

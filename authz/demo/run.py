@@ -76,8 +76,11 @@ async def run_demo(
     show: Callable[[DemoResult], None],
     *,
     keep: bool,
+    tell: Callable[[str], None] | None = None,
 ) -> DemoResult:
     """Run the scenario, show it, and with `keep` leave the world running until Ctrl-C.
+
+    How to call it is told by `tell`, for it is text to copy and no progress.
 
     Raises:
         AuthzError: if a part cannot be started.
@@ -91,7 +94,7 @@ async def run_demo(
             result = DemoResult(outcomes, verify_directory(world.audit_directory), world.directory)
             show(result)
             if keep:
-                await _keep(world, say)
+                await _keep(world, tell or say)
     except asyncio.CancelledError as error:
         raise ProcessError("the demo was ended before it was done") from error
     return result
@@ -104,10 +107,10 @@ def _end_on_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-async def _keep(world: DemoWorld, say: Callable[[str], None]) -> None:
+async def _keep(world: DemoWorld, tell: Callable[[str], None]) -> None:
     """Leave everything running; identities and the caller's token are renewed before they expire."""
     with contextlib.suppress(asyncio.CancelledError):
-        say(await how_to_call(world))
+        tell(await how_to_call(world))
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             world.renew()

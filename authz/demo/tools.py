@@ -92,7 +92,10 @@ def make_app(service: str, verifier: TxnTokenVerifier, upstream_log: Path) -> "A
     """Make the application of one service, behind the verifier."""
     # The only way in is Envoy's socket, and Envoy writes this host.
     security = TransportSecuritySettings(allowed_hosts=[service])
-    app = SERVERS[service]().streamable_http_app(json_response=True, transport_security=security)
+    # Without sessions, so that one call by hand needs no `initialize` before it.
+    app = SERVERS[service]().streamable_http_app(
+        json_response=True, stateless_http=True, transport_security=security
+    )
     return TxnTokenMiddleware(WriteDown(app, upstream_log), verifier)
 
 

@@ -1,5 +1,7 @@
 """How to try a call of one's own while the demo runs: files with fresh credentials, and a curl command."""
 
+from pathlib import Path
+
 from authz.demo.world import DemoWorld
 from authz.mesh.envoy_process import write_private
 
@@ -21,14 +23,27 @@ async def how_to_call(world: DemoWorld) -> str:
         (task.identity.roots, "roots.pem"),
     ):
         write_private(home / name, source.read_bytes())
-    # In a file, so that the token is in no process list and no shell history.
+    # In files, so that the token is in no process list and no shell history.
     write_private(home / "headers", f"Authorization: Bearer {token.value}\n".encode())
-    return f"""everything runs until Ctrl-C. A call as triage, for lead (credentials are renewed in {home}):
+    write_private(home / "curl.conf", _curl_options(home, world.runner.places.gateway).encode())
+    return f"""
+Everything runs until Ctrl-C. A call as triage, for lead (its credentials are renewed in {home}):
 
-  curl --cacert {home}/roots.pem --cert {home}/svid.pem --key {home}/key.pem -H @{home}/headers \\
-    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\
-    --data '{MESSAGE}' \\
-    {world.runner.places.gateway}/tickets/mcp
+  curl -K {home}/curl.conf --data '{MESSAGE}'
 
   deputy decisions watch --config {world.directory}/deputy.yaml
+"""
+
+
+def _curl_options(home: Path, gateway: str) -> str:
+    return f"""url = "{gateway}/tickets/mcp"
+cacert = "{home}/roots.pem"
+cert = "{home}/svid.pem"
+key = "{home}/key.pem"
+header = "@{home}/headers"
+header = "Content-Type: application/json"
+header = "Accept: application/json, text/event-stream"
+silent
+show-error
+write-out = "\\n"
 """
