@@ -50,6 +50,8 @@ class Deny:
     detail: str = ""
     codes: tuple[str, ...] = ()
     revision: str = UNKNOWN_REVISION
+    # The scopes that alone would have allowed it; a client is told to get them only then.
+    needed_scopes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return False
@@ -108,24 +110,26 @@ def _denied(verdict: Verdict, otherwise: Code) -> Deny:
     """Deny with the policy's first reason; a reason for operators stays in the record."""
     if not verdict.reasons:
         return denied(otherwise, revision=verdict.revision)
-    first = verdict.reasons[0]
+    first, needed = verdict.reasons[0], verdict.obligations.get("needed_scopes", ())
     told = next((reason for reason in verdict.reasons if reason.audience == "agent"), None)
     return Deny(
         code=first.code,
-        form=_form(first.code),
+        form=Form.SCOPE if needed else _form(first.code),
         message=told.msg if told else otherwise.sentence,
         fix=told.fix if told else otherwise.fix,
         rule=first.rule,
         detail=_operator_detail(verdict.reasons),
         codes=tuple(reason.code for reason in verdict.reasons),
         revision=verdict.revision,
+        needed_scopes=needed,
     )
 
 
 def _form(code: str) -> Form:
     """Return the form of a code; policies may have codes of their own, which travel as policy denials."""
     known = find_code(code)
-    return known.form if known else Form.POLICY
+    # More scope would help only where the policy names it; else a client would log in again for nothing.
+    return known.form if known and known.form is not Form.SCOPE else Form.POLICY
 
 
 def _operator_detail(reasons: tuple[Reason, ...]) -> str:

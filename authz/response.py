@@ -117,7 +117,8 @@ def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:
         case Form.TOKEN:
             headers.append(("www-authenticate", _challenge(deny)))
         case Form.SCOPE:
-            headers.append(("www-authenticate", 'Bearer error="insufficient_scope"'))
+            needed = " ".join(deny.needed_scopes)
+            headers.append(("www-authenticate", f'Bearer error="insufficient_scope", scope="{needed}"'))
         case Form.UNAVAILABLE:
             headers.append(("retry-after", "1"))
         case _:
