@@ -6,16 +6,17 @@
 """
 
 import binascii
-import re
 from base64 import urlsafe_b64encode
+from typing import Final
 
 from identity.errors import IdentityError
 
-_ALPHABET = re.compile(r"[A-Za-z0-9_-]*")
-_TO_STANDARD = str.maketrans("-_", "+/")
+# To the standard alphabet, where the two characters of it that are not ours, and padding, become no character
+# of it.
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 # The last characters whose unused low bits are zero, by the number of characters in the last group.
-_LAST = {0: None, 2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
-_PADDING = {0: "", 2: "==", 3: "="}
+_LAST: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+_PADDING: Final = {0: b"", 2: b"==", 3: b"="}
 
 
 class Base64UrlError(IdentityError):
@@ -34,9 +35,11 @@ def decode_base64url(text: str) -> bytes:
         Base64UrlError: if the text is not the one that `encode_base64url` gives for its value.
     """
     rest = len(text) % 4
-    if rest == 1 or not _ALPHABET.fullmatch(text):
-        raise Base64UrlError("not base64url without padding")
-    last = _LAST[rest]
-    if last is not None and text[-1] not in last:
-        raise Base64UrlError("base64url with bits left over in the last character")
-    return binascii.a2b_base64(text.translate(_TO_STANDARD) + _PADDING[rest])
+    if rest == 1 or (rest and text[-1] not in _LAST[rest]):
+        raise Base64UrlError("base64url that ends within a byte")
+    try:
+        standard = text.encode("ascii").translate(_TO_STANDARD) + _PADDING[rest]
+        # Strict: characters that are not of the alphabet are an error, and not passed over.
+        return binascii.a2b_base64(standard, strict_mode=True)
+    except ValueError as error:
+        raise Base64UrlError("not base64url without padding") from error
