@@ -304,8 +304,9 @@ def csr_of(key: Any) -> str:
 class World:
     """A broker behind a real TLS server, and the ones who talk to it."""
 
-    def __init__(self, base: str, broker: Broker, fakes: "Fakes") -> None:
+    def __init__(self, base: str, broker: Broker, fakes: "Fakes", web: Web) -> None:
         self.base = base
+        self.web = web
         self.broker = broker
         self.policy, self.sink, self.tasks = fakes.policy, fakes.sink, fakes.tasks
         self.provider = provider_of()
@@ -341,6 +342,15 @@ class World:
         return Started(
             answer["task"], Identity.of(answer["certificate_chain"], key, answer["bundle"]), answer
         )
+
+    async def renew(self, task: Started, client: Identity | None = None) -> Started:
+        key = SigningKey.generate()
+        body = {"csr": csr_of(key.private_key)}
+        response = await self.send("POST", f"/tasks/{task.id}/svid", client or task.identity, json=body)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        identity = Identity.of(answer["certificate_chain"], key, answer["bundle"])
+        return Started(task.id, identity, answer)
 
     async def exchange(self, task: Started, subject: str | None = None, **more: str) -> httpx2.Response:
         form = {
@@ -422,7 +432,7 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
         clock=fakes.clock,
         entropy=os.urandom,
     )
-    return World("", broker, fakes)
+    return World("", broker, fakes, web)
 
 
 @asynccontextmanager

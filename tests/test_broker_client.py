@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from authz.broker.provider_keys import ProviderUnavailableError
 from authz.broker.token_request import ACCESS_TOKEN, ID_TOKEN, JWT
 from authz.codes import Code
 from authz.errors import PolicyRevisionError, PolicyShapeError, PolicyUnavailableError
@@ -228,6 +229,16 @@ def test_a_delegation_token_is_no_id_token() -> None:
         token = await world.token(task)
         kind = {"subject_token_type": ID_TOKEN}
         await refused(world, task, "invalid_request", Code.TOKEN_ISSUER, token, **kind)
+
+    run(act)
+
+
+def test_a_provider_that_is_down_is_no_reason_to_believe_anybody() -> None:
+    async def act(world: World) -> None:
+        task = await world.start("nightly-report", person=None)
+        world.web.break_down()
+        await refused(world, task, "temporarily_unavailable", ProviderUnavailableError("").code)
+        assert "down" in str(world.sink.last["detail"])
 
     run(act)
 

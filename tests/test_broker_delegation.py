@@ -11,7 +11,7 @@ from authz.codes import Code
 from identity.authority import Authority
 from identity.caller import Hop, KeyBinding, WorkloadBinding
 from identity.jws import UnverifiedToken, sign
-from identity.spiffe import SpiffeId, agent_task_id
+from identity.spiffe import SpiffeId
 from tests.broker_fakes import (
     BILLING,
     BROKER,
@@ -248,8 +248,8 @@ def test_tx_09_a_workload_bound_token_is_not_every_task_of_the_workloads() -> No
 def test_tx_11_a_token_of_an_older_certificate_of_the_same_task() -> None:
     async def act(world: World) -> None:
         first, second, token = await pair(world)
-        renewed = world.workload(agent_task_id(MESH, "triage", first.id))
-        await refused_delegation(world, Started(first.id, renewed, {}), token, second, Code.NOT_BOUND)
+        renewed = await world.renew(first)
+        await refused_delegation(world, renewed, token, second, Code.NOT_BOUND)
 
     run(act)
 

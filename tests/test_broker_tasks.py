@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.codes import Code
 from authz.errors import PolicyUnavailableError
+from identity.caller import KeyBinding
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import verify_jwt_svid
 from identity.keys import SigningKey
@@ -26,7 +27,6 @@ from tests.broker_fakes import (
     STRANGER,
     TICKETS,
     Identity,
-    Started,
     World,
     csr_of,
     id_token_with,
@@ -367,21 +367,36 @@ def test_a_body_that_is_too_long() -> None:
 @pytest.mark.parametrize("by", ["task", "workload"])
 def test_a_task_or_its_workload_renews_the_certificate(by: str) -> None:
     async def act(world: World) -> None:
-        task, key = await world.start(), SigningKey.generate()
-        client = task.identity if by == "task" else world.runner
-        body = {"csr": csr_of(key.private_key)}
-        response = await world.send("POST", f"/tasks/{task.id}/svid", client, json=body)
-        assert response.status_code == 200
-        renewed = Identity.of(response.json()["certificate_chain"], key, response.json()["bundle"])
-        assert renewed.spiffe_id == task.identity.spiffe_id
-        assert renewed.thumbprint != task.identity.thumbprint
-        assert world.tasks.tasks[task.id].thumbprint == renewed.thumbprint
-        not_after = datetime.fromisoformat(response.json()["not_after"])
+        task = await world.start()
+        renewed = await world.renew(task, task.identity if by == "task" else world.runner)
+        assert renewed.identity.spiffe_id == task.identity.spiffe_id
+        assert renewed.identity.thumbprint != task.identity.thumbprint
+        assert world.tasks.tasks[task.id].thumbprint == renewed.identity.thumbprint
+        not_after = datetime.fromisoformat(renewed.answer["not_after"])
         assert not_after == world.clock.now + timedelta(minutes=10)
         issued: Any = world.sink.last["issued"]
         assert (world.sink.last["kind"], issued["kind"]) == ("issuance", "x509-svid")
-        token = await world.token(Started(task.id, renewed, {}))
-        assert world.verified(token).client_id == "triage"
+        token = await world.token(renewed)
+        assert world.verified(token).binding == KeyBinding(renewed.identity.thumbprint)
+
+    run(act)
+
+
+def test_a_replaced_certificate_counts_no_more() -> None:
+    """A stolen key is worth nothing after the next renewal, and cannot make that renewal unnoticed."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        await world.renew(task)
+        csr = {"csr": csr_of(SigningKey.generate().private_key)}
+        old, path = task.identity, f"/tasks/{task.id}"
+        await refused(world, "POST", f"{path}/svid", old, Code.NOT_BOUND, json=csr)
+        await refused(world, "POST", f"{path}/jwt-svid", old, Code.NOT_BOUND, json={"audience": BROKER})
+        await refused(world, "DELETE", path, old, Code.NOT_BOUND)
+        response = await world.exchange(task)
+        assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
+        assert response.json()["deputy_code"] == "DPT-NOT-BOUND"
+        await world.renew(task, world.runner)
 
     run(act)
 

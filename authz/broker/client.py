@@ -3,14 +3,18 @@
 - The certificate that TLS verified is verified again as an X.509-SVID of our own trust domain, at the time of
   the request; a certificate alone says who holds a key, not that anybody may do anything.
 - A task counts while it runs, its agent is registered, and its workload may still host that agent.
+- Of a task's certificates only the newest counts here: whoever holds an older key can neither renew it nor
+  take what is delegated to the task, and a renewal by somebody else does not stay unnoticed.
 - An ID below `/agent/` never counts as a workload: a task cannot start tasks.
 """
 
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
 
 from authz.authenticate import Registered, live_agent, live_task
 from authz.broker.deps import Broker
+from authz.broker.refusal import refuse
 from authz.codes import Code
 from authz.errors import AuthenticationError
 from identity.caller import Agent, Hop, Human, Task
@@ -58,11 +62,25 @@ def task_client(svid: X509Svid, registered: Registered, now: datetime) -> TaskCl
 
     Raises:
         AuthenticationError: if it is not of a task, or the task may not act now.
+        RefusedError: if a newer certificate has replaced it.
     """
     named = parse_agent_task(svid.spiffe_id)
     if named is None:
         raise AuthenticationError(Code.TASK_UNKNOWN, f"not a task's identity: {str(svid.spiffe_id)!r}")
-    return TaskClient(svid, running(Hop(*named), registered, now))
+    client = TaskClient(svid, running(Hop(*named), registered, now))
+    check_newest(svid, client.running.task)
+    return client
+
+
+def check_newest(svid: X509Svid, task: Task) -> None:
+    """Refuse a certificate of a task that a newer one has replaced.
+
+    Raises:
+        RefusedError: with NOT_BOUND.
+    """
+    if not hmac.compare_digest(svid.thumbprint.encode(), (task.thumbprint or "").encode()):
+        text = "this certificate was replaced by a newer one of the same task"
+        raise refuse(Code.NOT_BOUND, text, description=text)
 
 
 def workload_client(svid: X509Svid) -> SpiffeId:

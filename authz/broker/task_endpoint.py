@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from authz.audit.facts import Issued
 from authz.authenticate import live_agent
 from authz.broker.arrival import Arrival
-from authz.broker.client import authenticate, running, workload_client
+from authz.broker.client import authenticate, check_newest, running, workload_client
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.query import START, task_query
@@ -47,6 +47,7 @@ _STATUS_OF_CODE = {
     Code.TASK_ENDED.value: 410,
     # The client is known, and may not: that is no matter of logging in again.
     Code.TASK_MISMATCH.value: 403,
+    Code.NOT_BOUND.value: 403,
     Code.AGENT_HOST.value: 403,
     Code.AGENT_UNKNOWN.value: 403,
     Code.AGENT_EXPIRED.value: 403,
@@ -223,6 +224,8 @@ def _own_task(task_id: str, visit: _Visit, *, workload_too: bool) -> tuple[X509S
         raise refuse(Code.TASK_MISMATCH, f"task {task_id!r} is not that of {str(svid.spiffe_id)!r}")
     if not task.is_live(visit.now):
         raise refuse(Code.TASK_ENDED, f"task {task_id!r}")
+    if is_itself:
+        check_newest(svid, task)
     return svid, task
 
 

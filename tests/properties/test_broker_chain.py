@@ -43,17 +43,21 @@ class Step:
     allowed: tuple[str, ...]
 
 
+# Mostly what can succeed: a chain that is refused at once shows nothing.
+MOSTLY = [("tickets:read", "tickets:write", "billing:read"), ("tickets:read", "tickets:destroy")]
+SOME = st.lists(st.sampled_from(SCOPES), min_size=1, unique=True).map(tuple)
 STEPS = st.lists(
     st.builds(
         Step,
-        actor=st.integers(0, 3),
-        seconds=st.integers(0, 40),
-        scopes=st.none() | st.lists(st.sampled_from(SCOPES), min_size=1, unique=True).map(tuple),
-        audience=st.sampled_from([TICKETS, TICKETS, TICKETS, BILLING]),
+        actor=st.integers(1, 3),
+        seconds=st.integers(0, 20),
+        scopes=st.none() | st.sampled_from(MOSTLY) | SOME,
+        audience=st.sampled_from([TICKETS] * 7 + [BILLING]),
         binding=st.sampled_from(["key", "workload"]),
-        allowed=st.lists(st.sampled_from(SCOPES), unique=True).map(tuple),
+        allowed=st.sampled_from(MOSTLY) | st.sampled_from(MOSTLY) | SOME,
     ),
-    max_size=6,
+    min_size=2,
+    max_size=8,
 )
 
 
