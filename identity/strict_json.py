@@ -5,7 +5,8 @@ r"""JSON of strangers: one reading, or none.
   `"name"`.
 - No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1) where no other limit is given:
   every reader sees the same number.
-- Nesting is bounded before the recursive parser runs; the number of members of all objects is bounded too.
+- Nesting and the number of values are bounded in the bytes, before the recursive parser runs and before
+  anything is built; the number of members of all objects is bounded too.
 - No text holds an unpaired surrogate, so every accepted text can be encoded again.
 - An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another
   exception.
@@ -15,9 +16,9 @@ only where a linear search over the bytes says that it could fail.
 """
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 from typing import Final, Literal, NoReturn
 
@@ -40,9 +41,10 @@ class StrictJsonError(IdentityError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How deep a document may nest, how many members its objects have together, how large an integer is."""
+    """How deep a document nests, how many values and of these members it has, how large an integer is."""
 
     depth: int = 64
+    values: int = 16_384
     keys: int = 4096
     integer: int = MAX_SAFE_INTEGER
 
@@ -57,7 +59,7 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
         StrictJsonError: if the bytes are not JSON, or are JSON that two readers could read in two ways.
     """
     text = _decode(data)
-    _check_depth(data, limits.depth)
+    _check_size(data, limits)
     decoder = _FAST if _is_plain(data, limits) else _careful(limits)
     try:
         value: object = decoder.decode(text)
@@ -65,7 +67,7 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
         raise StrictJsonError("depth", "JSON that nests too deep") from error
     except ValueError as error:
         raise StrictJsonError("malformed", "not one JSON value") from error
-    if b"\\u" in data:
+    if _may_hold_surrogate(data):
         _check_surrogates(value)
     return value
 
@@ -80,28 +82,43 @@ def _decode(data: bytes) -> str:
     return text
 
 
-# Possessive, so that an unterminated text is read once and not once for each quote in it.
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+', re.DOTALL)
+# +1, as a signed byte, for what opens, -1 for what closes.
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_SPACE: Final = b" \t\r\n"
 
 
-def _check_depth(data: bytes, depth: int) -> None:
-    """Refuse what nests deeper than `depth`, in time linear in the size and before anything recurs.
+def _check_size(data: bytes, limits: Limits) -> None:
+    """Refuse what nests too deep or holds too many values, in time linear in the size.
 
-    Each pass takes the innermost pairs away. What is left after `depth` passes nests deeper, or is not
-    balanced; of the latter the parser gets at most as many open brackets again, and says where it is
-    malformed.
+    Each value has a comma or an opening bracket before it, so mostly three counts are enough. Where they are
+    not, the texts are taken out first. Up to its first mistake, a document of so many values has at most one
+    opening bracket for each, and one more; no parser gets farther, so what stands behind is not looked at.
     """
-    if data.count(b"[") + data.count(b"{") <= depth:
+    opened = data.count(b"[") + data.count(b"{")
+    if opened <= limits.depth and opened + data.count(b",") <= limits.values:
         return
-    brackets = _STRING.sub(b"", data).translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(depth):
-        brackets = brackets.replace(b"[]", b"")
-        if not brackets:
-            return
-    if b"[]" in brackets or brackets.count(b"[") > depth:
-        raise StrictJsonError("depth", f"JSON that nests deeper than {depth}")
+    structure, is_whole = _without_texts(data, 4 * limits.values + 2)
+    steps = structure.translate(_STEPS, _NOT_BRACKETS)[: 2 * limits.values + 2]
+    if max(accumulate(memoryview(steps).cast("b")), default=0) > limits.depth:
+        raise StrictJsonError("depth", f"JSON that nests deeper than {limits.depth}")
+    if not is_whole or structure.count(b",") > limits.values or _count_values(structure) > limits.values:
+        raise StrictJsonError("keys", f"JSON with more than {limits.values} values")
+
+
+def _without_texts(data: bytes, quotes: int) -> tuple[bytes, bool]:
+    """Return a document with a quote for each text, up to that many quotes, and say whether that is all."""
+    if b"\\" in data:
+        # Pairs first: what is left of a row of backslashes then escapes what follows.
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    parts = data.split(b'"', quotes + 1)
+    return b'"'.join(parts[::2]), len(parts) <= quotes + 1
+
+
+def _count_values(structure: bytes) -> int:
+    packed = structure.translate(None, _SPACE)
+    opened = packed.count(b"[") + packed.count(b"{") - packed.count(b"[]") - packed.count(b"{}")
+    return opened + packed.count(b",")
 
 
 # Every digit becomes 0 and signs vanish: 16 digits in a row, or an exponent of three, are then plain
@@ -171,9 +188,17 @@ def _counting(limit: int) -> Callable[[_Pairs], dict[str, object]]:
     return members
 
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+
+
+def _may_hold_surrogate(data: bytes) -> bool:
+    # One byte is found fastest, and most documents end this here.
+    return b"\\" in data and b"\\u" in data and (b"\\ud" in data or b"\\uD" in data)
+
+
 def _check_surrogates(value: object) -> None:
     """Refuse an unpaired surrogate, which only an escape can bring in: the C encoder finds it fastest."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        _ENCODE(value).encode()
     except UnicodeEncodeError as error:
         raise StrictJsonError("surrogate", "JSON with an unpaired surrogate") from error

@@ -1,6 +1,7 @@
 """Strict JSON: each trick of rules/mcp.md section 3 and of JW-05 that lives in the bytes."""
 
 import json
+import sys
 
 import pytest
 
@@ -202,7 +203,7 @@ def test_refuses_deep_nesting_before_the_parser_recurs(data: bytes) -> None:
 
 def test_parser_that_recurs_too_deep_is_our_error() -> None:
     """A limit that is set too high ends in the same error."""
-    assert reason(b"[" * 100_000 + b"]" * 100_000, Limits(depth=200_000)) == "depth"
+    assert reason(b"[" * 100_000 + b"]" * 100_000, Limits(depth=200_000, values=400_000)) == "depth"
 
 
 def test_brackets_within_text_are_not_nesting() -> None:
@@ -230,6 +231,96 @@ def test_number_of_members_is_limited_over_the_whole_document() -> None:
     assert reason(b'[{"a":1},{"a":1},{"a":1,"b":2}]', limits) == "keys"
     assert reason(json.dumps({str(i): i for i in range(4097)}).encode()) == "keys"
     assert len(loads(json.dumps({str(i): i for i in range(4096)}).encode())) == 4096  # type: ignore[arg-type]  # a dict
+
+
+def test_number_of_values_is_limited_over_the_whole_document() -> None:
+    limits = Limits(values=3)
+    for accepted in (
+        b"[1,2,3]",
+        b'{"a":[1,2]}',
+        b"[[],{ },[\n]]",
+        b'["],[", ",,,{{", ""]',
+        b'"[,[,[,["',
+        b"1",
+    ):
+        assert loads(accepted, limits) == json.loads(accepted)
+    for refused in (
+        b"[1,2,3,4]",
+        b'{"a":[1,2,3]}',
+        b"[[],[[]],[]]",
+        b'["","","",""]',
+        b'{"a":1,"b":[{"c":1}]}',
+    ):
+        assert reason(refused, limits) == "keys"
+
+
+@pytest.mark.parametrize("text", [b"\\\\", b'\\"', b'\\\\\\"', b"\\\\\\\\", b'\\\\\\\\\\"'])
+def test_escapes_do_not_hide_values(text: bytes) -> None:
+    limits = Limits(values=2)
+    assert loads(b'["' + text + b',[,[",1]', limits)
+    assert reason(b'["' + text + b'",1,2]', limits) == "keys"
+    assert reason(b'["' + text + b',[",[[1]]]', Limits(depth=2)) == "depth"
+
+
+MIB = 1 << 20
+
+
+def bomb(start: bytes, part: bytes, end: bytes = b"") -> bytes:
+    return start + part * ((MIB - len(start) - len(end)) // len(part)) + end
+
+
+# Each of one mebibyte, with the reason that it is refused for.
+BOMBS = {
+    "arrays": (bomb(b"", b"["), "depth"),
+    "closed arrays": (b"[" * (MIB // 2) + b"]" * (MIB // 2), "depth"),
+    "objects": (bomb(b"", b'{"a":'), "depth"),
+    "both": (bomb(b"", b'{"a":['), "depth"),
+    "deep behind a text": (bomb(b'["', b"[", b'",' + b"[" * 100), "depth"),
+    "empty objects": (bomb(b"[", b"{},", b"{}]"), "keys"),
+    "empty arrays": (bomb(b"[", b"[],", b"[]]"), "keys"),
+    "empty texts": (bomb(b"[", b'"",', b'""]'), "keys"),
+    "numbers": (bomb(b"[", b"0,", b"0]"), "keys"),
+    "fractions": (bomb(b"[", b"1.5,", b"0]"), "keys"),
+    "members": (b"{" + b",".join(b'"%x":1' % number for number in range(MIB // 9)) + b"}", "keys"),
+    "small objects": (bomb(b"[", b'{"a":1},', b"{}]"), "keys"),
+    "commas": (bomb(b"", b","), "keys"),
+    "digits": (bomb(b"", b"1"), "number"),
+    "digits of an exponent": (bomb(b"1e", b"1"), "number"),
+    "digits of a member": (bomb(b'{"a":', b"9", b"}"), "number"),
+    "backslashes": (bomb(b'"', b"\\\\"), "malformed"),
+    "escaped quotes": (bomb(b'"', b'\\"'), "malformed"),
+    "escaped quotes behind brackets": (bomb(b"[]" * 65 + b'"', b'\\"'), "malformed"),
+    "half surrogates": (bomb(b'"', b"\\ud83d", b'"'), "surrogate"),
+    "quotes": (bomb(b"", b'"'), "malformed"),
+    "spaces": (bomb(b"", b" "), "malformed"),
+    "closing brackets": (bomb(b"", b"}"), "malformed"),
+}
+
+
+def operations(data: bytes) -> int:
+    """Count the calls, of Python and of C: what a bomb can make many of."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        loads(data)
+    except StrictJsonError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb_is_refused_in_a_few_passes(name: str) -> None:
+    """Threat 6 (rules/reliability.md section 2): none is read once a level, and no value of it is built."""
+    data, expected = BOMBS[name]
+    assert reason(data) == expected
+    assert operations(data) < 60
 
 
 def test_message_does_not_repeat_the_document() -> None:

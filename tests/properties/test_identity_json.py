@@ -61,6 +61,31 @@ def test_any_json_reads_as_json_loads_reads_it(value: object, ascii_only: bool) 
     json.dumps(read, ensure_ascii=False).encode()
 
 
+def size(value: object) -> tuple[int, int]:
+    """Count values below the top level, and levels of nesting."""
+    if not isinstance(value, dict | list):
+        return 0, 0
+    parts = [size(part) for part in (value.values() if isinstance(value, dict) else value)]
+    return len(parts) + sum(count for count, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+
+
+@given(values, st.booleans(), st.sampled_from([None, 1]))
+def test_limits_of_values_and_nesting_are_exact(value: object, ascii_only: bool, indent: int | None) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+    read = read_or_reason(data)
+    if read in ("number", "surrogate", "encoding"):
+        return
+    count, depth = size(read)
+    assert loads(data, Limits(values=count, depth=depth)) == read
+    for limits, expected in ((Limits(values=count - 1), "keys"), (Limits(depth=depth - 1), "depth")):
+        try:
+            loads(data, limits)
+        except StrictJsonError as error:
+            assert error.reason == expected
+        else:
+            assert not isinstance(read, dict | list) or not read
+
+
 @given(values)
 def test_canonical_form_is_that_of_rfc_8785(value: object) -> None:
     try:
