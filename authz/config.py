@@ -1,70 +1,51 @@
 """`deputy.yaml`: read once, refused when a key is unknown, turned into the values that the parts take.
 
-- Every key is described here; `deputy config schema` prints the descriptions and the README's reference is
-  checked against them.
+- Every key is described here; `deputy config schema` prints the descriptions, and the page
+  docs/reference/configuration.md is made of them.
 - Relative paths are relative to the file.
+- Types are not bent: text is no number, and `yes` is no truth.
+- What could never match, or would mean two things, is refused: a name that stands twice, a host of two
+  services, a host with a port.
 - There is no key that turns a check off.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from authz.config_forms import (
+    AgentName,
+    FilePath,
+    Host,
+    HttpsUri,
+    Listen,
+    ListenTcp,
+    Moment,
+    OpaUrl,
+    ProviderIssuer,
+    ServiceName,
+    SpiffeText,
+    Text,
+    ToolPrefix,
+    TrustDomainName,
 )
-
+from authz.config_problems import sentences
 from authz.errors import ConfigError
 from authz.policy.yaml_strict import YamlError, load_yaml
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
 from identity.caller import DEFAULT_DEPTH, MAX_DEPTH, Agent
-from identity.errors import IdentityError
-from identity.names import parse_agent_name
-from identity.spiffe import SpiffeId, TrustDomain
+from identity.spiffe import SpiffeId
 
 MAX_CONFIG_BYTES = 1 << 20
 
 
-def _spiffe_id(text: str) -> str:
-    try:
-        return str(SpiffeId.parse(text))
-    except IdentityError as error:
-        raise ValueError(str(error)) from error
-
-
-def _agent_name(text: str) -> str:
-    try:
-        return parse_agent_name(text)
-    except IdentityError as error:
-        raise ValueError(str(error)) from error
-
-
-def _trust_domain(text: str) -> str:
-    try:
-        return TrustDomain.parse(text).name
-    except IdentityError as error:
-        raise ValueError(str(error)) from error
-
-
-SpiffeText = Annotated[str, AfterValidator(_spiffe_id)]
-AgentName = Annotated[str, AfterValidator(_agent_name)]
-ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-Text = Annotated[str, Field(min_length=1, max_length=255)]
-Listen = Annotated[
-    str,
-    Field(pattern=r"^(unix:///.{1,100}|[A-Za-z0-9.\-]{1,253}:[0-9]{1,5}|\[[0-9a-f:]{2,45}\]:[0-9]{1,5})$"),
-]
-
-
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class CallerConfig(_Model):
@@ -94,11 +75,8 @@ class CheckConfig(_Model):
 class BrokerConfig(_Model):
     """The token broker and the task service."""
 
-    issuer: str = Field(
-        pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
-        description="`iss` of the tokens, and the audience of assertions to the broker",
-    )
-    listen: Listen = Field(default="127.0.0.1:9192", description="`host:port` of the HTTPS server")
+    issuer: HttpsUri = Field(description="`iss` of the tokens, and the audience of assertions to the broker")
+    listen: ListenTcp = Field(default="127.0.0.1:9192", description="`host:port` of the HTTPS server")
     names: list[Text] = Field(
         default_factory=lambda: ["localhost"], min_length=1, description="DNS names in its certificate"
     )
@@ -107,17 +85,16 @@ class BrokerConfig(_Model):
 class OpaConfig(_Model):
     """A real OPA over REST."""
 
-    url: str = Field(
-        pattern=r"^(unix:///.{1,100}|https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?)$",
+    url: OpaUrl = Field(
         description="`unix:///path` (socket in a directory of mode 0700) or `https://host:port` (mTLS)",
     )
-    ca: Path | None = Field(
+    ca: FilePath | None = Field(
         default=None, description="PEM file with the CA of OPA's certificate (https only)"
     )
-    certificate: Path | None = Field(
+    certificate: FilePath | None = Field(
         default=None, description="PEM file with our client certificate (https only)"
     )
-    key: Path | None = Field(default=None, description="PEM file with its key (https only)")
+    key: FilePath | None = Field(default=None, description="PEM file with its key (https only)")
     timeout_ms: int = Field(default=150, ge=1, le=10_000, description="deadline of one decision")
 
     @model_validator(mode="after")
@@ -136,10 +113,10 @@ class PolicyConfig(_Model):
     engine: Literal["embedded", "opa"] = Field(
         default="embedded", description="Rego in process, or a real OPA"
     )
-    grants: Path = Field(
+    grants: FilePath = Field(
         default=Path("grants.yaml"), description="the grants; reloaded when the file changes"
     )
-    rego: Path | None = Field(
+    rego: FilePath | None = Field(
         default=None, description="directory with Rego of your own in place of the shipped policy"
     )
     opa: OpaConfig | None = Field(default=None, description="where OPA listens (engine: opa)")
@@ -154,17 +131,10 @@ class PolicyConfig(_Model):
 class ServiceConfig(_Model):
     """A service behind the authorizer."""
 
-    audience: str = Field(
-        pattern=r"^https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/\-]{0,200})?$",
-        description="`aud` of the tokens for it: an absolute URI without fragment",
-    )
+    audience: HttpsUri = Field(description="`aud` of the tokens for it: an absolute URI without fragment")
     protocol: Literal["mcp", "http"] = Field(default="mcp", description="how its requests are read")
-    tool_prefix: str = Field(
-        default="",
-        pattern=r"^[A-Za-z0-9_.\-]{0,64}$",
-        description="prefix that a gateway puts before tool names",
-    )
-    hosts: list[Text] = Field(
+    tool_prefix: ToolPrefix = Field(default="", description="prefix that a gateway puts before tool names")
+    hosts: list[Host] = Field(
         default_factory=list,
         description="authorities that mean this service, where the mesh names no service",
     )
@@ -172,21 +142,37 @@ class ServiceConfig(_Model):
         default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
     )
 
+    @model_validator(mode="after")
+    def _hosts_have_destinations(self) -> Self:
+        if bool(self.hosts) != bool(self.destinations):
+            raise ValueError(
+                "hosts and destinations go together: a host counts only behind a proxy that is named"
+            )
+        return self
+
 
 class ProviderConfig(_Model):
     """An OpenID Provider whose people we know."""
 
-    issuer: str = Field(pattern=r"^https?://[^#?\s]{1,255}$", description="`iss` of its ID tokens")
+    issuer: ProviderIssuer = Field(description="`iss` of its ID tokens")
     audiences: list[Text] = Field(min_length=1, description="client ids whose ID tokens count")
     groups_claim: str = Field(
         default="groups", min_length=1, max_length=64, description="claim that lists a person's groups"
     )
-    ca_file: Path | None = Field(
+    ca_file: FilePath | None = Field(
         default=None, description="PEM file with the CA of its certificate; else the system's"
     )
     allow_loopback: bool = Field(
         default=False, description="accept a provider on this machine, over plain HTTP (development)"
     )
+
+    @model_validator(mode="after")
+    def _plain_http_is_for_development(self) -> Self:
+        if self.issuer.startswith("http:") and not self.allow_loopback:
+            raise ValueError(
+                "a provider over plain HTTP needs allow_loopback: true, which is for development"
+            )
+        return self
 
 
 class AgentConfig(_Model):
@@ -202,7 +188,7 @@ class AgentConfig(_Model):
     max_depth: int = Field(
         default=DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
     )
-    expires_at: AwareDatetime | None = Field(default=None, description="end of its registration")
+    expires_at: Moment | None = Field(default=None, description="end of its registration")
     sandbox: Text | None = Field(default=None, description="sandbox class that it needs")
 
 
@@ -240,8 +226,8 @@ class LimitsConfig(_Model):
 class Config(_Model):
     """`deputy.yaml`."""
 
-    trust_domain: Annotated[str, AfterValidator(_trust_domain)] = Field(description="SPIFFE trust domain")
-    data_dir: Path = Field(description="directory of keys, state and audit log; created with mode 0700")
+    trust_domain: TrustDomainName = Field(description="SPIFFE trust domain")
+    data_dir: FilePath = Field(description="directory of keys, state and audit log; created with mode 0700")
     check: CheckConfig = Field(default_factory=CheckConfig, description="the ext_authz service")
     broker: BrokerConfig = Field(description="the token broker")
     policy: PolicyConfig = Field(default_factory=PolicyConfig, description="the policy")
@@ -261,6 +247,25 @@ class Config(_Model):
         local = self.check.listen.startswith("unix:")
         if local != bool(self.check.local_may_ask) or local == bool(self.check.callers):
             raise ValueError("a Unix socket takes check.local_may_ask, host:port takes check.callers")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_stands_twice(self) -> Self:
+        services = self.services.values()
+        _once("agents", (agent.name for agent in self.agents))
+        _once("check.callers", (caller.id for caller in self.check.callers))
+        _once("providers", (provider.issuer for provider in self.providers))
+        # A token for one of two services with one audience would be a token for the other.
+        _once("services: audience", (service.audience for service in services))
+        _once(
+            "services: host behind one destination",
+            (
+                f"{host} behind {destination}"
+                for service in services
+                for destination in set(service.destinations)
+                for host in set(service.hosts)
+            ),
+        )
         return self
 
     def to_services(self) -> Services:
@@ -287,12 +292,16 @@ def load_config(path: Path) -> Config:
         ConfigError: with one sentence for each thing that is wrong.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"cannot read {str(path)!r}: {error.strerror}; see 'deputy config schema'"
         ) from error
-    return parse_config(data, path.resolve().parent)
+    try:
+        return parse_config(data, path.resolve().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
 
 
 def parse_config(data: bytes, directory: Path) -> Config:
@@ -310,17 +319,19 @@ def parse_config(data: bytes, directory: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(
-            "; ".join(_sentence(item["loc"], item["msg"]) for item in error.errors())
-        ) from error
+        raise ConfigError(sentences(error, Config.model_json_schema())) from error
     return _with_absolute_paths(config, directory)
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(str(part) for part in location) or "deputy.yaml"
-    if message == "Extra inputs are not permitted":
-        return f"{where}: unknown key; 'deputy config schema' lists the known ones"
-    return f"{where}: {message.removeprefix('Value error, ')}"
+def _once(what: str, names: Iterable[str]) -> None:
+    """Refuse a name that stands twice.
+
+    Raises:
+        ValueError: with the first such name.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{what}: {name!r} stands {count} times: keep one")
 
 
 def _with_absolute_paths(config: Config, directory: Path) -> Config:
@@ -354,7 +365,7 @@ def _service(name: str, config: ServiceConfig) -> Service:
         name=name,
         audience=config.audience,
         route=Route(service=name, protocol=config.protocol, tool_prefix=config.tool_prefix),
-        hosts=frozenset(host.lower() for host in config.hosts),
+        hosts=frozenset(config.hosts),
         destinations=frozenset(SpiffeId.parse(text) for text in config.destinations),
     )
 
