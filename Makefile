@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 # KEEP=0 and OPA=0 mean the same as leaving them out.
 on = $(filter-out 0 no false,$(1))
-QUICKSTART := $(if $(call on,$(KEEP)),--keep) $(if $(call on,$(OPA)),--engine opa)
+QUICKSTART := $(if $(call on,$(KEEP)),--keep) $(if $(call on,$(OPA)),--engine opa --opa .cache/bin/opa)
 # More arguments for pytest or the benchmark: make test ARGS='-k batch -x'
 ARGS ?=
 
@@ -76,7 +76,7 @@ opa-if-possible: setup
 	@tools/build_opa.sh --optional
 
 policy-lock: setup opa ## Prove the shipped policy equal on both engines, and write its lock
-	@.venv/bin/deputy policy check --lock
+	@.venv/bin/deputy policy check --lock --opa .cache/bin/opa
 
 clean: ## Remove everything that make wrote
 	rm -rf .venv .cache .demo dist build bench-results .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache
