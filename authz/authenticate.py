@@ -164,6 +164,7 @@ def _bind_delegation(
         scopes=token.scopes,
         token_id=token.token_id,
         txn=token.txn,
+        expires_at=token.expires_at,
     )
 
 
@@ -212,6 +213,7 @@ def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, now: datet
         scopes=frozenset(),
         token_id=svid.token_id,
         txn=task.id,
+        expires_at=svid.expires_at,
     )
 
 

@@ -18,10 +18,10 @@ from authz.audit import entry
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.audit.sink import Sink
 from authz.audit.strangers import Admission, Strangers
-from authz.authenticate import Registered, Trust, bind, verify
+from authz.authenticate import Registered, Trust, bind, code_of, verify
 from authz.codes import Code
 from authz.decision import Allow, Decision, Deny, decide, denied, refused
-from authz.errors import AuditError, CodedError, InspectionError
+from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError
 from authz.evidence import Evidence
 from authz.policy.port import Policy
 from authz.policy.query import check_query
@@ -29,6 +29,8 @@ from authz.protocols.inspect import inspect
 from authz.request import Request
 from authz.response import allow_response, deny_response
 from authz.services import Services
+from identity.caller import Caller
+from identity.errors import TokenError
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
 from identity.transaction import IssuedTransaction, TransactionIssuer
@@ -94,30 +96,37 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     if operation.arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.arguments)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
-    return decide(verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now)
+    decision = decide(
+        verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now
+    )
+    if isinstance(decision, Allow):
+        evidence.issued = _issue(decision, caller, flow)
+    return decision
+
+
+def _issue(allow: Allow, caller: Caller, flow: Flow) -> IssuedTransaction:
+    try:
+        return flow.transactions.issue(allow.grant, caller, flow.clock(), flow.entropy)
+    except TokenError as error:
+        # A credential that passed only by the clock's leeway has no time left to lend.
+        raise AuthenticationError(code_of(error), str(error)) from error
 
 
 async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow) -> bytes:
     try:
-        issued = _issue(allow, evidence, flow)
+        if evidence.issued is None or evidence.request is None:
+            raise ValueError("an allow without a transaction token")
         now = flow.clock()
-        facts = evidence.facts(allow, now, issued.jti)
+        facts = evidence.facts(allow, now, evidence.issued.jti)
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
         if flow.rights.epoch != epoch:
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
             return deny_response(denied(Code.WITHDRAWN), evidence.decision_id, evidence.operation)
-        names = evidence.request.headers.names() if evidence.request else ()
-        return allow_response(allow, issued.token, names)
+        return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
     except AuditError as error:
         return deny_response(refused(error), evidence.decision_id, evidence.operation)
     except Exception:  # noqa: BLE001 - as in `check`
         return deny_response(denied(Code.INTERNAL), evidence.decision_id, evidence.operation)
-
-
-def _issue(allow: Allow, evidence: Evidence, flow: Flow) -> IssuedTransaction:
-    if evidence.caller is None:
-        raise ValueError("an allow without a caller")
-    return flow.transactions.issue(allow.grant, evidence.caller, flow.clock(), flow.entropy)
 
 
 async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:

@@ -17,6 +17,7 @@ from authz.services import Service
 from identity.caller import Caller, Hop, Human
 from identity.delegation import DelegationToken
 from identity.spiffe import SpiffeId, parse_agent_task
+from identity.transaction import IssuedTransaction
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Evidence:
     operation: Operation | None = None
     rpc_id: str | int | None = None
     args_hmac: str | None = None
+    issued: IssuedTransaction | None = None
 
     @property
     def of_stranger(self) -> bool:

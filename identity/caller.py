@@ -158,3 +158,5 @@ class Caller:
     scopes: frozenset[str]
     token_id: str
     txn: str
+    # When the credential ends, in seconds since 1970: what stands for the caller upstream ends with it.
+    expires_at: int

@@ -5,7 +5,7 @@
 - It names the human, the agents, the task, the peer, the service, the action, the tool and the hash of its
   arguments.
 - For an autonomous agent `sub` is the agent's task and there is no `act` (ID-08).
-- It lives for seconds, and never beyond the end of the task.
+- It lives for seconds, and never beyond the end of the task or of the credential that it stands for (CL-07).
 - It is no credential: nothing accepts it in `Authorization`, and its type keeps it from being a delegation
   token.
 - A claim that we do not know is refused: it could be one that narrows.
@@ -170,10 +170,11 @@ class TransactionIssuer:
 
         Raises:
             TokenClaimsError: if the grant is another caller's, or old.
-            TokenExpiredError: if the task is over.
+            TokenExpiredError: if the task or the credential is over.
         """
         _check_grant(grant, caller, now, self.ttl)
-        issued_at, expires_at = lifetime(now, self.ttl, int(caller.task.deadline.timestamp()))
+        not_after = min(caller.expires_at, int(caller.task.deadline.timestamp()))
+        issued_at, expires_at = lifetime(now, self.ttl, not_after)
         transaction = Transaction(
             issuer=self.issuer,
             trust_domain=self.trust_domain,

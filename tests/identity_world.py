@@ -108,6 +108,7 @@ def caller(**changes: Any) -> Caller:
         scopes=frozenset({"tickets:read"}),
         token_id="0" * 64,
         txn="T" * 22,
+        expires_at=2**33,
     )
     return replace(right, **changes)
 

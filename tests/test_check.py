@@ -243,6 +243,7 @@ def test_a_token_bound_to_a_workload_counts_from_there_only() -> None:
     ("changes", "code"),
     [
         ({"expires_at": int(NOW.timestamp()) - 31}, "DPT-TOKEN-EXPIRED"),
+        ({"expires_at": int(NOW.timestamp()) - 1}, "DPT-TOKEN-EXPIRED"),
         ({"issued_at": int(NOW.timestamp()) + 31}, "DPT-TOKEN-NOT-YET"),
         ({"audience": "https://billing.mesh.example"}, "DPT-TOKEN-AUDIENCE"),
         ({"issuer": "https://other.example"}, "DPT-TOKEN-ISSUER"),
@@ -461,3 +462,20 @@ def test_a_key_that_is_not_the_brokers_is_unknown() -> None:
         world.authority.ca, world.authority.jwt_key, SigningKey.generate()
     )
     assert reason(world.check(world.request(token, run))) == "DPT-TOKEN-KEY"
+
+
+def test_what_goes_upstream_ends_with_the_credential() -> None:
+    """CL-07: a transaction token outlives neither the token nor the task behind it."""
+    world = World()
+    run = world.run("triage")
+    response = world.check(world.request(world.token(run, expires_at=int(NOW.timestamp()) + 7), run))
+    token = verify_transaction_token(
+        _header(response, "txn-token"),
+        world.authority.token_keys,
+        issuer=ISSUER,
+        trust_domain=DOMAIN,
+        service="tickets",
+        now=NOW,
+        leeway=0,
+    )
+    assert token.expires_at == int(NOW.timestamp()) + 7

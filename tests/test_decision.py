@@ -33,6 +33,7 @@ def _decide(
         SCOPES,
         "id",
         "t",
+        0,
     )
     verdict = Verdict.parse(
         {"effect": effect, "reasons": list(reasons), "obligations": obligations or {}}, "policy.data"
