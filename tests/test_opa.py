@@ -17,7 +17,7 @@ from authz.policy.modules import shipped_modules
 from authz.policy.opa import MAX_ANSWER_BYTES, OpaAddress, OpaClient, OpaPolicy
 from authz.policy.opa_bundle import write_bundle
 from authz.policy.opa_process import OpaProcess, find_opa, start_opa
-from tests.policy_questions import CLOSE, EXPECTED, GRANTS_FILE, READ, demo_grants
+from tests.policy_questions import CLOSE, EXPECTED, GRANTS_FILE, READ, demo_grants, question
 
 MODULES = shipped_modules()
 ALLOW = {"effect": "allow", "reasons": [], "obligations": {}}
@@ -226,5 +226,18 @@ def test_the_faulty_opa_would_be_believed_if_it_were_right(tmp_path: Path) -> No
     async def run() -> None:
         async with _faulty(tmp_path / "opa.sock", _result()) as url, _policy(url) as policy:
             assert (await policy.decide(READ)).effect == "allow"
+
+    asyncio.run(run())
+
+
+def test_a_long_answer_arrives_whole(opa: OpaProcess) -> None:
+    """OPA compresses what is larger than 1 KiB, unless it is asked not to."""
+
+    async def run() -> None:
+        async with _policy(opa.url) as policy:
+            await policy.activate()
+            verdict = await policy.decide(question("x" * 900))
+            assert verdict.reasons[0].code == "DPT-TOOL-UNKNOWN"
+            assert len(repr(verdict)) > 1100
 
     asyncio.run(run())

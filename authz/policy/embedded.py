@@ -4,18 +4,21 @@
 - The compiled program and the data are loaded once; a call sets its input and nothing else.
 - Program and machine belong to the thread that made them, so each thread makes its own.
 - An evaluation that fails, or gives nothing, is an error, and an error is a denial; so is a panic of the
-  engine, which Python does not count among the exceptions.
+  engine, which Python does not count among the exceptions. A machine that failed is not asked again.
+- Two runtimes: Rvm, and the slower Engine where the walk says that Rvm would differ silently.
 """
 
 import json
 import threading
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy.grants import Grants
 from authz.policy.modules import DECISION, Modules
 from authz.policy.port import Query
+from authz.policy.portability import Runtime
 from authz.policy.revision import Revision
 from authz.policy.verdict import Verdict
 
@@ -26,6 +29,11 @@ except ImportError:  # a platform without a wheel
 
 # Inputs larger than this are no calls; the inspector has refused them before.
 MAX_INPUT_BYTES: Final = 4 << 20
+
+PACKAGE: Final = "gordon-to-regorus"
+
+Ask = Callable[[str], str]
+"""One input as JSON to one answer as JSON; belongs to the thread that made it."""
 
 _ENCODE: Final = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -42,10 +50,42 @@ def require_regorus() -> None:
         )
 
 
+def engine_version() -> str:
+    """Name the build of regorus: a policy lock is about one build.
+
+    Raises:
+        PolicyLoadError: if it is not here, or came from somewhere else than the package that we pin.
+    """
+    require_regorus()
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError as error:
+        raise PolicyLoadError(f"a regorus of unknown origin is installed: install {PACKAGE}") from error
+
+
+def syntax_trees(modules: Modules) -> list[Mapping[str, Any]]:
+    """Return regorus' syntax tree of each module, with its source.
+
+    Raises:
+        PolicyLoadError: if a module cannot be read.
+    """
+    require_regorus()
+    try:
+        engine = regorus.Engine()
+        for module in modules.modules:
+            engine.add_policy(module.name, module.text)
+        trees: list[Mapping[str, Any]] = json.loads(engine.get_ast_as_json())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise PolicyLoadError(f"the embedded engine cannot read the policy: {_place(error)}") from error
+    return trees
+
+
 class EmbeddedPolicy:
     """One policy with one set of data; it never changes, a reload makes another."""
 
-    def __init__(self, modules: Modules, grants: Grants) -> None:
+    def __init__(self, modules: Modules, grants: Grants, runtime: Runtime = "rvm") -> None:
         """Compile the policy.
 
         Raises:
@@ -55,6 +95,7 @@ class EmbeddedPolicy:
         self._data = grants.canonical.decode()
         self._sources = [(module.name, module.text) for module in modules.modules]
         self._revision = str(Revision(modules.digest, grants.digest))
+        self._compile = self._engine if runtime == "engine" else self._rvm
         self._local = threading.local()
         self._machine()
 
@@ -95,34 +136,50 @@ class EmbeddedPolicy:
         """
         text = _input(query)
         try:
-            machine = self._machine()
-            machine.set_input_json(text)
-            answer = json.loads(machine.execute())
+            answer = json.loads(self._machine()(text))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
+            self._local.ask = None  # after a panic it would fail for ever, and nobody knows what else it kept
             raise PolicyUnavailableError(f"the policy failed: {_first_line(error)}") from error
         if answer == "<undefined>":  # the engine's word for nothing
             raise PolicyShapeError("the policy has no answer")
         return answer
 
-    def _machine(self) -> "regorus.Rvm":
-        machine = getattr(self._local, "machine", None)
-        if machine is None:
-            machine = self._local.machine = self._compiled()
-        return machine
+    def _machine(self) -> Ask:
+        ask: Ask | None = getattr(self._local, "ask", None)
+        if ask is None:
+            try:
+                ask = self._local.ask = self._compile()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                raise PolicyLoadError(f"the policy does not compile: {_place(error)}") from error
+        return ask
 
-    def _compiled(self) -> "regorus.Rvm":
-        try:
-            program = regorus.Program.compile_from_modules(self._data, self._sources, [DECISION])
-            machine = regorus.Rvm()
-            machine.load_program(program)
-            machine.set_data_json(self._data)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            raise PolicyLoadError(f"the policy does not compile: {_first_line(error)}") from error
-        return machine
+    def _rvm(self) -> Ask:
+        program = regorus.Program.compile_from_modules(self._data, self._sources, [DECISION])
+        machine = regorus.Rvm()
+        machine.load_program(program)
+        machine.set_data_json(self._data)
+
+        def ask(text: str) -> str:
+            machine.set_input_json(text)
+            return str(machine.execute())
+
+        return ask
+
+    def _engine(self) -> Ask:
+        engine = regorus.Engine()
+        for name, text in self._sources:
+            engine.add_policy(name, text)
+        engine.add_data_json(self._data)
+
+        def ask(text: str) -> str:
+            engine.set_input_json(text)
+            return str(engine.eval_rule_as_json(DECISION))
+
+        return ask
 
 
 def _input(query: Mapping[str, object]) -> str:
@@ -138,3 +195,10 @@ def _input(query: Mapping[str, object]) -> str:
 def _first_line(error: BaseException) -> str:
     """Return what went wrong without what was asked: the rest of the text may quote the input."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """Return an error about the policy itself on one line; the engine writes many."""
+    told = str(error).partition("Stack backtrace")[0]
+    lines = [line.strip(" |^\r") for line in told.splitlines()]
+    return " ".join(line for line in lines if line)[:400] or type(error).__name__

@@ -18,6 +18,8 @@ from authz.errors import PolicyLoadError
 DECISION: Final = "data.deputy.decision"
 SUFFIX: Final = ".rego"
 TEST_SUFFIX: Final = "_test.rego"
+LOCK_FILE: Final = "policy.lock"
+MAX_LOCK_BYTES: Final = 1 << 16
 MAX_MODULES: Final = 256
 MAX_MODULE_BYTES: Final = 1 << 20
 
@@ -69,6 +71,31 @@ def read_modules(directory: Path) -> Modules:
         PolicyLoadError: if there is none, or one cannot be read.
     """
     return _read(directory)
+
+
+def shipped_lock() -> bytes | None:
+    """Return the policy lock that comes with the package."""
+    return _read_lock(resources.files("authz.policy") / "rego")
+
+
+def read_lock(directory: Path) -> bytes | None:
+    """Return the policy lock that lies beside the modules, None if there is none.
+
+    Raises:
+        PolicyLoadError: if it cannot be read.
+    """
+    return _read_lock(directory)
+
+
+def _read_lock(directory: Traversable) -> bytes | None:
+    file = directory / LOCK_FILE
+    try:
+        data = file.read_bytes() if file.is_file() else None
+    except OSError as error:
+        raise PolicyLoadError(f"cannot read {str(file)!r}: {error.strerror}") from error
+    if data is not None and len(data) > MAX_LOCK_BYTES:
+        raise PolicyLoadError(f"{str(file)!r} is larger than {MAX_LOCK_BYTES} bytes")
+    return data
 
 
 def _read(directory: Traversable) -> Modules:
