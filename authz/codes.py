@@ -36,7 +36,7 @@ class Code(StrEnum):
         "DPT-REQUEST-MALFORMED",
         Form.MALFORMED,
         "the request cannot be read",
-        "check the ext_authz filter: it must speak the v3 gRPC protocol",
+        "send a well-formed request; behind Envoy, check the ext_authz filter",
     )
     BODY_TRUNCATED = (
         "DPT-BODY-TRUNCATED",
@@ -373,6 +373,12 @@ class Code(StrEnum):
         Form.UNAVAILABLE,
         "the decision could not be recorded",
         "try again later; an operator looks at the audit log's disk",
+    )
+    PROVIDER_UNAVAILABLE = (
+        "DPT-PROVIDER-UNAVAILABLE",
+        Form.UNAVAILABLE,
+        "the person's identity provider does not answer",
+        "try again later; an operator looks at the provider",
     )
     WITHDRAWN = ("DPT-WITHDRAWN", Form.UNAVAILABLE, "rights were withdrawn meanwhile", "try again")
     OVERLOADED = (

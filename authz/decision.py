@@ -13,7 +13,7 @@ from datetime import datetime
 from authz.codes import Code, find_code
 from authz.errors import CodedError
 from authz.form import Form
-from authz.policy.verdict import Reason, Verdict
+from authz.policy.verdict import Verdict
 from authz.protocols.operation import Operation
 from identity.caller import Caller
 from identity.grant import Grant
@@ -82,10 +82,8 @@ def decide(
                 revision=verdict.revision,
                 obligations=verdict.obligations,
             )
-        case "approve":
-            return _denied(verdict, Code.APPROVAL_REQUIRED)
         case _:
-            return _denied(verdict, Code.DENIED)
+            return denied_by(verdict)
 
 
 def refused(error: CodedError, revision: str = UNKNOWN_REVISION) -> Deny:
@@ -106,8 +104,9 @@ def denied(code: Code, detail: str = "", revision: str = UNKNOWN_REVISION) -> De
     )
 
 
-def _denied(verdict: Verdict, otherwise: Code) -> Deny:
-    """Deny with the policy's first reason; a reason for operators stays in the record."""
+def denied_by(verdict: Verdict) -> Deny:
+    """Deny with the policy's first reason; the caller is told the first one that is for agents."""
+    otherwise = Code.APPROVAL_REQUIRED if verdict.effect == "approve" else Code.DENIED
     if not verdict.reasons:
         return denied(otherwise, revision=verdict.revision)
     first, needed = verdict.reasons[0], verdict.obligations.get("needed_scopes", ())
@@ -118,7 +117,7 @@ def _denied(verdict: Verdict, otherwise: Code) -> Deny:
         message=told.msg if told else otherwise.sentence,
         fix=told.fix if told else otherwise.fix,
         rule=first.rule,
-        detail=_operator_detail(verdict.reasons),
+        detail="; ".join(reason.msg for reason in verdict.reasons),
         codes=tuple(reason.code for reason in verdict.reasons),
         revision=verdict.revision,
         needed_scopes=needed,
@@ -130,7 +129,3 @@ def _form(code: str) -> Form:
     known = find_code(code)
     # More scope would help only where the policy names it; else a client would log in again for nothing.
     return known.form if known and known.form is not Form.SCOPE else Form.POLICY
-
-
-def _operator_detail(reasons: tuple[Reason, ...]) -> str:
-    return "; ".join(reason.msg for reason in reasons if reason.audience == "operator")

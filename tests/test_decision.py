@@ -60,7 +60,7 @@ def test_the_caller_sees_the_agents_reason_and_the_record_the_operators() -> Non
     deny = _decide(secret, REASON)
     assert isinstance(deny, Deny)
     assert (deny.code, deny.codes) == ("DPT-ARGUMENT-LIMIT", ("DPT-ARGUMENT-LIMIT", "DPT-AGENT-TIER"))
-    assert (deny.message, deny.detail) == ("m", "limit is 100")
+    assert (deny.message, deny.detail) == ("m", "limit is 100; m")
 
 
 def test_reasons_for_operators_alone_tell_the_caller_nothing() -> None:

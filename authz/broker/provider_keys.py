@@ -38,7 +38,7 @@ class ProviderUnavailableError(CodedError):
     """The provider cannot be asked for its keys: we cannot know."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__(Code.INTERNAL, detail)
+        super().__init__(Code.PROVIDER_UNAVAILABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final, Literal, cast, get_args
 
 from authz.authenticate import code_of
 from authz.codes import Code, find_code
-from authz.decision import Deny, denied, refused
+from authz.decision import Deny, denied, denied_by, refused
 from authz.errors import AuthzError, CodedError
 from authz.form import Form
 from authz.policy.verdict import Verdict
@@ -62,23 +62,7 @@ def refused_client(error: Exception) -> RefusedError:
 
 def refused_by_policy(verdict: Verdict) -> RefusedError:
     """Refuse because the policy did; its first reason is the code."""
-    otherwise = Code.APPROVAL_REQUIRED if verdict.effect == "approve" else Code.DENIED
-    if not verdict.reasons:
-        return RefusedError(denied(otherwise, revision=verdict.revision))
-    first = verdict.reasons[0]
-    known = find_code(first.code) or otherwise
-    return RefusedError(
-        Deny(
-            code=first.code,
-            form=known.form,
-            message=known.sentence,
-            fix=known.fix,
-            rule=first.rule,
-            detail="; ".join(reason.msg for reason in verdict.reasons),
-            codes=tuple(reason.code for reason in verdict.reasons),
-            revision=verdict.revision,
-        )
-    )
+    return RefusedError(denied_by(verdict))
 
 
 def refusal_of(error: Exception) -> RefusedError:

@@ -11,7 +11,6 @@ import asyncio
 import json
 import shutil
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,20 +20,18 @@ from string import Template
 from typing import Any
 
 import httpx2
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.address import UnixAddress, parse_address
 from authz.audit.read import find
 from authz.config import Config, load_config
-from authz.demo.agents import Identity, Places, Runner, write_identity
+from authz.demo.agents import Identity, Places, Runner
 from authz.demo.processes import POLL_SECONDS, Process, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
 from authz.errors import ConfigError
-from authz.mesh.envoy import IDENTITY_SECRET, LISTENER, render
+from authz.mesh.envoy import LISTENER, render
 from authz.mesh.envoy_process import EnvoyProcess
-from authz.mesh.sds import write_sds
+from authz.mesh.identities import write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings
 from authz.mesh.settings import Service as EnvoyService
 from authz.parts import DEPUTY_PATH
@@ -49,7 +46,6 @@ SERVICES = ("tickets", "billing")
 GATEWAY_PATH = "/ns/mesh/sa/gateway"
 RUNNER_PATH = "/ns/agents/sa/runner"
 STRANGER_PATH = "/ns/shop/sa/web"
-WORKLOAD_SECONDS = 3600
 OPA_POLICY = "  engine: opa\n  grants: grants.yaml\n  opa: {{url: 'unix://{socket}'}}"
 EMBEDDED_POLICY = "  engine: embedded\n  grants: grants.yaml"
 
@@ -68,8 +64,7 @@ class DemoWorld:
     stranger: Runner
     envoy: EnvoyProcess
     running: Running = field(default_factory=Running)
-    opa_binary: Path | None = None
-    opa: OpaProcess | None = None
+    opa: "OpaSeat | None" = None
 
     async def sign_in(self, account: str, client: str = RUNNER_CLIENT) -> str:
         """Sign a human in; return their ID token."""
@@ -114,8 +109,8 @@ class DemoWorld:
 
     async def start_opa(self) -> None:
         """Start OPA again, and wait until Deputy is ready."""
-        if self.opa_binary is not None:
-            self.opa = start_opa(self.opa_binary, self.directory / "opa", shipped_modules())
+        if self.opa is not None:
+            self.opa.start()
             await _until_ready(self.runner)
 
     def renew(self) -> None:
@@ -123,6 +118,25 @@ class DemoWorld:
         _write_gateway(self.authority, self.directory)
         _write_workload(self.authority, self.directory, RUNNER_PATH)
         _write_workload(self.authority, self.directory, STRANGER_PATH)
+
+
+@dataclass(slots=True)
+class OpaSeat:
+    """Where one OPA runs after the other."""
+
+    binary: Path
+    directory: Path
+    process: OpaProcess | None = None
+
+    def start(self) -> None:
+        """Start one, in place of the one before."""
+        self.stop()
+        self.process = start_opa(self.binary, self.directory, shipped_modules())
+
+    def stop(self) -> None:
+        """Stop the one that runs."""
+        if self.process is not None:
+            self.process.stop()
 
 
 @asynccontextmanager
@@ -161,7 +175,9 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
     opa = None
     if opa_binary is not None:
         say("starting OPA")
-        opa = start_opa(opa_binary, directory / "opa", shipped_modules())
+        opa = OpaSeat(opa_binary, directory / "opa")
+        running.add(opa.stop)
+        opa.start()
     config = _write_config(directory, sign_ins, with_opa=opa is not None)
     trust_domain = TrustDomain.parse(config.trust_domain)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,7 +197,7 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
     envoy = EnvoyProcess.start(render(_envoy_settings(directory, config)), directory / "envoy")
     running.add(envoy.stop)
     places = Places(places.broker, f"https://localhost:{envoy.port(LISTENER)}")
-    world = DemoWorld(
+    return DemoWorld(
         directory=directory,
         config=config,
         authority=authority,
@@ -190,12 +206,8 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
         stranger=Runner(stranger_identity, places, directory / "agents"),
         envoy=envoy,
         running=running,
-        opa_binary=opa_binary,
         opa=opa,
     )
-    # Whatever OPA runs at the end: it may be another than the first.
-    running.stops.insert(0, lambda: world.opa.stop() if world.opa else None)
-    return world
 
 
 async def _start_provider(directory: Path, running: Running) -> SignIn:
@@ -260,33 +272,13 @@ def _envoy_settings(directory: Path, config: Config) -> EnvoySettings:
 
 
 def _write_gateway(authority: Authority, directory: Path) -> None:
-    issued, key = _issue(authority, GATEWAY_PATH, dns_names=("localhost",))
-    roots = issued["bundle"].encode()
-    sds = directory / "envoy" / "sds"
-    write_sds(sds, IDENTITY_SECRET, issued["certificate_chain"].encode(), key, roots)
+    write_gateway(authority, GATEWAY_PATH, directory / "envoy" / "sds", datetime.now(UTC))
 
 
 def _write_workload(authority: Authority, directory: Path, path: str) -> Identity:
-    issued, key = _issue(authority, path)
-    return write_identity(directory / "workloads" / path.rpartition("/")[2], issued, key)
-
-
-def _issue(authority: Authority, path: str, dns_names: tuple[str, ...] = ()) -> tuple[dict[str, str], bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    spiffe_id = SpiffeId(authority.trust_domain, path)
-    now = datetime.now(UTC)
-    svid = authority.issue_workload_svid(
-        spiffe_id, key.public_key(), now=now, ttl=WORKLOAD_SECONDS, dns_names=dns_names
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    issued = {
-        "spiffe_id": str(spiffe_id),
-        "certificate_chain": ssl.DER_cert_to_PEM_cert(svid),
-        "bundle": authority.ca.certificate_pem().decode(),
-    }
-    return issued, pem
+    home = directory / "workloads" / path.rpartition("/")[2]
+    files = write_workload(authority, path, home, datetime.now(UTC))
+    return Identity(str(files.spiffe_id), files.certificate, files.key, files.roots)
 
 
 async def _is_ready(runner: Runner) -> bool:
