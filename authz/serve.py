@@ -57,7 +57,7 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         grpc_host = _grpc_host(parts)
         await grpc_host.start()
         stack.push_async_callback(grpc_host.stop)
-        http_host = HttpHost(broker_app(parts.broker), tls=parts.own.material)
+        http_host = HttpHost(broker_app(parts.broker, lambda: parts.policy.ready), tls=parts.own.material)
         stack.push_async_callback(http_host.close)
         await http_host.listen(parse_address(parts.config.broker.listen))
         ticking = asyncio.create_task(_tick(parts, grpc_host))

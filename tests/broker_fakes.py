@@ -310,7 +310,7 @@ class World:
         self.broker = broker
         self.policy, self.sink, self.tasks = fakes.policy, fakes.sink, fakes.tasks
         self.provider = provider_of()
-        self.clock = fakes.clock
+        self.clock, self.fakes = fakes.clock, fakes
         self.runner = self.workload(RUNNER)
 
     @property
@@ -414,6 +414,7 @@ class Fakes:
 
     def __init__(self) -> None:
         self.policy, self.sink, self.tasks, self.clock = FakePolicy(), FakeSink(), FakeTasks(AGENTS), Clock()
+        self.policy_ready = True
 
 
 def broker_alone(settings: Settings = SETTINGS) -> World:
@@ -439,7 +440,8 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
 async def broker_world(settings: Settings = SETTINGS) -> AsyncIterator[World]:
     """Run a broker on a port of the loopback, with TLS and real certificates."""
     world = broker_alone(settings)
-    async with serving_tls(broker_app(world.broker), world.broker.authority, world.clock.now) as base:
+    app = broker_app(world.broker, lambda: world.fakes.policy_ready)
+    async with serving_tls(app, world.broker.authority, world.clock.now) as base:
         world.base = base + settings.path
         yield world
 

@@ -67,6 +67,9 @@ def test_health() -> None:
     async def act(world: World) -> None:
         response = await world.send("GET", "/healthz", None)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        world.fakes.policy_ready = False
+        response = await world.send("GET", "/healthz", None)
+        assert (response.status_code, response.json()) == (503, {"status": "not ready"})
 
     run(act)
 

@@ -30,8 +30,8 @@ _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def broker_app(broker: Broker) -> Starlette:
-    """Make the ASGI application of a broker."""
+def broker_app(broker: Broker, is_ready: Callable[[], bool]) -> Starlette:
+    """Make the ASGI application of a broker; `is_ready` says whether the policy would answer."""
 
     async def token(request: Request) -> Response:
         return _response(await exchange_token(await _arrival(request), broker))
@@ -59,7 +59,7 @@ def broker_app(broker: Broker) -> Starlette:
             Route(f"{path}/jwks", _document(broker.authority.token_jwks)),
             Route(f"{path}/bundle", _document(broker.authority.bundle)),
             Route(f"{WELL_KNOWN}{path}", _document(lambda: metadata(broker.settings))),
-            Route("/healthz", _document(lambda: {"status": "ok"})),
+            Route("/healthz", _health(is_ready)),
         ],
         exception_handlers={HTTPException: _unknown, BodyMissingError: _gone},
     )
@@ -97,6 +97,14 @@ def _document(content: Callable[[], Mapping[str, object]]) -> Endpoint:
         return JSONResponse(dict(content()), headers=_NO_STORE)
 
     return document
+
+
+def _health(is_ready: Callable[[], bool]) -> Endpoint:
+    async def health(_: Request) -> Response:
+        ready = is_ready()
+        return JSONResponse({"status": "ok" if ready else "not ready"}, 200 if ready else 503, _NO_STORE)
+
+    return health
 
 
 async def _unknown(_: Request, error: Exception) -> Response:
