@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from authz.child import stop_child
 from authz.errors import AuthzError
 
 POLL_SECONDS = 0.05
-STOP_SECONDS = 5.0
 
 
 class ProcessError(AuthzError):
@@ -62,14 +62,7 @@ class Process:
 
     def stop(self) -> None:
         """End the process; a second call does nothing."""
-        if self.popen.poll() is not None:
-            return
-        self.popen.terminate()
-        try:
-            self.popen.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
+        stop_child(self.popen)
 
 
 @dataclass(slots=True)

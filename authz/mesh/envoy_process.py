@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Self
 
+from authz.child import stop_child
 from authz.errors import ConfigError
 
 _POLL_SECONDS = 0.02
@@ -116,14 +117,7 @@ class EnvoyProcess:
 
     def stop(self, within: float = 5.0) -> None:
         """End the process; a second call does nothing."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(within)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_child(self.process, within)
 
     def _wait_ready(self, within: float) -> None:
         deadline = time.monotonic() + within

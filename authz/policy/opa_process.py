@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from authz.child import stop_child
 from authz.errors import ConfigError
 from authz.policy.modules import Modules
 from authz.policy.opa_bundle import write_bundle
 
 READY_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.02
-_STOP_SECONDS: Final = 5.0
 
 
 def find_opa(named: Path | None) -> Path:
@@ -53,14 +53,7 @@ class OpaProcess:
 
     def stop(self) -> None:
         """End the process; a second call does nothing."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_child(self.process)
 
     def __enter__(self) -> Self:
         return self
