@@ -11,10 +11,14 @@ from authz.check import check
 from authz.errors import PolicyUnavailableError
 from authz.pb import ext_authz_pb2 as pb
 from authz.response import fallback_response, overloaded_response, stranger_response
+from authz.services import Asker, Services
 from identity.caller import Hop, WorkloadBinding
 from identity.keys import SigningKey
+from identity.spiffe import SpiffeId
 from identity.transaction import verify_transaction_token
+from tests.check_requests import PROXY
 from tests.fakes import (
+    ALLOW,
     APPROVE,
     DENY,
     DOMAIN,
@@ -479,3 +483,72 @@ def test_what_goes_upstream_ends_with_the_credential() -> None:
         leeway=0,
     )
     assert token.expires_at == int(NOW.timestamp()) + 7
+
+
+@pytest.mark.parametrize("answer", [ALLOW, DENY])
+def test_a_sink_with_a_bug_denies(answer: object) -> None:
+    world = World()
+    world.policy.answer = answer
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    world.sink.act = fail
+    run = world.run("triage")
+    response = world.check(world.request(world.token(run), run))
+    assert (response.status.code, reason(response)) == (DENIED, "DPT-INTERNAL")
+
+
+def test_a_denial_that_cannot_be_recorded_is_a_denial() -> None:
+    world = World()
+    world.policy.answer = DENY
+    world.sink.full_after = 0
+    run = world.run("triage")
+    assert reason(world.check(world.request(world.token(run), run))) == "DPT-AUDIT-UNAVAILABLE"
+
+
+@pytest.mark.parametrize("value", ["Basic YTpi", "Bearer", "Bearer ", "token", ""])
+def test_another_scheme_is_no_token(value: str) -> None:
+    world = World()
+    run = world.run("triage")
+    headers = [("content-type", "application/json"), ("authorization", value)]
+    assert reason(world.check(world.request(None, run, headers=headers))) == "DPT-TOKEN-MISSING"
+
+
+def test_the_svid_of_an_unknown_task_is_refused() -> None:
+    world = World()
+    run = world.run("nightly-report", human=None)
+    svid = world.svid(run)
+    world.rights.tasks.clear()
+    assert reason(world.check(world.request(svid, run))) == "DPT-TASK-UNKNOWN"
+
+
+def test_a_service_is_found_by_destination_and_host_where_the_mesh_names_none() -> None:
+    world = World()
+    run = world.run("triage")
+    proxy = SpiffeId.parse(PROXY)
+    service = replace(
+        world.services.by_name["tickets"],
+        hosts=frozenset({"tickets.mesh.example"}),
+        destinations=frozenset({proxy}),
+    )
+    asker = Asker(GATEWAY, frozenset({"tickets"}))
+    world.services = Services.of((service,), (asker,), None)
+    data = pb.CheckRequest.FromString(world.request(world.token(run), run))
+    data.attributes.context_extensions.clear()
+    assert world.check(data.SerializeToString()).status.code == OK
+    data.attributes.request.http.host = "Billing.mesh.example"
+    assert reason(world.check(data.SerializeToString())) == "DPT-SERVICE-UNKNOWN"
+    data.attributes.destination.principal = str(WEB)
+    data.attributes.request.http.host = "tickets.mesh.example"
+    assert reason(world.check(data.SerializeToString())) == "DPT-SERVICE-UNKNOWN"
+
+
+def test_a_local_socket_asks_only_where_there_is_one() -> None:
+    world = World()
+    run = world.run("triage")
+    data = world.request(world.token(run), run)
+    local = Asker(SpiffeId.parse("spiffe://mesh.example/local"), frozenset({"tickets"}))
+    world.services = Services.of(tuple(world.services.by_name.values()), (), local)
+    assert world.check(data, None).status.code == OK
+    assert reason(world.check(data, GATEWAY)) == "DPT-ASKER-UNKNOWN"

@@ -3,7 +3,7 @@
 import pytest
 
 from authz.codes import Code
-from authz.decision import Allow, Deny, decide, denied, refused
+from authz.decision import Allow, Deny, decide, denied, denied_by, refused
 from authz.errors import AuditError, PolicyUnavailableError
 from authz.form import Form
 from authz.pb import ext_authz_pb2 as pb
@@ -131,3 +131,9 @@ def test_a_policys_text_cannot_break_out_of_a_header() -> None:
     for option in response.denied_response.headers:
         assert "\n" not in option.header.value
         assert "set-cookie" not in option.header.value
+
+
+@pytest.mark.parametrize(("effect", "code"), [("deny", Code.DENIED), ("approve", Code.APPROVAL_REQUIRED)])
+def test_a_verdict_without_reasons_still_says_something(effect: str, code: Code) -> None:
+    deny = denied_by(Verdict(effect))  # type: ignore[arg-type]  # a Literal
+    assert (deny.code, deny.message) == (code.value, code.sentence)

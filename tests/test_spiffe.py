@@ -100,6 +100,7 @@ def test_id_4_refuses_more_than_255_bytes() -> None:
 
 def test_id_6_a_trust_domain_has_an_id_without_a_path() -> None:
     assert str(TrustDomain.parse("td").spiffe_id) == "spiffe://td"
+    assert str(TrustDomain.parse("td")) == "td"
 
 
 def test_names_a_task_of_an_agent() -> None:
