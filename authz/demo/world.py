@@ -62,6 +62,7 @@ class DemoWorld:
     sign_ins: SignIn
     runner: Runner
     stranger: Runner
+    deputy: Process
     envoy: EnvoyProcess
     running: Running = field(default_factory=Running)
     opa: "OpaSeat | None" = None
@@ -204,6 +205,7 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
         sign_ins=sign_ins,
         runner=Runner(runner_identity, places, directory / "agents"),
         stranger=Runner(stranger_identity, places, directory / "agents"),
+        deputy=deputy,
         envoy=envoy,
         running=running,
         opa=opa,

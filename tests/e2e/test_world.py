@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import time
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -205,7 +204,7 @@ def test_deputy_killed_is_503_and_restarted_goes_on_with_its_tasks_and_its_log(l
         task, bearer = await stage.task("triage", "lead"), await stage.token("triage", "lead", TICKETS)
         assert (await _read(stage, task, bearer)).allowed
         directory = live.world.directory
-        os.kill(_deputy_of(str(directory)), signal.SIGKILL)
+        os.kill(live.world.deputy.popen.pid, signal.SIGKILL)
         answer = await task.post(TICKETS, READ.rpc(1).encode(), bearer)
         assert (answer.status, answer.reason) == (503, "")
         command = ["authz", "serve", "--config", str(directory / "deputy.yaml")]
@@ -219,24 +218,6 @@ def test_deputy_killed_is_503_and_restarted_goes_on_with_its_tasks_and_its_log(l
         assert found.ok, found.problems
 
     live.run(play)
-
-
-def _deputy_of(directory: str) -> int:
-    """Return the process of the `deputy serve` that runs in a directory."""
-    (pid,) = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _is_deputy(entry / "cmdline", directory)
-    ]
-    return pid
-
-
-def _is_deputy(command_line: Path, directory: str) -> bool:
-    try:
-        command = command_line.read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return False
-    return "serve" in command and any(part.startswith(directory) for part in command)
 
 
 def test_what_was_decided_is_in_the_access_log_of_envoy(live: Live) -> None:
