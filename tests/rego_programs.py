@@ -56,7 +56,7 @@ VALUES: tuple[Any, ...] = (
 
 
 class Programs:
-    """Makes modules of the package `c`; `r` is the rule to ask for."""
+    """Makes modules of the package `deputy`; `r` is the rule to ask for."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -88,7 +88,7 @@ class Programs:
     def module(self, admits: Callable[[str], bool], tries: int = 60) -> str | None:
         """Grow a module rule by rule, each of which `admits` lets pass; None where no last rule was found."""
         self._rules, self._functions, self._count = [], [], 0
-        parts = ["package c"]
+        parts = ["package deputy"]
         for _ in range(self._random.randrange(1, 6)):
             for _ in range(tries):
                 kept = list(self._rules), list(self._functions)

@@ -184,7 +184,7 @@ class OpaPolicy:
         self, method: str, path: str, body: bytes, seconds: float | None = None
     ) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(total=seconds or self._client.address.timeout_seconds)
-        # Not compressed: OPA would compress every answer of 1 KiB or more, and the size is bounded as it is sent.
+        # Not compressed: OPA compresses every answer of 1 KiB or more, and the bound is on what is sent.
         headers = {
             "accept-encoding": "identity",
             "content-type": "application/json-patch+json" if method == "PATCH" else "application/json",

@@ -20,7 +20,9 @@ from authz.policy.portability_walk import Walk
 
 Runtime = Literal["rvm", "engine"]
 Path = tuple[str, ...]
-_MAX_ROUNDS = 60
+# Each round carries what is known one rule further; nesting takes some more.
+_ROUNDS_A_RULE = 2
+_MORE_ROUNDS = 60
 _MAX_TOLD = 20
 
 
@@ -54,20 +56,27 @@ def check_portability(
     Raises:
         NotPortableError: if they cannot.
     """
+    try:
+        program = _Program(_read(trees), of_json(data), SchemaReader(schema).read())
+        program.settle()
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        # The form of the tree is regorus' own affair; one that has changed is one that nobody has looked at.
+        raise PolicyLoadError("regorus gives a syntax tree that the check does not know") from error
+    blockers = program.engine_blockers if program.engine_reasons else []
+    if program.findings or blockers:
+        raise NotPortableError([*program.findings, *blockers])
+    if program.engine_reasons:
+        return Portability("engine", tuple(sorted(set(program.engine_reasons))))
+    return Portability("rvm")
+
+
+def _read(trees: Iterable[Mapping[str, Any]]) -> list[Module]:
     readers = [ModuleReader(tree) for tree in trees]
     modules = [reader.read() for reader in readers]
     findings = [finding for reader in readers for finding in reader.findings]
     if findings:
         raise NotPortableError(findings)
-    program = _Program(modules, of_json(data), SchemaReader(schema).read())
-    program.settle()
-    if program.findings or (program.engine_reasons and program.engine_blockers):
-        raise NotPortableError(
-            [*program.findings, *(program.engine_blockers if program.engine_reasons else ())]
-        )
-    if program.engine_reasons:
-        return Portability("engine", tuple(sorted(set(program.engine_reasons))))
-    return Portability("rvm")
+    return modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class _Program:
         self._until_still()
 
     def _until_still(self) -> None:
-        for _ in range(_MAX_ROUNDS):
+        for _ in range(_MORE_ROUNDS + _ROUNDS_A_RULE * len(self._groups)):
             before = dict(self._values), dict(self._arguments)
             self.findings, self.engine_reasons, self.engine_blockers = [], [], []
             for path, definitions in self._groups.items():
@@ -132,6 +141,16 @@ class _Program:
         known = self._arguments.get(path, arguments)
         self._arguments[path] = tuple(join(pair) for pair in zip(known, arguments, strict=True))
         return self._values[path]
+
+    def ignored(self, path: Path) -> frozenset[int]:
+        """Return the places of a function's parameters that one of its definitions does not look at."""
+        return frozenset(
+            place
+            for item in self._groups[path]
+            if item.rule.kind == "function"
+            for place, parameter in enumerate(item.rule.parameters or ())
+            if isinstance(parameter, Name) and parameter.name == "_"
+        )
 
     def is_inside_package(self, path: Path) -> bool:
         """Say whether a path below `data` leads into a package, or to one."""

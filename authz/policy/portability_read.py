@@ -119,7 +119,7 @@ class ModuleReader:
         kind: RuleKind
         parameters = key = assign = None
         match head:
-            case {"Set": {"refr": target, "key": dict(member)}}:
+            case {"Set": {"refr": target, "key": member}}:
                 kind, key = "set", self._node(member)
             case {"Func": {"refr": target, "args": arguments, "assign": assign}}:
                 kind, parameters = "function", self._parameters(arguments)
@@ -128,8 +128,7 @@ class ModuleReader:
             case {"Compr": {"refr": target, "assign": assign}}:
                 kind = "complete"
             case _:
-                self._refuse(span, "partial set without 'contains'")
-                return []
+                raise ValueError("a kind of rule head that the check does not know")
         name = self._head_name(span, target)
         branches = self._branches(span, assign, bodies)
         return [Rule(self._file, span["line"], name, kind, parameters, key, branches)] if name else []

@@ -117,6 +117,8 @@ def join(types: Iterable[Type], depth: int = 0) -> Type:
     if all(part == parts[0] for part in parts):
         return parts[0] if parts else NOTHING
     kinds = frozenset().union(*(part.kinds for part in parts))
+    if kinds <= SCALARS:
+        return Type(kinds)
     insides = {part.inside for part in parts if not part.kinds <= SCALARS}
     if depth > _MAX_DEPTH or "any" in insides or ("json" in insides and any(map(_may_hold_sets, parts))):
         return Type(kinds, keys=KINDS, inside="any")

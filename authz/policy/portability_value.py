@@ -25,6 +25,9 @@ class Rules(Protocol):
     def call(self, path: tuple[str, ...], arguments: tuple[Type, ...]) -> Value | None:
         """Return what a function gives, None if there is no such function with so many parameters."""
 
+    def ignored(self, path: tuple[str, ...]) -> frozenset[int]:
+        """Return the places of a function's parameters that one of its definitions does not look at."""
+
     def is_inside_package(self, path: tuple[str, ...]) -> bool:
         """Say whether a path below `data` leads into a package, or to one."""
 

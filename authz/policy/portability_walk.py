@@ -9,7 +9,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 from authz.policy.portability_builtins import BUILTINS, sprintf_mismatch
 from authz.policy.portability_scope import Scope, path_of
@@ -101,6 +101,8 @@ class Walk:
                 self._bind_items(statement, self.value(domain, scope).type, inner)
                 self.body(body, inner)
                 self.settle(inner, scope)
+            case _:
+                assert_never(statement)
 
     def _condition(self, node: Node, scope: Scope) -> Value:
         """Walk what only has to hold: there `in` with an undefined operand is as good as false."""
@@ -185,6 +187,8 @@ class Walk:
                 if not found.sure:
                     self.refuse(line, "'in' as a value, over what may be undefined")
                 return found
+            case _:
+                assert_never(node)
 
     def _name(self, node: Name, scope: Scope) -> Value:
         name = node.name
@@ -334,8 +338,11 @@ class Walk:
         arguments = tuple(self.value(argument, scope) for argument in node.arguments)
         types = tuple(argument.type for argument in arguments)
         sure = all(argument.sure for argument in arguments)
-        function = self._function(node.name, types, scope)
-        if function is not None:
+        path = self._function_path(node.name, scope)
+        function = None if path is None else self.rules.call(path, types)
+        if path is not None and function is not None:
+            if not all(arguments[place].sure for place in self.rules.ignored(path)):
+                self.refuse(node.line, "what may be undefined for a parameter '_', which goes unseen")
             return Value(function.type, function.sure and sure)
         name = ".".join(node.name)
         if name == "sprintf":
@@ -358,12 +365,11 @@ class Walk:
             self._require_order(node.line, [types[0].element()], f"{name!r}")
         return Value(builtin.result(node.arguments, types), sure and builtin.total)
 
-    def _function(self, name: tuple[str, ...], types: tuple[Type, ...], scope: Scope) -> Value | None:
+    def _function_path(self, name: tuple[str, ...], scope: Scope) -> tuple[str, ...] | None:
         if name[0] in scope.variables:
             return None
-        if name[0] == "data":
-            return self.rules.call(name[1:], types)
         if name[0] in self.imports:
-            path = (*self.imports[name[0]], *name[1:])
-            return self.rules.call(path[1:], types) if path[0] == "data" else None
-        return self.rules.call((*self.package, *name), types) if len(name) == 1 else None
+            name = (*self.imports[name[0]], *name[1:])
+        if name[0] == "data":
+            return name[1:]
+        return (*self.package, *name) if len(name) == 1 else None
