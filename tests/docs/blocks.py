@@ -3,7 +3,7 @@
 - The first word is the language. `sh` and `python` are commands: a test runs them, or they say why none does.
 - After it at most one instruction: `no-run: REASON`, `background: TEXT` (leave it running once it has printed
   TEXT), `full` (`make test-full` runs it), `gate` (`.ci/run` runs it), `file: NAME` (the block is that file),
-  `output` (what the command before prints).
+  `output` (what the command before prints), `case: NAME` (a test of the document's own compares it).
 - An instruction that is not known is an error, so that a typing error cannot excuse a block.
 """
 
@@ -16,9 +16,11 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 COMMANDS: Final = frozenset({"sh", "bash", "shell", "console", "python", "py"})
 _FENCE: Final = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)")
+# Each, and whether something follows after a colon.
 _INSTRUCTIONS: Final = {
-    "no-run": True, "background": True, "full": False, "gate": False, "file": True, "output": False
-}  # fmt: skip
+    **dict.fromkeys(("no-run", "background", "file", "case"), True),
+    **dict.fromkeys(("full", "gate", "output"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)

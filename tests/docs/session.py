@@ -56,6 +56,7 @@ class Session:
                     _compare(block, printed)
                 case Block(instruction="background"):
                     self._start(block)
+                    self.after()
                 case Block(instruction="") if block.is_command:
                     printed = self._run(block)
                     self.after()
