@@ -1,8 +1,204 @@
-"""tmp"""
+"""`deputy serve --dev`: a service on the loopback, with all that one needs to try it.
 
+- Nothing is asked: a directory of mode 0700 gets a configuration, grants, identities and an Envoy's
+  configuration.
+- What is there already is used as it is, so that edits survive; identities alone are issued anew, and again
+  while it runs.
+- It listens on the loopback or on Unix sockets and nowhere else, whatever the configuration says by now.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
+from typing import Final
 
-DEFAULT_DIRECTORY = Path(".deputy-dev")
+import yaml
+
+from authz.address import TcpAddress, parse_address
+from authz.config import Config, load_config
+from authz.errors import ConfigError
+from authz.mesh.envoy import render
+from authz.mesh.envoy_process import write_private
+from authz.mesh.identities import LIFETIME_SECONDS, IdentityFiles, write_gateway, write_workload
+from authz.mesh.settings import EnvoySettings, Service
+from authz.parts import DEPUTY_PATH
+from authz.serve import serve
+from authz.store.private import private_directory
+from identity.authority import Authority
+from identity.errors import IdentityError
+from identity.key_store import load_or_create_authority
+from identity.spiffe import SpiffeId, TrustDomain
+
+DEFAULT_DIRECTORY: Final = Path(".deputy-dev")
+GATEWAY_PATH: Final = "/ns/mesh/sa/gateway"
+RUNNER_PATH: Final = "/ns/agents/sa/runner"
+ENVOY_LISTEN: Final = TcpAddress("127.0.0.1", 8443)
+# The first service's upstream; the next ones follow.
+FIRST_UPSTREAM: Final = 8081
+RENEW_SECONDS: Final = LIFETIME_SECONDS / 3
+
+_LOG = logging.getLogger(__name__)
+
+_CONFIG: Final = """\
+# Written once by `deputy serve --dev`, then yours: edit it and start again.
+# docs/reference/configuration.md describes each key; `deputy config validate` checks them.
+trust_domain: mesh.example
+data_dir: data
+
+check:
+  listen: 127.0.0.1:9191
+  callers:
+    - id: spiffe://mesh.example/ns/mesh/sa/gateway
+      may_ask: [tickets, billing]
+
+broker:
+  issuer: https://broker.mesh.example
+  listen: 127.0.0.1:9192
+  names: [localhost]
+
+policy:
+  grants: grants.yaml
+
+services:
+  tickets: {audience: https://tickets.mesh.example}
+  billing: {audience: https://billing.mesh.example}
+
+# People sign in at your OpenID Provider. Until there is one, agents can only act for nobody.
+# providers:
+#   - issuer: http://127.0.0.1:8080
+#     audiences: [runner]
+#     allow_loopback: true
+
+agents:
+  - name: triage
+    owner: support-team
+    sponsor: head-of-support
+    purpose: sorts and reads tickets
+    ceiling: observer
+    hosts: [spiffe://mesh.example/ns/agents/sa/runner]
+  - name: resolver
+    owner: support-team
+    sponsor: head-of-support
+    purpose: resolves tickets
+    ceiling: contributor
+    hosts: [spiffe://mesh.example/ns/agents/sa/runner]
+  - name: nightly-report
+    owner: support-team
+    sponsor: head-of-support
+    purpose: counts tickets at night, for nobody in particular
+    ceiling: observer
+    autonomous: true
+    hosts: [spiffe://mesh.example/ns/agents/sa/runner]
+"""
+_ENVOY_HEAD: Final = (
+    "# Written once by `deputy serve --dev`, then yours: change the ports of your services in `clusters`.\n"
+)
 
 
-def prepare(*a): ...
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """A prepared directory, and the configuration in it."""
+
+    directory: Path
+    config: Config
+    authority: Authority
+    runner: IdentityFiles
+
+    @classmethod
+    def prepare(cls, directory: Path) -> "Dev":
+        """Write what is missing, and issue identities.
+
+        Raises:
+            AuthzError: if the directory is not ours, or what is in it is wrong.
+            IdentityError: if the keys in it are not what they should be.
+        """
+        directory = directory.absolute()
+        private_directory(directory)
+        path = directory / "deputy.yaml"
+        if not path.exists():
+            if any(directory.iterdir()):
+                raise ConfigError(
+                    f"{str(directory)!r} is not empty and not of an earlier 'serve --dev': "
+                    "name another --directory"
+                )
+            write_private(path, _CONFIG.encode())
+        grants = directory / "grants.yaml"
+        if not grants.exists():
+            write_private(grants, (resources.files("authz.demo") / "grants.yaml").read_bytes())
+        config = load_config(path)
+        _require_loopback(config)
+        private_directory(config.data_dir)
+        trust_domain = TrustDomain.parse(config.trust_domain)
+        authority = load_or_create_authority(config.data_dir / "keys", trust_domain, datetime.now(UTC))
+        dev = cls(directory, config, authority, _write_identities(authority, directory))
+        if not dev.envoy_file.exists():
+            text = yaml.safe_dump(render(dev.envoy_settings()), sort_keys=False, width=110)
+            write_private(dev.envoy_file, (_ENVOY_HEAD + text).encode())
+        return dev
+
+    @property
+    def envoy_file(self) -> Path:
+        """The configuration of an Envoy in front of the services."""
+        return self.directory / "envoy" / "envoy.yaml"
+
+    def envoy_settings(self) -> EnvoySettings:
+        """Return what that Envoy is like: mTLS on the loopback, each service on a port of its own behind it.
+
+        Raises:
+            ConfigError: if the directory's path is too long for a socket in it.
+        """
+        upstreams = {name: FIRST_UPSTREAM + at for at, name in enumerate(self.config.services)}
+        settings = EnvoySettings(
+            trust_domain=self.authority.trust_domain,
+            listen=ENVOY_LISTEN,
+            deputy=(parse_address(self.config.check.listen),),
+            deputy_id=SpiffeId(self.authority.trust_domain, DEPUTY_PATH),
+            services=tuple(
+                Service(name, TcpAddress("127.0.0.1", port), f"localhost:{port}")
+                for name, port in upstreams.items()
+            ),
+            sds_directory=self.directory / "envoy" / "sds",
+            run_directory=self.directory / "envoy",
+        )
+        parse_address(f"unix://{settings.admin_socket}")
+        return settings
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Run until SIGTERM or SIGINT; the identities are issued anew before they expire.
+
+        Raises:
+            AuthzError: if something is missing or cannot be had; nothing listens then.
+        """
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await serve(self.config, ready)
+        finally:
+            renewing.cancel()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                _write_identities(self.authority, self.directory)
+            except (OSError, IdentityError) as error:
+                _LOG.warning("identities were not renewed: %s", error)
+
+
+def _require_loopback(config: Config) -> None:
+    for key, text in (("check.listen", config.check.listen), ("broker.listen", config.broker.listen)):
+        address = parse_address(text)
+        if isinstance(address, TcpAddress) and not address.is_loopback:
+            raise ConfigError(
+                f"{key}: --dev listens on this machine only, and {text!r} is not 127.0.0.1 or [::1]; "
+                "for others, start it with 'deputy serve --config'"
+            )
+
+
+def _write_identities(authority: Authority, directory: Path) -> IdentityFiles:
+    now = datetime.now(UTC)
+    write_gateway(authority, GATEWAY_PATH, directory / "envoy" / "sds", now)
+    return write_workload(authority, RUNNER_PATH, directory / "workloads" / "runner", now)

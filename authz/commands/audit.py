@@ -5,25 +5,24 @@ from typing import Annotated
 import typer
 
 from authz.audit.read_verify import verify_directory
+from authz.commands.group import examples, group
 from authz.commands.output import FINDINGS, Output, OutputOption, emit_one
 from authz.commands.place import AuditDirOption, ConfigOption, audit_directory
 
-app = typer.Typer(help="Verify the audit log.", no_args_is_help=True)
+app = group("Verify the audit log.")
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `verify` a subcommand; more follow."""
-
-
-@app.command()
+@app.command(epilog=examples("deputy audit verify", "deputy audit verify --audit-dir /copy/of/audit -o json"))
 def verify(
     config: ConfigOption = None,
     audit_dir: AuditDirOption = None,
     output: OutputOption = Output.TABLE,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing, only exit.")] = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
-    """Find a changed, dropped or reordered record, and say which; exit 3 if there is one."""
+    """Find a changed, dropped or reordered record, and say which; exit 3 if there is one.
+
+    The log can be verified while it is written, and anywhere: a copy of the directory is enough.
+    """
     directory = audit_directory(config, audit_dir)
     verification = verify_directory(directory)
     row = {

@@ -1,11 +1,12 @@
 """How commands print: data on standard output, in the form that was asked for; everything else on the other.
 
 - `-o table` is for people; `json`, `jsonl`, `yaml` and `name` are for machines, and their shapes are tested.
-- Text from a log may come from an agent: control characters are replaced, and Rich reads no markup in it.
+- Text from a log may come from an agent: what is not printable is replaced, and Rich reads no markup in it.
+- Colour only on a terminal, and not with NO_COLOR or --no-color. A pipe gets whole lines.
 """
 
 import json
-import re
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -24,9 +25,11 @@ FINDINGS: Final = 3
 UNKNOWN: Final = 4
 USAGE: Final = 64
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Wider than any row, so that what is piped is not folded.
+_PIPE_WIDTH: Final = 10_000
 
 Row = Mapping[str, object]
+Lines = Sequence[tuple[str, object]]
 
 
 class Output(StrEnum):
@@ -39,53 +42,89 @@ class Output(StrEnum):
     NAME = "name"
 
 
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Form of the output.")]
+OutputOption = Annotated[
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        help="table for people; json, jsonl and yaml hold all there is; name holds ids alone.",
+    ),
+]
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to the command line, as every other way of printing does."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that follows NO_COLOR and the terminal's width; a pipe gets wide lines."""
+    """Return a console that follows NO_COLOR and the terminal's width."""
     terminal = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if terminal.isatty() else 200, highlight=False, markup=False)
+    width = None if terminal.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return _Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def printable(value: object) -> str:
+    """Return one line of text that cannot steer a terminal, nor turn round or hide what stands beside it."""
+    text = "" if value is None else str(value)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def clean(value: object) -> Text:
-    """Return text that cannot steer a terminal."""
-    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", "" if value is None else str(value)))
+    """Return such text for Rich."""
+    return Text(printable(value))
 
 
 def emit(rows: Iterable[Row], columns: Mapping[str, str], output: Output, name: str = "id") -> None:
     """Print rows; `columns` are title and dotted path of what a person sees, machines get everything."""
     match output:
         case Output.TABLE:
-            console().print(table(rows, columns))
+            _print(table(rows, columns))
         case Output.JSON:
             typer.echo(json.dumps(list(rows), indent=2, ensure_ascii=True))
         case Output.JSONL:
             for row in rows:
                 typer.echo(json.dumps(row, ensure_ascii=True))
         case Output.YAML:
-            typer.echo(yaml.safe_dump([dict(row) for row in rows], sort_keys=False), nl=False)
+            typer.echo(yaml.safe_dump([_plain(row) for row in rows], sort_keys=False), nl=False)
         case Output.NAME:
             for row in rows:
-                typer.echo(clean(row.get(name)).plain)
+                typer.echo(printable(row.get(name)))
 
 
-def emit_one(row: Row, output: Output, lines: Sequence[tuple[str, object]], name: str = "id") -> None:
+def emit_one(row: Row, output: Output, lines: Lines, name: str = "id") -> None:
     """Print one thing: `lines` are what a person sees, machines get all of it."""
     match output:
         case Output.TABLE:
             grid = Table.grid(padding=(0, 2))
+            grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
             for title, value in lines:
-                grid.add_row(Text(title, style="bold"), clean(value))
-            console().print(grid)
+                grid.add_row(Text(printable(title), style="bold"), clean(value))
+            _print(grid)
         case Output.JSON:
             typer.echo(json.dumps(row, indent=2, ensure_ascii=True))
         case Output.JSONL:
             typer.echo(json.dumps(row, ensure_ascii=True))
         case Output.YAML:
-            typer.echo(yaml.safe_dump(dict(row), sort_keys=False), nl=False)
+            typer.echo(yaml.safe_dump(_plain(row), sort_keys=False), nl=False)
         case Output.NAME:
-            typer.echo(clean(row.get(name)).plain)
+            typer.echo(printable(row.get(name)))
+
+
+def _print(made: Table) -> None:
+    """Print a table; into a pipe without the spaces that fill its last column."""
+    screen = console()
+    if sys.stdout.isatty():
+        screen.print(made)
+        return
+    with screen.capture() as captured:
+        screen.print(made)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def table(rows: Iterable[Row], columns: Mapping[str, str]) -> Table:
@@ -107,5 +146,17 @@ def look_up(row: Row, path: str) -> object:
 
 
 def say(message: str) -> None:
-    """Tell a person something that is no data."""
-    console(stderr=True).print(clean(message))
+    """Tell a person something that is no data; one line, however long."""
+    tell([message])
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Tell a person several lines that are no data, as they stand: a command in them can be copied."""
+    screen = console(stderr=True)
+    for line in lines:
+        screen.print(clean(line), soft_wrap=True)
+
+
+def _plain(row: Row) -> object:
+    """Return a row as YAML can write it: tuples are lists there."""
+    return json.loads(json.dumps(row))

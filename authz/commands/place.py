@@ -1,21 +1,25 @@
 """Where a command finds the service's files: by the configuration, or named outright."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from authz.config import Config, load_config
 from authz.errors import ConfigError
 
-DEFAULT_CONFIG = Path("deputy.yaml")
+DEFAULT_CONFIG: Final = Path("deputy.yaml")
+ENVIRONMENT: Final = "DEPUTY_CONFIG"
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="DEPUTY_CONFIG", help="Configuration file [default: deputy.yaml]."),
+    typer.Option(
+        "--config", "-c", envvar=ENVIRONMENT, help="The configuration; else ./deputy.yaml.", metavar="FILE"
+    ),
 ]
 AuditDirOption = Annotated[
-    Path | None, typer.Option("--audit-dir", help="The audit log, in place of the configuration's.")
+    Path | None,
+    typer.Option("--audit-dir", help="The audit log, in place of the configuration's.", metavar="DIR"),
 ]
 
 
@@ -25,8 +29,10 @@ def read_config(path: Path | None) -> Config:
     Raises:
         ConfigError: if there is none, or it is wrong.
     """
-    if path is None and not DEFAULT_CONFIG.exists():
-        raise ConfigError("no deputy.yaml here: name one with --config FILE")
+    if (path is None or path == DEFAULT_CONFIG) and not DEFAULT_CONFIG.exists():
+        raise ConfigError(
+            "no deputy.yaml here: name one with --config FILE, or try 'deputy serve --dev', which needs none"
+        )
     return load_config(path or DEFAULT_CONFIG)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from authz.commands.group import examples
 from authz.commands.output import FINDINGS, OK, Output, OutputOption, emit, say
 from authz.errors import ConfigError
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from authz.demo.run import DemoResult
 
 DEFAULT_DIRECTORY = Path(".demo")
+EXAMPLES = examples(
+    "deputy quickstart",
+    "deputy quickstart --keep           leave it running, and say how to call it",
+    "deputy quickstart --engine opa     let a real OPA decide",
+    "deputy quickstart -o json | jq .",
+)
 COLUMNS = {
     "row": "row",
     "human": "human",
@@ -39,18 +46,18 @@ def quickstart(
 ) -> None:
     """Start every part, let agents act for people through a real Envoy, and show what was decided.
 
-    Exits 0 only if every call ended as the scenario says and the audit log verifies.
+    Exits 0 only if every call ended as the scenario says and the audit log verifies, else 3.
     """
     try:
-        # The extra `demo` is not installed where only the service runs.
-        from authz.demo.run import run_demo
+        from authz.demo.run import run_demo  # noqa: PLC0415 - the extra `demo` may not be installed
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'deputy-authz[demo]'") from error
     started = time.monotonic()
 
     def progress(message: str) -> None:
-        if sys.stderr.isatty() or output is Output.TABLE:
-            say(f"[{time.monotonic() - started:5.1f} s] {message} …")
+        if not sys.stderr.isatty() and output is not Output.TABLE:
+            return
+        say(f"[{time.monotonic() - started:5.1f} s] {message} …")
 
     def tell(text: str) -> None:
         typer.echo(text, err=True)

