@@ -10,7 +10,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -54,17 +54,13 @@ _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 def allow_response(allow: Allow, transaction_token: str, header_names: Iterable[str]) -> bytes:
     """Let the request pass with a transaction token in place of the caller's credential."""
-    ours = {name for name in header_names if name.startswith(OUR_PREFIX)}
-    response = pb.CheckResponse(
-        status=pb.Status(code=_OK),
-        ok_response=pb.OkHttpResponse(
-            headers=[_header(TRANSACTION_HEADER, transaction_token)],
-            headers_to_remove=[*CREDENTIAL_HEADERS, *sorted(ours)],
-            # The caller can name the decision when it asks why, also for what was allowed.
-            response_headers_to_add=[_header(DECISION_HEADER, allow.grant.decision_id)],
-        ),
-        dynamic_metadata=_metadata(allow.grant.decision_id, allow.code),
-    )
+    ours = sorted({name for name in header_names if name.startswith(OUR_PREFIX)})
+    response = pb.CheckResponse(status=pb.Status(code=_OK))
+    _set_header(response.ok_response.headers.add(), TRANSACTION_HEADER, transaction_token)
+    response.ok_response.headers_to_remove.extend((*CREDENTIAL_HEADERS, *ours))
+    # The caller can name the decision when it asks why, also for what was allowed.
+    _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, allow.grant.decision_id)
+    _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
     return response.SerializeToString()
 
 
@@ -78,15 +74,13 @@ def deny_response(
     status = _STATUS[deny.form]
     if deny.form is Form.POLICY and is_mcp and rpc_id is not None:
         status = 200
-    response = pb.CheckResponse(
-        status=pb.Status(code=_PERMISSION_DENIED, message=deny.code),
-        denied_response=pb.DeniedHttpResponse(
-            status=pb.HttpStatus(code=status),
-            headers=[_header(name, value) for name, value in _headers(deny, decision_id)],
-            body=_body(deny, decision_id, rpc_id, is_rpc=is_mcp or rpc_id is not None),
-        ),
-        dynamic_metadata=_metadata(decision_id, deny.code),
-    )
+    response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED, message=deny.code))
+    denied_response = response.denied_response
+    denied_response.status.code = status
+    for name, value in _headers(deny, decision_id):
+        _set_header(denied_response.headers.add(), name, value)
+    denied_response.body = _body(deny, decision_id, rpc_id, is_rpc=is_mcp or rpc_id is not None)
+    _name_decision(response.dynamic_metadata, decision_id, deny.code)
     return response.SerializeToString()
 
 
@@ -149,16 +143,15 @@ def _rpc_code(deny: Deny) -> int:
     return _RPC_PARSE_ERROR if deny.code in _UNREADABLE else _RPC_INVALID_REQUEST
 
 
-def _header(name: str, value: str) -> pb.HeaderValueOption:
-    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, value=value), append_action=_OVERWRITE)
+# Fields are set where they are: a message that is made by keywords, then copied, costs three times as much.
+def _set_header(option: pb.HeaderValueOption, name: str, value: str) -> None:
+    option.append_action = _OVERWRITE
+    option.header.key = name
+    option.header.value = value
 
 
-def _metadata(decision_id: str, code: str) -> Struct:
+def _name_decision(metadata: Struct, decision_id: str, code: str) -> None:
     """Name the decision for access logs: a client can forge x-request-id, but not this."""
-    metadata = Struct()
-    metadata.update(_strings({"decision_id": decision_id, "reason": code}))
-    return metadata
-
-
-def _strings(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if value}
+    if decision_id:
+        metadata.fields["decision_id"].string_value = decision_id
+    metadata.fields["reason"].string_value = code
