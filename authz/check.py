@@ -93,8 +93,8 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     credential = evidence.credential = verify(request, service, flow.trust, now)
     caller = evidence.caller = bind(credential, request, flow.rights, flow.trust, now)
     operation = evidence.operation = inspect(request, service.route)
-    if operation.arguments is not None:
-        evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.arguments)
+    if operation.arguments is not None and operation.canonical_arguments is not None:
+        evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
     decision = decide(
         verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now

@@ -57,13 +57,22 @@ def keyed_sha256(key: bytes, digest: str) -> str:
     return hmac.new(key, digest.encode(), hashlib.sha256).hexdigest()
 
 
+def canonical_arguments(arguments: Mapping[str, object] | None) -> bytes:
+    """Return what the hashes of a call's arguments are taken of.
+
+    Raises:
+        CanonicalJsonError: if the arguments are not JSON.
+    """
+    return canonical_json(arguments or {})
+
+
 def arguments_sha256(arguments: Mapping[str, object] | None) -> str:
     """Return the hash that names the arguments of one call.
 
     Raises:
         CanonicalJsonError: if the arguments are not JSON.
     """
-    return sha256_hex(canonical_json(arguments or {}))
+    return sha256_hex(canonical_arguments(arguments))
 
 
 def _is_plain(value: object) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
-from authz.errors import AuditError, StoreError
+from authz.errors import StoreError
 from authz.store.arguments_key import load_or_create_arguments_key
+from identity.canonical import canonical_arguments
 
 KEY = ArgumentsKey(bytes(range(32)))
 
@@ -18,20 +19,11 @@ KEY = ArgumentsKey(bytes(range(32)))
 def test_trace_is_hmac_sha256_over_canonical_arguments() -> None:
     expected = hmac.new(bytes(range(32)), b'{"a":1,"b":[true,null,1.5]}', hashlib.sha256).hexdigest()
 
-    assert hmac_arguments(KEY, {"b": [True, None, 1.5], "a": 1}) == expected
-
-
-def test_no_arguments_and_empty_ones_leave_one_trace() -> None:
-    assert hmac_arguments(KEY, None) == hmac_arguments(KEY, {})
+    assert hmac_arguments(KEY, canonical_arguments({"b": [True, None, 1.5], "a": 1})) == expected
 
 
 def test_another_key_leaves_another_trace() -> None:
-    assert hmac_arguments(ArgumentsKey(b"k" * 32), {"a": 1}) != hmac_arguments(KEY, {"a": 1})
-
-
-def test_refuses_what_is_not_json() -> None:
-    with pytest.raises(AuditError, match="canonical"):
-        hmac_arguments(KEY, {"a": float("nan")})
+    assert hmac_arguments(ArgumentsKey(b"k" * 32), b"{}") != hmac_arguments(KEY, b"{}")
 
 
 def test_key_does_not_print_and_has_one_length() -> None:

@@ -1,6 +1,8 @@
 """The flow, with real keys and tokens over in-memory ports: what passes, and every way of not passing."""
 
 import asyncio
+import hashlib
+import hmac
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -62,6 +64,25 @@ def test_allows_with_one_transaction_token_and_one_record() -> None:
     assert record["human"] == {"issuer": LEAD.issuer, "subject": LEAD.subject}
     assert response.dynamic_metadata["decision_id"] == world.sink.entries[0].id
     assert "T-1" not in json.dumps(record, default=str)
+
+
+def test_record_and_token_hold_hashes_of_the_same_arguments() -> None:
+    world = World()
+    run = world.run("triage")
+    response = world.check(world.request(world.token(run), run))
+    token = verify_transaction_token(
+        _header(response, "txn-token"),
+        world.authority.token_keys,
+        issuer=ISSUER,
+        trust_domain=DOMAIN,
+        service="tickets",
+        now=NOW,
+        leeway=0,
+    )
+    canonical = b'{"ticket":"T-1"}'
+    assert token.arguments_sha256 == hashlib.sha256(canonical).hexdigest()
+    (record,) = world.records()
+    assert record["args_hmac"] == hmac.new(bytes(32), canonical, "sha256").hexdigest()
 
 
 LEAD_WITHOUT_GROUPS = type(LEAD).parse(LEAD.issuer, LEAD.subject)

@@ -21,7 +21,7 @@ from authz.protocols.mcp_methods import NOTIFICATIONS, REQUESTS
 from authz.protocols.mcp_params import _TYPES
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
-from identity.canonical import arguments_sha256
+from identity.canonical import arguments_sha256, canonical_arguments
 from tests.check_requests import MCP_HEADERS, TICKETS, request
 
 VECTORS = Path(__file__).parent / "vectors" / "mcp"
@@ -111,6 +111,7 @@ def test_arguments_and_their_hash_are_what_policy_and_token_see() -> None:
     operation = inspect(request(tool_call(arguments=arguments)), TICKETS)
     assert operation.arguments == arguments
     assert operation.arguments_sha256 == arguments_sha256(arguments)
+    assert operation.canonical_arguments == canonical_arguments(arguments)
     assert operation.is_mcp
 
 

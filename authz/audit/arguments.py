@@ -6,11 +6,7 @@
 """
 
 import hmac
-from collections.abc import Mapping
 from typing import Final
-
-from authz.errors import AuditError
-from identity.canonical import CanonicalJsonError, canonical_json
 
 KEY_BYTES: Final = 32
 
@@ -33,13 +29,6 @@ class ArgumentsKey:
         return self._secret
 
 
-def hmac_arguments(key: ArgumentsKey, arguments: Mapping[str, object] | None) -> str:
-    """Return HMAC-SHA-256 over the canonical arguments (RFC 8785) in hex; none and empty are the same.
-
-    Raises:
-        AuditError: if the arguments are not JSON.
-    """
-    try:
-        return hmac.digest(key.reveal(), canonical_json(arguments or {}), "sha256").hex()
-    except CanonicalJsonError as error:
-        raise AuditError("the arguments of the call have no canonical form") from error
+def hmac_arguments(key: ArgumentsKey, canonical_arguments: bytes) -> str:
+    """Return HMAC-SHA-256 over the canonical arguments (identity/canonical.py) in hex."""
+    return hmac.digest(key.reveal(), canonical_arguments, "sha256").hex()

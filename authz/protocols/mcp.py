@@ -85,4 +85,5 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
         arguments=target.arguments,
         arguments_sha256=target.arguments_sha256,
         rpc_id=message.id if isinstance(message, RpcRequest) else None,
+        canonical_arguments=target.canonical_arguments,
     )

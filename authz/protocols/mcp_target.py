@@ -19,7 +19,7 @@ from authz.protocols.mcp_members import check_distinct
 from authz.protocols.mcp_params import Shape
 from authz.protocols.operation import Phase, ResourceType
 from authz.protocols.route import Route
-from identity.canonical import arguments_sha256
+from identity.canonical import canonical_arguments, sha256_hex
 
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
@@ -44,7 +44,12 @@ class Target:
     # Its name as the params have it, where a header or a filter repeats it.
     wire_name: str | None = None
     arguments: Params | None = None
-    arguments_sha256: str | None = None
+    canonical_arguments: bytes | None = None
+
+    @property
+    def arguments_sha256(self) -> str | None:
+        """The hash that names the arguments, where the method takes some."""
+        return None if self.canonical_arguments is None else sha256_hex(self.canonical_arguments)
 
 
 ReadTarget = Callable[[Params, Route], Target]
@@ -69,7 +74,7 @@ def tool(params: Params, route: Route) -> Target:
     if not name or not wire_name.startswith(route.tool_prefix):
         raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
     arguments = _arguments(params)
-    return Target("call", "tool", name, wire_name, arguments, arguments_sha256(arguments))
+    return Target("call", "tool", name, wire_name, arguments, canonical_arguments(arguments))
 
 
 def resource(params: Params, _: Route) -> Target:
@@ -84,7 +89,7 @@ def prompt(params: Params, _: Route) -> Target:
     arguments = _arguments(params)
     if arguments is not None and not all(isinstance(value, str) for value in arguments.values()):
         raise InspectionError(Code.MCP_PARAMS, "arguments of a prompt that are not texts")
-    return Target("call", "prompt", name, name, arguments, arguments_sha256(arguments))
+    return Target("call", "prompt", name, name, arguments, canonical_arguments(arguments))
 
 
 def task(params: Params, _: Route) -> Target:

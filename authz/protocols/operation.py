@@ -28,6 +28,8 @@ class Operation:
     arguments_sha256: str | None = None
     # The id of a JSON-RPC request that waits for an answer; None for everything else.
     rpc_id: str | int | None = None
+    # What the hashes of the arguments are taken of: made once, since it costs more than a hash.
+    canonical_arguments: bytes | None = field(default=None, repr=False)
 
     @property
     def is_mcp(self) -> bool:
