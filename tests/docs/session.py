@@ -29,9 +29,13 @@ class BlockFailedError(AssertionError):
 
 @dataclass(slots=True)
 class Session:
-    """One reader in one directory; `replace` is what the reader would write differently."""
+    """One reader in one directory; `replace` is what the reader would write differently.
+
+    Our own files are in `scratch`, so that nothing of ours is in the reader's way.
+    """
 
     directory: Path
+    scratch: Path
     replace: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     after: Callable[[], None] = lambda: None
@@ -74,10 +78,7 @@ class Session:
 
     def _command(self, block: Block, epilogue: str = "") -> tuple[list[str], dict[str, str]]:
         self._number += 1
-        # Beside the directory, so that nothing of ours is in the reader's way.
-        home = self.directory.parent / f"{self.directory.name}-session"
-        home.mkdir(exist_ok=True)
-        script = home / f"{self._number:02}.{'py' if block.language == 'python' else 'sh'}"
+        script = self.scratch / f"{self._number:02}.{'py' if block.language == 'python' else 'sh'}"
         text = self._text(block)
         if block.language == "python":
             script.write_text(text, encoding="utf-8")
@@ -85,7 +86,12 @@ class Session:
             script = script.with_suffix(".sh")
         script.write_text(f"{_PROLOGUE}\n{text}\n{epilogue}\n", encoding="utf-8")
         # Nothing of this machine's settings but what programs need to start.
-        environment = {"HOME": str(home), "LANG": "C.UTF-8", "STATE": str(home / "state"), **self.environment}
+        environment = {
+            "HOME": str(self.scratch),
+            "LANG": "C.UTF-8",
+            "STATE": str(self.scratch / "state"),
+            **self.environment,
+        }
         return ["bash", str(script)], {"PATH": os.environ["PATH"], **environment}
 
     def _run(self, block: Block) -> str:
@@ -112,7 +118,7 @@ class Session:
 
     def _start(self, block: Block) -> None:
         command, environment = self._command(block)
-        log = self.directory.parent / f"{self.directory.name}-session" / f"{self._number:02}.log"
+        log = self.scratch / f"{self._number:02}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command,

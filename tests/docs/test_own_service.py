@@ -58,7 +58,7 @@ def test_the_how_to_for_ones_own_service_holds(tmp_path: Path, envoy_binary: Pat
                 envoy_file.write_text(text)
 
         path = {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
-        with Session(reader, replace, path, after=move_envoy) as session:
+        with Session(reader, tmp_path, replace, path, after=move_envoy) as session:
             session.run(blocks_of("docs/how-to/in-front-of-your-service.md"))
     finally:
         provider.stop()
