@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
@@ -87,10 +88,16 @@ def _hop(actor: Mapping[str, object], issuer: str) -> tuple[TrustDomain, Hop]:
     if actor["iss"] != issuer or actor["sub_profile"] != AI_AGENT:
         raise TokenClaimsError("an actor of another issuer, or one that is not an agent")
     try:
-        subject = SpiffeId.parse(text_claim(actor, "sub"))
-        agent = parse_agent_id(subject)
-        if agent is None:
-            raise TokenClaimsError(f"an actor that is not an agent: {str(subject)!r}")
-        return subject.trust_domain, Hop(agent, parse_ulid(text_claim(actor, "agent_instance")))
+        trust_domain, agent = _agent(text_claim(actor, "sub"))
+        return trust_domain, Hop(agent, parse_ulid(text_claim(actor, "agent_instance")))
     except (SpiffeIdError, AgentNameError) as error:
         raise TokenClaimsError(f"an actor that is not an agent: {error}") from error
+
+
+@lru_cache(maxsize=1024)  # the same agents at every call; a name that is refused is not kept
+def _agent(text: str) -> tuple[TrustDomain, str]:
+    subject = SpiffeId.parse(text)
+    agent = parse_agent_id(subject)
+    if agent is None:
+        raise TokenClaimsError(f"an actor that is not an agent: {text!r}")
+    return subject.trust_domain, agent

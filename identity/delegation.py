@@ -171,10 +171,10 @@ def _encode_binding(binding: Binding) -> dict[str, object]:
 
 
 def _binding(cnf: object) -> Binding:
-    match cnf:
-        case {"x5t#S256": str(thumbprint), **others} if not others:
+    match cnf if isinstance(cnf, dict) and len(cnf) == 1 else None:
+        case {"x5t#S256": str(thumbprint)}:
             return KeyBinding(_digest(thumbprint))
-        case {"workload": str(workload), **others} if not others:
+        case {"workload": str(workload)}:
             try:
                 return WorkloadBinding(SpiffeId.parse(workload))
             except SpiffeIdError as error:

@@ -71,18 +71,14 @@ class UnverifiedToken:
         parts = text.split(".", 3) if len(text) <= MAX_TOKEN else []
         if len(parts) != 3 or not all(parts):
             raise TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
-        header = _json_object(parts[0], "header")
-        if _REFUSED_MEMBERS & header.keys():
-            raise TokenMalformedError("a token with an extension in its header")
-        if header.get("alg") not in ALGORITHMS:
-            raise TokenAlgorithmError("a token with an algorithm that is not on our list")
+        header, typ = _read_header(parts[0])
         claims = _json_object(parts[1], "claims")
         _check_form_of_times(claims)
         signature = _decoded(parts[2], "signature")
         # Only now: each part is base64url, so the whole is ASCII.
         raw = text.encode("ascii")
         signing_input = raw[: raw.rindex(b".")]
-        return cls(_typ(header), header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
+        return cls(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +171,16 @@ def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
     return token
 
 
+@lru_cache(maxsize=64)  # all tokens of one key and type begin alike; a header that is refused is not kept
+def _read_header(part: str) -> tuple[Mapping[str, object], str]:
+    header = _json_object(part, "header")
+    if _REFUSED_MEMBERS & header.keys():
+        raise TokenMalformedError("a token with an extension in its header")
+    if header.get("alg") not in ALGORITHMS:
+        raise TokenAlgorithmError("a token with an algorithm that is not on our list")
+    return header, _typ(header)
+
+
 def _typ(header: Mapping[str, object]) -> str:
     """Return the type in lower case, without `application/` (RFC 7515 section 4.1.9)."""
     if "typ" not in header:
@@ -214,6 +220,8 @@ def _header(alg: str, kid: str, typ: str) -> str:
     return _encoded({"alg": alg, "kid": kid, "typ": typ})
 
 
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
+
+
 def _encoded(value: Mapping[str, object]) -> str:
-    text = json.dumps(dict(value), separators=(",", ":"), allow_nan=False)
-    return encode_base64url(text.encode("ascii"))
+    return encode_base64url(_ENCODE(dict(value)).encode("ascii"))
