@@ -33,7 +33,6 @@ from identity.errors import IdentityError
 from identity.key_store import load_or_create_authority
 from identity.spiffe import SpiffeId, TrustDomain
 
-DEFAULT_DIRECTORY: Final = Path(".deputy-dev")
 GATEWAY_PATH: Final = "/ns/mesh/sa/gateway"
 RUNNER_PATH: Final = "/ns/agents/sa/runner"
 ENVOY_LISTEN: Final = TcpAddress("127.0.0.1", 8443)

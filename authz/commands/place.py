@@ -1,12 +1,14 @@
 """Where a command finds the service's files: by the configuration, or named outright."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from authz.config import Config, load_config
 from authz.errors import ConfigError
+
+if TYPE_CHECKING:
+    from authz.config import Config
 
 DEFAULT_CONFIG: Final = Path("deputy.yaml")
 ENVIRONMENT: Final = "DEPUTY_CONFIG"
@@ -23,12 +25,14 @@ AuditDirOption = Annotated[
 ]
 
 
-def read_config(path: Path | None) -> Config:
+def read_config(path: Path | None) -> "Config":
     """Read the configuration.
 
     Raises:
         ConfigError: if there is none, or it is wrong.
     """
+    from authz.config import load_config  # noqa: PLC0415 - a third of the start; not every command needs it
+
     if (path is None or path == DEFAULT_CONFIG) and not DEFAULT_CONFIG.exists():
         raise ConfigError(
             "no deputy.yaml here: name one with --config FILE, or try 'deputy serve --dev', which needs none"

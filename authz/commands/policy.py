@@ -1,24 +1,15 @@
 """`deputy policy`: ask the policy a question, or have its answer explained."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from authz.commands.decide import Answer, Place, answer, explanation
-from authz.commands.explain_lines import lines_of
 from authz.commands.group import examples, group
 from authz.commands.moment import moment
-from authz.commands.output import DENY, OK, Output, OutputOption, emit_one
-from authz.commands.place import ConfigOption, read_config
-from authz.commands.question import read_question
-from authz.policy.explain import code_of
-from authz.policy.modules import read_modules, shipped_modules
-from authz.policy.opa_bundle import write_bundle
-
-DECISION_VERSION: Final = "deputy.decision/v1"
+from authz.commands.output import Output, OutputOption
+from authz.commands.place import ConfigOption
 
 app = group("Ask the policy, have it explained, check it, build it for OPA.")
 
@@ -68,18 +59,9 @@ def evaluate(  # noqa: PLR0917 - what a question is asked of
 
     Exits 0 if it is allowed, 2 if it is denied or needs approval, 1 if it cannot be decided.
     """
-    found = answer(read_question(file), _place(config, grants, at, asker))
-    row = _decision(found)
-    lines: list[tuple[str, object]] = [(found.verdict.effect.upper(), row["code"])]
-    for reason in found.verdict.reasons:
-        only = " (operators only)" if reason.audience == "operator" else ""
-        lines.append(("reason", f"{reason.code}: {reason.msg}{only}"))
-    if row["detail"]:
-        lines.append(("detail", row["detail"]))
-    lines += [(name, ", ".join(values)) for name, values in found.verdict.obligations.items()]
-    lines.append(("policy", found.verdict.revision))
-    emit_one(row, output, lines, name="code")
-    raise typer.Exit(OK if found.verdict.effect == "allow" else DENY)
+    from authz.commands.ask import decided  # noqa: PLC0415 - the other commands start without
+
+    raise typer.Exit(decided(file, config, grants, _time(at), asker, output))
 
 
 @app.command("explain", epilog=examples(*(line.format(verb="explain") for line in _INPUTS)))
@@ -96,9 +78,9 @@ def explain(  # noqa: PLR0917 - what a question is asked of
     A change is told as a way only if the policy engine allowed the question with it.
     Exits 0 if it is allowed, 2 if it is denied or needs approval, 1 if it cannot be decided.
     """
-    found = explanation(read_question(file), _place(config, grants, at, asker))
-    emit_one(found.to_json(), output, lines_of(found), name="code")
-    raise typer.Exit(OK if found.effect == "allow" else DENY)
+    from authz.commands.ask import explained  # noqa: PLC0415 - the other commands start without
+
+    raise typer.Exit(explained(file, config, grants, _time(at), asker, output))
 
 
 @app.command(
@@ -112,33 +94,10 @@ def build(
     ] = None,
 ) -> None:
     """Write the directory that a real OPA is started with: the policy, and a module that names its digest."""
-    modules = shipped_modules() if rego is None else read_modules(rego)
-    write_bundle(modules, target)
-    typer.echo(str(target))
+    from authz.commands.ask import built  # noqa: PLC0415 - the other commands start without
+
+    typer.echo(str(built(rego, target)))
 
 
-def _place(config: Path | None, grants: Path | None, at: str | None, asker: str | None) -> Place:
-    settings = None if config is None and grants is not None else read_config(config)
-    return Place.of(settings, grants, moment(at, datetime.now(UTC), "--at"), asker)
-
-
-def _decision(found: Answer) -> Mapping[str, object]:
-    verdict = found.verdict
-    return {
-        "version": DECISION_VERSION,
-        "effect": verdict.effect,
-        "code": code_of(verdict),
-        "reasons": [
-            {
-                "code": reason.code,
-                "msg": reason.msg,
-                "rule": reason.rule,
-                "fix": reason.fix,
-                "audience": reason.audience,
-            }
-            for reason in verdict.reasons
-        ],
-        "obligations": {name: list(values) for name, values in verdict.obligations.items()},
-        "policy": verdict.revision,
-        "detail": (found.record or {}).get("detail") or None,
-    }
+def _time(at: str | None) -> datetime | None:
+    return moment(at, datetime.now(UTC), "--at")

@@ -6,6 +6,7 @@
 - It becomes bytes at once: authz/request.py alone reads it.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from identity.strict_json import Limits, StrictJsonError, loads
 
 MAX_BYTES: Final = 8 << 20
 _LIMITS: Final = Limits(depth=64, keys=65_536)
+_BYTES: Final = frozenset({"raw_body", "rawBody", "raw_value", "rawValue"})
+# Both alphabets, with or without padding, as protobuf JSON allows.
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?")
 _FORMS: Final = f'neither a policy input ("version": "{INPUT_VERSION}") nor a CheckRequest ("attributes": …)'
 
 
@@ -83,6 +87,8 @@ def _fitting(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _check_request(value: Mapping[str, Any], name: str) -> bytes:
+    if not _bytes_are_whole(value):
+        raise _refused(f"{name}: a body or a header's raw value that is not base64")
     check = DESCRIPTOR.services_by_name["Authorization"].methods_by_name["Check"]
     message = message_factory.GetMessageClass(check.input_type)()
     try:
@@ -92,6 +98,20 @@ def _check_request(value: Mapping[str, Any], name: str) -> bytes:
         raise _refused(
             f"{name}: not a CheckRequest in protobuf JSON: {str(error).partition('.')[0]}"
         ) from error
+
+
+def _bytes_are_whole(value: object) -> bool:
+    """Look at the texts that stand for bytes: protobuf's reader drops what is no base64 without a word."""
+    if isinstance(value, list):
+        return all(map(_bytes_are_whole, value))
+    if not isinstance(value, dict):
+        return True
+    return all(
+        _BASE64.fullmatch(part) is not None
+        if key in _BYTES and isinstance(part, str)
+        else _bytes_are_whole(part)
+        for key, part in value.items()
+    )
 
 
 def _refused(sentence: str) -> RequestError:

@@ -1,20 +1,16 @@
 """`deputy serve`: run the service."""
 
-import asyncio
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from authz.commands.dev_lines import dev_lines
 from authz.commands.group import examples
-from authz.commands.output import say, tell
 from authz.commands.place import ConfigOption, read_config
-from authz.config import Config
-from authz.dev import DEFAULT_DIRECTORY, Dev
 from authz.errors import ConfigError
-from authz.serve import serve as run
 
+DEFAULT_DIRECTORY: Final = Path(".deputy-dev")
 EXAMPLES: Final = examples(
     "deputy serve --config /etc/deputy/deputy.yaml",
     "deputy serve --dev                 no configuration: everything below .deputy-dev",
@@ -26,27 +22,30 @@ def serve(
     config: ConfigOption = None,
     dev: Annotated[bool, typer.Option("--dev", help="Run on the loopback, without a configuration.")] = False,  # noqa: FBT002 - a flag of the command line
     directory: Annotated[
-        Path, typer.Option(help="Where --dev keeps its files; used again by the next start.", metavar="DIR")
-    ] = DEFAULT_DIRECTORY,
+        Path | None,
+        typer.Option(
+            help=f"Where --dev keeps its files, and finds them again; else {DEFAULT_DIRECTORY}.",
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Run authorizer, identity authority and token broker until SIGTERM or Ctrl-C.
 
     With --dev a configuration, grants, identities for an Envoy and a runner, and the configuration of that
     Envoy are written into a directory; what is there already is used as it is.
     """
+    # gRPC's own words on standard error (an address in use, a failed handshake) are not ours, and strangers
+    # could fill a disk with them; GRPC_VERBOSITY=ERROR brings them back.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from authz.commands.service import run_dev, run_service  # noqa: PLC0415 - the other commands start without
+
     if not dev:
-        if directory != DEFAULT_DIRECTORY:
+        if directory is not None:
             raise ConfigError(
                 "--directory goes with --dev; data_dir in deputy.yaml says where a service writes"
             )
-        settings = read_config(config)
-        asyncio.run(run(settings, lambda: say(_where(settings))))
+        run_service(read_config(config))
         return
     if config is not None:
         raise ConfigError("--dev makes its own configuration: leave out --config (and DEPUTY_CONFIG)")
-    made = Dev.prepare(directory)
-    asyncio.run(made.serve(lambda: tell([_where(made.config), *dev_lines(made)])))
-
-
-def _where(config: Config) -> str:
-    return f"deputy is ready: ext_authz on {config.check.listen}, broker on https://{config.broker.listen}"
+    run_dev(directory or DEFAULT_DIRECTORY)

