@@ -1,7 +1,9 @@
 """Rego in process: the same answer each time, and an error for everything that is none."""
 
 import asyncio
+import importlib.util
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy import embedded
-from authz.policy.embedded import EmbeddedPolicy
+from authz.policy.embedded import EmbeddedPolicy, engine_version, syntax_trees
 from authz.policy.modules import Module, Modules, read_modules, shipped_modules
-from tests.policy_questions import CLOSE, EXPECTED, READ, demo_grants
+from authz.policy.portability import Runtime
+from tests.policy_questions import CLOSE, DELETE, EXPECTED, READ, demo_grants
 
 
 def _policy(text: str) -> EmbeddedPolicy:
@@ -131,3 +134,103 @@ def test_a_directory_without_a_readable_module_is_refused(tmp_path: Path, conten
 
 def test_the_shipped_policy_answers_json(shipped: EmbeddedPolicy) -> None:
     assert json.dumps(shipped.evaluate(READ))
+
+
+# ---- the slower runtime
+
+
+def test_engine_gives_the_answers_of_rvm(shipped: EmbeddedPolicy) -> None:
+    slower = EmbeddedPolicy(shipped_modules(), demo_grants(), "engine")
+
+    for query in (READ, CLOSE, READ, {}, DELETE, READ):
+        assert slower.evaluate(query) == shipped.evaluate(query)
+
+
+def test_engine_does_what_rvm_gets_wrong() -> None:
+    modules = Modules.of(
+        [Module("p.rego", "package deputy\ndefault f(_) := 0\nf(1) := 1\ndecision := f(input.x)")]
+    )
+
+    assert EmbeddedPolicy(modules, demo_grants(), "engine").evaluate({"x": 2}) == 0
+    with pytest.raises(PolicyShapeError):
+        EmbeddedPolicy(modules, demo_grants(), "rvm").evaluate({"x": 2})
+
+
+# ---- what goes wrong inside of the engine
+
+
+@pytest.mark.parametrize("runtime", ["rvm", "engine"])
+def test_a_panic_is_an_error_and_the_next_question_is_answered(runtime: Runtime) -> None:
+    """Version 0.13 panics here. Python does not count that among the exceptions, and the machine is spoilt."""
+    modules = Modules.of([Module("p.rego", "package deputy\ndecision := object.subset(input.a, input.b)")])
+    policy = EmbeddedPolicy(modules, demo_grants(), runtime)
+
+    assert policy.evaluate({"a": {"x": 1}, "b": {}}) is True
+    for _ in range(3):
+        with pytest.raises(PolicyUnavailableError):
+            policy.evaluate({"a": [1], "b": []})
+        assert policy.evaluate({"a": {"x": 1}, "b": {}}) is True
+
+
+def test_work_without_end_is_an_error() -> None:
+    """Rvm counts instructions; a decision takes some hundreds."""
+    bomb = _policy(
+        "decision := count([1 | some x in input.l; some y in input.l; some z in input.l; x == y; y == z])"
+    )
+
+    assert bomb.evaluate({"l": [1, 2]}) == 4
+    with pytest.raises(PolicyUnavailableError, match="instruction limit"):
+        bomb.evaluate({"l": list(range(200))})
+    assert bomb.evaluate({"l": [1, 2]}) == 4
+
+
+class _Interrupted:
+    """Stands for regorus while somebody presses Ctrl-C."""
+
+    def __getattr__(self, _: str) -> object:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_no_failure_of_the_policy(
+    shipped: EmbeddedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> str:
+        raise KeyboardInterrupt
+
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+    policy._local.ask = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        policy.evaluate(READ)
+    monkeypatch.setattr(embedded, "regorus", _Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        EmbeddedPolicy(shipped_modules(), demo_grants())
+    with pytest.raises(KeyboardInterrupt):
+        syntax_trees(shipped_modules())
+
+
+def test_a_regorus_of_unknown_origin_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PACKAGE", "no-such-package")
+    with pytest.raises(PolicyLoadError, match="unknown origin"):
+        engine_version()
+
+
+def test_the_file_loads_where_there_is_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "regorus", None)
+    spec = importlib.util.spec_from_file_location("embedded_elsewhere", embedded.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+
+    with pytest.raises(PolicyLoadError, match="no embedded Rego engine on this platform"):
+        elsewhere.syntax_trees(shipped_modules())
+
+
+def test_an_embedded_policy_is_ready_from_the_beginning(shipped: EmbeddedPolicy) -> None:
+    async def run() -> None:
+        await shipped.activate()
+        await shipped.maintain()
+        await shipped.close()
+
+    asyncio.run(run())
+    assert shipped.ready

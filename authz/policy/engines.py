@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from authz.config import OpaConfig, PolicyConfig
+from authz.policy.admission import admit
 from authz.policy.embedded import EmbeddedPolicy, require_regorus
 from authz.policy.grants import Grants
 from authz.policy.live import Engine, Load
-from authz.policy.modules import Modules, read_modules, shipped_modules
+from authz.policy.lock import PolicyLock
+from authz.policy.modules import Modules, read_lock, read_modules, shipped_lock, shipped_modules
 from authz.policy.opa import OpaAddress, OpaClient, OpaPolicy
 
 
@@ -24,6 +26,16 @@ def configured_modules(config: PolicyConfig) -> Modules:
     return shipped_modules() if config.rego is None else read_modules(config.rego)
 
 
+def configured_lock(config: PolicyConfig) -> PolicyLock | None:
+    """Return the policy lock beside the Rego that the configuration names, None if there is none.
+
+    Raises:
+        PolicyLoadError: if it cannot be read.
+    """
+    data = shipped_lock() if config.rego is None else read_lock(config.rego)
+    return None if data is None else PolicyLock.parse(data)
+
+
 @asynccontextmanager
 async def engine_loader(config: PolicyConfig) -> AsyncIterator[Load]:
     """Return what makes an engine of grants, and let its connections go at the end.
@@ -34,9 +46,10 @@ async def engine_loader(config: PolicyConfig) -> AsyncIterator[Load]:
     modules = configured_modules(config)
     if config.opa is None:
         require_regorus()
+        lock = configured_lock(config)
 
         def embedded(grants: Grants) -> Engine:
-            return EmbeddedPolicy(modules, grants)
+            return EmbeddedPolicy(modules, grants, admit(modules, grants, lock))
 
         yield embedded
         return

@@ -90,10 +90,12 @@ def read_lock(directory: Path) -> bytes | None:
 def _read_lock(directory: Traversable) -> bytes | None:
     file = directory / LOCK_FILE
     try:
-        data = file.read_bytes() if file.is_file() else None
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise PolicyLoadError(f"cannot read {str(file)!r}: {error.strerror}") from error
-    if data is not None and len(data) > MAX_LOCK_BYTES:
+    if len(data) > MAX_LOCK_BYTES:
         raise PolicyLoadError(f"{str(file)!r} is larger than {MAX_LOCK_BYTES} bytes")
     return data
 
