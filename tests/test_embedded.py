@@ -161,7 +161,7 @@ def test_engine_does_what_rvm_gets_wrong() -> None:
 
 @pytest.mark.parametrize("runtime", ["rvm", "engine"])
 def test_a_panic_is_an_error_and_the_next_question_is_answered(runtime: Runtime) -> None:
-    """Version 0.13 panics here. Python does not count that among the exceptions, and the machine is spoilt."""
+    """Version 0.13 panics here. Python does not count that as an exception, and the machine is spoilt."""
     modules = Modules.of([Module("p.rego", "package deputy\ndecision := object.subset(input.a, input.b)")])
     policy = EmbeddedPolicy(modules, demo_grants(), runtime)
 
@@ -174,9 +174,7 @@ def test_a_panic_is_an_error_and_the_next_question_is_answered(runtime: Runtime)
 
 def test_work_without_end_is_an_error() -> None:
     """Rvm counts instructions; a decision takes some hundreds."""
-    bomb = _policy(
-        "decision := count([1 | some x in input.l; some y in input.l; some z in input.l; x == y; y == z])"
-    )
+    bomb = _policy("decision := count([x | some x in input.l; some y in input.l; some z in input.l; x == y])")
 
     assert bomb.evaluate({"l": [1, 2]}) == 4
     with pytest.raises(PolicyUnavailableError, match="instruction limit"):
