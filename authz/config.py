@@ -12,6 +12,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC
+from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -77,9 +78,7 @@ class BrokerConfig(_Model):
 
     issuer: HttpsUri = Field(description="`iss` of the tokens, and the audience of assertions to the broker")
     listen: ListenTcp = Field(default="127.0.0.1:9192", description="`host:port` of the HTTPS server")
-    names: list[Text] = Field(
-        default_factory=lambda: ["localhost"], min_length=1, description="DNS names in its certificate"
-    )
+    names: list[Text] = Field(default=["localhost"], min_length=1, description="DNS names in its certificate")
 
 
 class OpaConfig(_Model):
@@ -319,8 +318,13 @@ def parse_config(data: bytes, directory: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(sentences(error, Config.model_json_schema())) from error
+        raise ConfigError(sentences(error, _schema())) from error
     return _with_absolute_paths(config, directory)
+
+
+@cache
+def _schema() -> dict[str, object]:
+    return Config.model_json_schema()
 
 
 def _once(what: str, names: Iterable[str]) -> None:
