@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from authz.config_forms import (
     AgentName,
+    EndpointPath,
     FilePath,
     Host,
     HttpsUri,
@@ -133,6 +134,10 @@ class ServiceConfig(_Model):
     audience: HttpsUri = Field(description="`aud` of the tokens for it: an absolute URI without fragment")
     protocol: Literal["mcp", "http"] = Field(default="mcp", description="how its requests are read")
     tool_prefix: ToolPrefix = Field(default="", description="prefix that a gateway puts before tool names")
+    paths: list[EndpointPath] = Field(
+        default_factory=list,
+        description="paths of its MCP endpoint, as clients send them; by default each one that ends in /mcp",
+    )
     hosts: list[Host] = Field(
         default_factory=list,
         description="authorities that mean this service, where the mesh names no service",
@@ -140,6 +145,12 @@ class ServiceConfig(_Model):
     destinations: list[SpiffeText] = Field(
         default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
     )
+
+    @model_validator(mode="after")
+    def _paths_are_of_mcp(self) -> Self:
+        if self.paths and self.protocol != "mcp":
+            raise ValueError("paths belong to protocol: mcp; the paths of plain HTTP stand in the grants")
+        return self
 
     @model_validator(mode="after")
     def _hosts_have_destinations(self) -> Self:
@@ -255,7 +266,8 @@ class Config(_Model):
         _once("check.callers", (caller.id for caller in self.check.callers))
         _once("providers", (provider.issuer for provider in self.providers))
         # A token for one of two services with one audience would be a token for the other.
-        _once("services: audience", (service.audience for service in services))
+        # And a JWT-SVID for the broker, which delegates carry about, one for the service.
+        _once("services: audience", (self.broker.issuer, *(service.audience for service in services)))
         _once(
             "services: host behind one destination",
             (
@@ -368,7 +380,12 @@ def _service(name: str, config: ServiceConfig) -> Service:
     return Service(
         name=name,
         audience=config.audience,
-        route=Route(service=name, protocol=config.protocol, tool_prefix=config.tool_prefix),
+        route=Route(
+            service=name,
+            protocol=config.protocol,
+            tool_prefix=config.tool_prefix,
+            paths=frozenset(path.removesuffix("/") for path in config.paths),
+        ),
         hosts=frozenset(config.hosts),
         destinations=frozenset(SpiffeId.parse(text) for text in config.destinations),
     )

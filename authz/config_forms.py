@@ -141,5 +141,9 @@ OpaUrl = Annotated[
 ProviderIssuer = Annotated[str, AfterValidator(_issuer)]
 Host = Annotated[str, AfterValidator(_host)]
 ToolPrefix = Annotated[str, Matches(r"[A-Za-z0-9_.\-]{0,64}", "at most 64 of A-Z, a-z, 0-9, '_', '.', '-'")]
+EndpointPath = Annotated[
+    str,
+    Matches(r"/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,99}){1,16}", "a path such as /mcp, without a last slash"),
+]
 FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_path)]
 Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_moment)]

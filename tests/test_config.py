@@ -192,8 +192,8 @@ def test_every_key_is_read() -> None:
         else:
             yield path
 
-    # `local_may_ask` goes with a Unix socket, which this one has not.
-    assert set(keys(schema, "")) - given_ == {"check.local_may_ask.0"}
+    # `local_may_ask` goes with a Unix socket, and `paths` with MCP, which this one has not.
+    assert set(keys(schema, "")) - given_ == {"check.local_may_ask.0", "services.tickets.paths.0"}
     parse(full())
 
 
@@ -236,6 +236,35 @@ def test_the_directory_of_the_file_counts_and_not_the_one_that_we_are_in(
     (tmp_path / "etc" / "deputy.yaml").write_text(yaml.safe_dump(minimal()))
     monkeypatch.chdir(tmp_path)
     assert load_config(Path("etc/deputy.yaml")).data_dir == tmp_path / "etc" / "data"
+
+
+def test_paths_of_the_endpoint_count_with_and_without_the_last_slash() -> None:
+    value = minimal()
+    value["services"]["tickets"]["paths"] = ["/", "/tickets/v1.2/mcp"]
+    assert parse(value).to_services().by_name["tickets"].route.paths == {"", "/tickets/v1.2/mcp"}
+
+
+@pytest.mark.parametrize("path", ["mcp", "/mcp/", "//mcp", "/a/../b", "/a?b", "/%6dcp", "/a;b", "", "/."])
+def test_a_path_that_no_request_can_have_is_refused(path: str) -> None:
+    value = minimal()
+    value["services"]["tickets"]["paths"] = [path]
+    with pytest.raises(ConfigError, match="a path such as /mcp"):
+        parse(value)
+
+
+def test_paths_of_plain_http_stand_in_the_grants() -> None:
+    value = minimal()
+    value["services"]["tickets"] |= {"protocol": "http", "paths": ["/files"]}
+    with pytest.raises(ConfigError, match="paths belong to protocol: mcp"):
+        parse(value)
+
+
+def test_a_service_is_no_audience_of_the_brokers_assertions() -> None:
+    """Else the JWT-SVID by which an actor proves itself to the broker would be a credential for a call."""
+    value = minimal()
+    value["services"]["tickets"]["audience"] = value["broker"]["issuer"]
+    with pytest.raises(ConfigError, match="stands 2 times"):
+        parse(value)
 
 
 def test_a_unix_socket_takes_a_local_asker() -> None:

@@ -22,7 +22,7 @@ from authz.protocols.mcp_params import _TYPES
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from identity.canonical import arguments_sha256, canonical_arguments
-from tests.check_requests import MCP_HEADERS, TICKETS, request
+from tests.check_requests import FILES, MCP_HEADERS, TICKETS, request
 
 VECTORS = Path(__file__).parent / "vectors" / "mcp"
 SPECIFICATION = Path(__file__).resolve().parents[2] / "shared" / "data" / "mcp"
@@ -267,3 +267,44 @@ def test_reads_every_client_message_among_the_examples_of_the_specification() ->
         assert operation.rpc_id == message.get("id")
         read += 1
     assert read > 10
+
+
+@pytest.mark.parametrize("path", ["/customers/42", "/metrics", "/", "/mcp/customers/42", "/mcpx", "/x?/mcp"])
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+def test_no_endpoint_beside_mcp_is_reached_as_a_stream_a_session_or_a_ping(method: str, path: str) -> None:
+    """On a server with a REST API too, DELETE /customers/42 is no end of a session."""
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}' if method == "POST" else b""
+    assert refusal(body, method=method, path=path).code == Code.SERVICE_UNKNOWN
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp?a=b", "/tickets/mcp", "/tickets/v1/mcp/"])
+def test_mcp_is_where_the_path_ends_in_mcp(path: str) -> None:
+    assert inspect(request(tool_call(), path=path), TICKETS).resource_name == "echo"
+
+
+def test_paths_of_the_route_are_the_only_ones() -> None:
+    route = Route("tickets", "mcp", paths=frozenset({"/sse", "/messages"}))
+    assert inspect(request(tool_call(), path="/messages/?session_id=x"), route).resource_name == "echo"
+    for path in ("/mcp", "/x/messages", "/messages/x", "/"):
+        assert refusal(tool_call(), route, path=path).code == Code.SERVICE_UNKNOWN
+
+
+@pytest.mark.parametrize("route", [TICKETS, FILES], ids=["mcp", "http"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "upgrade",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_no_header_turns_the_request_into_another(method: str, name: str, route: Route) -> None:
+    """A GET that the server runs as DELETE, and a stream that turns into a WebSocket nobody looks into."""
+    body = tool_call() if method == "POST" else b""
+    headers = (*MCP_HEADERS, (name, "websocket"))
+    refused = refusal(body, route, method=method, headers=headers)
+    assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)

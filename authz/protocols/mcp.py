@@ -1,6 +1,8 @@
 """MCP over HTTP: which one thing a message asks for, or a refusal.
 
 The steps, each in a file of its own:
+0. The path: unambiguous, and that of the MCP endpoint. Beside it a server may have anything, and there GET
+   and DELETE are no streams and sessions, but reads and deletions that no policy was asked about.
 1. The HTTP method: POST carries a message; GET opens a stream, DELETE ends a session: actions of their own.
 2. Transport: media type, charset, content encoding.
 3. Strict JSON, an object, no look-alikes of the envelope's members.
@@ -29,6 +31,9 @@ STREAM_OPEN = "stream_open"
 SESSION_END = "session_end"
 CLIENT_RESPONSE = "client_response"
 
+# Where every SDK puts it, behind whatever prefix a proxy has.
+_ENDPOINT = "/mcp"
+
 
 def inspect_mcp(request: Request, route: Route) -> Operation:
     """Read an MCP request.
@@ -37,8 +42,7 @@ def inspect_mcp(request: Request, route: Route) -> Operation:
         InspectionError: with the code of the step that refused, and the id that an answer can echo.
         RequestError: if a header stands twice or is not text, before there is an id.
     """
-    # The upstream may serve more than one MCP endpoint, so an ambiguous path is refused here too.
-    HttpPath.parse(request.path)
+    _check_endpoint(HttpPath.parse(request.path).path, route)
     match request.method:
         case "POST":
             return _inspect_post(request, route)
@@ -48,6 +52,14 @@ def inspect_mcp(request: Request, route: Route) -> Operation:
             return _inspect_bodiless(request, route, SESSION_END)
         case _:
             raise InspectionError(Code.MCP_HTTP_METHOD, f"{request.method} on an MCP route")
+
+
+def _check_endpoint(path: str, route: Route) -> None:
+    # Servers answer with and without the last slash, or redirect from one to the other.
+    path = path.removesuffix("/")
+    is_endpoint = path in route.paths if route.paths else path.endswith(_ENDPOINT)
+    if not is_endpoint:
+        raise InspectionError(Code.SERVICE_UNKNOWN, f"a path that is no MCP endpoint: {path[:255]!r}")
 
 
 def _inspect_bodiless(request: Request, route: Route, method: str) -> Operation:

@@ -1,4 +1,7 @@
-"""How the requests to one service are to be read: set by the operator, never by the client."""
+"""How the requests to one service are to be read: set by the operator, never by the client.
+
+- `paths` are those of the MCP endpoint, as clients send them; without any, every path that ends in `/mcp` is.
+"""
 
 from dataclasses import dataclass
 
@@ -12,3 +15,4 @@ class Route:
     service: str
     protocol: Protocol
     tool_prefix: str = ""
+    paths: frozenset[str] = frozenset()

@@ -99,6 +99,21 @@ def test_no_spelling_of_a_path_reaches_what_it_was_not_decided_for(live: Live, p
     live.run(play)
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_nothing_beside_the_mcp_endpoint_is_reached_without_a_tool(live: Live, method: str) -> None:
+    async def play(stage: Stage) -> None:
+        task, bearer = await stage.task("triage", "lead"), await stage.token("triage", "lead", TICKETS)
+        async with httpx2.AsyncClient(verify=task.identity.tls(), trust_env=False) as client:
+            url, headers = (
+                f"{task.places.gateway}/tickets/customers/42",
+                {"authorization": f"Bearer {bearer}"},
+            )
+            response = await client.request(method, url, headers=headers)
+        assert (response.status_code, response.headers["x-deputy-reason"]) == (403, "DPT-SERVICE-UNKNOWN")
+
+    live.run(play)
+
+
 def test_a_task_that_ended_is_dead_at_the_next_call(live: Live) -> None:
     async def play(stage: Stage) -> None:
         task, bearer = await stage.task("triage", "lead"), await stage.token("triage", "lead", TICKETS)
