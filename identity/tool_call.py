@@ -8,7 +8,7 @@
 - GET opens a stream and DELETE ends a session; both are actions of their own and have no body.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from identity.canonical import arguments_sha256
@@ -31,6 +31,7 @@ _TARGET: Final = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
     "tasks/get": "taskId",
+    "tasks/result": "taskId",
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
@@ -57,12 +58,27 @@ def check_call(token: TransactionToken, method: str, body: bytes, tool_prefix: s
     action = message.get("method", CLIENT_RESPONSE)
     _require(token.action == action, "the action")
     params = _object(message.get("params", {}), "params")
-    if action in _TARGET:
-        prefix = tool_prefix if action == "tools/call" else ""
-        _require(params.get(_TARGET[action]) == prefix + token.resource, "the target")
+    prefix = tool_prefix if action == "tools/call" else ""
+    for target in _targets(action, params, token.service):
+        _require(target == prefix + token.resource, "the target")
     if action in {"tools/call", "prompts/get"}:
         arguments = _object(params.get("arguments", {}), "arguments")
         _require(arguments_sha256(arguments) == token.arguments_sha256, "the arguments")
+
+
+def _targets(action: object, params: Mapping[str, object], service: str) -> Iterable[object]:
+    """Return all that a method is aimed at: one thing, or nothing but the server."""
+    match action:
+        case str() if action in _TARGET:
+            return [params.get(_TARGET[action])]
+        case "completion/complete":
+            ref = _object(params.get("ref"), "ref")
+            return [ref[name] for name in ("name", "uri") if name in ref] or [None]
+        case "subscriptions/listen":
+            uris = _object(params.get("notifications"), "notifications").get("resourceSubscriptions", [])
+            return uris or [service] if isinstance(uris, list) else [None]
+        case _:
+            return []
 
 
 def _message(body: bytes) -> Mapping[str, object]:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from authz.protocols.mcp_envelope import RpcRequest
+from authz.protocols.mcp_methods import REQUESTS, read_target
+from authz.protocols.route import Route
 from identity.canonical import arguments_sha256
 from identity.errors import IdentityError
 from identity.jws import UnverifiedToken
@@ -164,6 +167,68 @@ def test_other_targets_are_compared_too(action: str, member: str) -> None:
     for wrong in ({member: "b"}, {}, {member: ["a"]}, {"name": "a"}):
         with pytest.raises(ToolCallError):
             check_call(other, "POST", body(method=action, params=wrong))
+
+
+TWO_TARGETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tools/call": ({"name": "a"}, {"name": "b"}),
+    "prompts/get": ({"name": "a"}, {"name": "b"}),
+    "resources/read": ({"uri": "a"}, {"uri": "b"}),
+    "resources/subscribe": ({"uri": "a"}, {"uri": "b"}),
+    "resources/unsubscribe": ({"uri": "a"}, {"uri": "b"}),
+    "tasks/get": ({"taskId": "a"}, {"taskId": "b"}),
+    "tasks/result": ({"taskId": "a"}, {"taskId": "b"}),
+    "tasks/update": ({"taskId": "a"}, {"taskId": "b"}),
+    "tasks/cancel": ({"taskId": "a"}, {"taskId": "b"}),
+    "completion/complete": (
+        {"ref": {"type": "ref/prompt", "name": "a"}, "argument": {"name": "x", "value": ""}},
+        {"ref": {"type": "ref/resource", "uri": "b"}, "argument": {"name": "x", "value": ""}},
+    ),
+    "subscriptions/listen": (
+        {"notifications": {"resourceSubscriptions": ["a"]}},
+        {"notifications": {"resourceSubscriptions": ["b"]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("action", sorted(REQUESTS))
+def test_a_token_for_one_target_is_none_for_another_whatever_the_method(action: str) -> None:
+    """What the authorizer reads as the target of a method, the tool server compares."""
+    if action not in TWO_TARGETS:
+        message = RpcRequest(1, action, dict.fromkeys(REQUESTS[action].params.required, ""))
+        assert REQUESTS[action].read_target(message.params, Route("tickets", "mcp")).name == "tickets"
+        return
+    own, other = TWO_TARGETS[action]
+    seen = read_target(RpcRequest(1, action, own), Route("tickets", "mcp"))
+    given = token(action=action, resource=seen.name, arguments_sha256=seen.arguments_sha256)
+    check_call(given, "POST", body(method=action, params=own))
+    with pytest.raises(ToolCallError):
+        check_call(given, "POST", body(method=action, params=other))
+
+
+@pytest.mark.parametrize(
+    ("action", "wrong"),
+    [
+        ("completion/complete", {}),
+        ("completion/complete", {"ref": {}}),
+        ("completion/complete", {"ref": "tickets"}),
+        ("completion/complete", {"ref": {"name": "tickets", "uri": "b"}}),
+        ("subscriptions/listen", {}),
+        ("subscriptions/listen", {"notifications": {"resourceSubscriptions": "tickets"}}),
+        ("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["tickets", "b"]}}),
+    ],
+)
+def test_a_target_that_is_missing_or_stands_twice(action: str, wrong: dict[str, Any]) -> None:
+    refused(
+        "POST", body(method=action, params=wrong), action=action, resource="tickets", arguments_sha256=None
+    )
+
+
+def test_a_subscription_to_no_resource_is_one_to_the_server() -> None:
+    given = token(action="subscriptions/listen", resource="tickets", arguments_sha256=None)
+    nothing: tuple[dict[str, Any], ...] = ({}, {"resourceSubscriptions": []})
+    for notifications in nothing:
+        data = body(method="subscriptions/listen", params={"notifications": notifications})
+        check_call(given, "POST", data)
 
 
 def test_prompt_is_compared_with_its_arguments() -> None:
