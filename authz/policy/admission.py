@@ -5,6 +5,9 @@
 - The walk reads types off the data, so it is made again for new grants; the lock is about the Rego alone.
 """
 
+from collections.abc import Mapping
+from functools import cache
+
 from authz.errors import PolicyLoadError
 from authz.policy.embedded import engine_version, syntax_trees
 from authz.policy.grants import Grants
@@ -20,7 +23,12 @@ def portability(modules: Modules, grants: Grants) -> Portability:
     Raises:
         PolicyLoadError: if it cannot; the sentence names constructs, files and lines.
     """
-    return check_portability(syntax_trees(modules), grants.data, schema("input"))
+    return check_portability(syntax_trees(modules), grants.data, _question())
+
+
+@cache
+def _question() -> Mapping[str, object]:
+    return schema("input")
 
 
 def admit(modules: Modules, grants: Grants, lock: PolicyLock | None) -> Runtime:

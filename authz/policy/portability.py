@@ -110,6 +110,18 @@ class _Program:
             if parameters is not None and path not in self._arguments:
                 self._arguments[path] = (ANY,) * len(parameters)
         self._until_still()
+        self._check_loads()
+
+    def _check_loads(self) -> None:
+        """Look at what types say nothing about, once."""
+        where = "'input' or 'data' first in a comprehension or 'every', then outside"
+        for definitions in self._groups.values():
+            for rule, imports in ((item.rule, dict(item.module.imports)) for item in definitions):
+                self.engine_reasons += [
+                    Finding(rule.file, branch.line, where)
+                    for branch in rule.branches
+                    if not loads_once(branch, rule.key, imports)
+                ]
 
     def _until_still(self) -> None:
         for _ in range(_MORE_ROUNDS + _ROUNDS_A_RULE * len(self._groups)):
