@@ -1,8 +1,8 @@
 """One way to write a JSON value: RFC 8785, for hashes and signatures.
 
 - `canonical_json` equals `rfc8785.dumps` on every value, and refuses what that refuses.
-- Where sorting by code point is sorting by UTF-16 unit and no float occurs, the C encoder writes the same
-  bytes; only such values take that way. Everything else is left to `rfc8785`.
+- Where sorting by code point is sorting by UTF-16 unit and every float is a plain decimal fraction, the C
+  encoder writes the same bytes; only such values take that way. Everything else is left to `rfc8785`.
 - A hash of arguments is the same for no arguments and for empty ones: a server runs the same call for both.
 """
 
@@ -80,6 +80,8 @@ def _is_plain(value: object) -> bool:
     pending = [value]
     for part in pending:
         kind = type(part)
+        if kind is str or kind is bool or part is None:
+            continue
         if kind is dict:
             if not all(type(name) is str and name.isascii() for name in part):  # type: ignore[attr-defined]  # a dict
                 return False
@@ -89,6 +91,11 @@ def _is_plain(value: object) -> bool:
         elif kind is int:
             if not -MAX_SAFE_INTEGER <= part <= MAX_SAFE_INTEGER:  # type: ignore[operator]  # an int
                 return False
-        elif kind is not str and kind is not bool and part is not None:
+        elif kind is not float or not _is_plain_fraction(part):  # type: ignore[arg-type]  # a float
             return False
     return True
+
+
+def _is_plain_fraction(value: float) -> bool:
+    """Say whether `repr` writes the digits that ECMAScript writes, without an exponent and without `.0`."""
+    return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
