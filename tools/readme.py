@@ -145,11 +145,11 @@ def part(text: str, name: str) -> str:
 def with_part(text: str, name: str, content: str) -> str:
     """Return a document with this part replaced."""
     part(text, name)
-    return _PART(name).sub(lambda found: f"{found[1]}\n{content}\n{found[3]}", text)
+    return _PART(name).sub(lambda found: f"{found[1]}\n{content}\n\n{found[3]}", text)
 
 
 def _PART(name: str) -> re.Pattern[str]:  # noqa: N802 - a pattern with a hole in it
-    return re.compile(rf"(?s)(<!-- {name}: written by tools/readme.py -->)\n(.*?)\n(<!-- end -->)")
+    return re.compile(rf"(?s)(<!-- {name}: written by tools/readme.py -->\n)(.*?)(<!-- end -->)")
 
 
 def main() -> None:

@@ -15,6 +15,11 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 COMMANDS: Final = frozenset({"sh", "bash", "shell", "console", "python", "py"})
+# A block without a language is a picture or a form, but not if its first word is one of these.
+_PROGRAMS: Final = frozenset(
+    {"apt", "cd", "cp", "curl", "deputy", "docker", "envoy", "export", "git", "helm", "install", "istioctl"}
+    | {"kubectl", "make", "mkdir", "opa", "openssl", "pip", "python", "python3", "sudo", "$"}
+)
 _FENCE: Final = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)")
 # Each, and whether something follows after a colon.
 _INSTRUCTIONS: Final = {
@@ -36,7 +41,9 @@ class Block:
 
     @property
     def is_command(self) -> bool:
-        return self.language in COMMANDS and self.instruction != "file"
+        first = self.text.split(maxsplit=1)[:1]
+        speaks = self.language in COMMANDS or (not self.language and not _PROGRAMS.isdisjoint(first))
+        return speaks and self.instruction != "file"
 
     @property
     def place(self) -> str:

@@ -63,6 +63,7 @@ def test_the_how_to_for_opa_holds(tmp_path: Path, opa_binary: Path) -> None:
     reader, scratch, ports = tmp_path / "r", tmp_path / "s", free_ports()
     reader.mkdir()
     scratch.mkdir()
+    (reader / "mesh-config").symlink_to(ROOT / "mesh-config")
     replace = {"/srv/deputy": str(reader), "localhost:8181": f"localhost:{ports['8081']}"}
     policy = file_block(PAGE, "policy-on-opa.yaml").text.replace("/srv/deputy", str(reader))
     write_reader(reader, policy, ports)
