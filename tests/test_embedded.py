@@ -1,6 +1,7 @@
 """Rego in process: the same answer each time, and an error for everything that is none."""
 
 import asyncio
+import gc
 import importlib.util
 import json
 import sys
@@ -52,6 +53,33 @@ def test_each_thread_has_a_machine_of_its_own(shipped: EmbeddedPolicy) -> None:
     for thread in threads:
         thread.join()
     assert answers == ["allow"] * 4
+
+
+def test_a_policy_that_another_thread_lets_go_leaves_no_error_behind() -> None:
+    """Here regorus raises in the thread that lets a machine of another one go, at whatever it is doing."""
+    made, done = threading.Event(), threading.Event()
+    policies: list[EmbeddedPolicy] = []
+
+    def make() -> None:
+        policies.append(EmbeddedPolicy(shipped_modules(), demo_grants()))
+        made.set()
+        done.wait(10)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    made.wait(10)
+    assert policies[0].evaluate(READ)
+    policies.clear()
+    gc.collect()
+    done.set()
+    thread.join()
+
+
+def test_a_thread_keeps_the_machines_of_few_policies() -> None:
+    policies = [_policy(f"decision := {number}") for number in range(5)]
+
+    assert [policy.evaluate({}) for policy in (*policies, *policies)] == [0, 1, 2, 3, 4] * 2
+    assert len(embedded._MACHINES.kept) == 2
 
 
 @pytest.mark.parametrize(
@@ -196,7 +224,7 @@ def test_an_interrupt_is_no_failure_of_the_policy(
         raise KeyboardInterrupt
 
     policy = EmbeddedPolicy(shipped_modules(), demo_grants())
-    policy._local.ask = interrupt
+    embedded._MACHINES.kept[policy._serial] = interrupt
     with pytest.raises(KeyboardInterrupt):
         policy.evaluate(READ)
     monkeypatch.setattr(embedded, "regorus", _Interrupted())

@@ -2,12 +2,14 @@
 
 - Only a policy that may run here does: the portability walk and the policy lock say so before (admission.py).
 - The compiled program and the data are loaded once; a call sets its input and nothing else.
-- Program and machine belong to the thread that made them, so each thread makes its own.
+- A machine belongs to the thread that made it, from its first question to its end (one that is let go by
+  another thread raises wherever that thread happens to be): each thread makes and keeps its own.
 - An evaluation that fails, or gives nothing, is an error, and an error is a denial; so is a panic of the
   engine, which Python does not count among the exceptions. A machine that failed is not asked again.
 - Two runtimes: Rvm, and the slower Engine where the walk says that Rvm would differ silently.
 """
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -34,6 +36,19 @@ PACKAGE: Final = "gordon-to-regorus"
 
 Ask = Callable[[str], str]
 """One input as JSON to one answer as JSON; belongs to the thread that made it."""
+
+
+class _Machines(threading.local):
+    """The machines of one thread, by the serial number of their policy, the oldest first."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Ask] = {}
+
+
+# A policy and the one before it: more than two are alive in tests only.
+_KEPT: Final = 2
+_MACHINES: Final = _Machines()
+_SERIALS: Final = itertools.count()
 
 _ENCODE: Final = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -96,7 +111,7 @@ class EmbeddedPolicy:
         self._sources = [(module.name, module.text) for module in modules.modules]
         self._revision = str(Revision(modules.digest, grants.digest))
         self._compile = self._engine if runtime == "engine" else self._rvm
-        self._local = threading.local()
+        self._serial = next(_SERIALS)
         self._machine()
 
     @property
@@ -110,7 +125,8 @@ class EmbeddedPolicy:
         return True
 
     async def activate(self) -> None:
-        """Nothing to do: it answers since it was made."""
+        """Make the machine of this thread, so that the first question need not wait for it."""
+        self._machine()
 
     async def maintain(self) -> None:
         """Nothing to do."""
@@ -140,22 +156,25 @@ class EmbeddedPolicy:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            self._local.ask = None  # after a panic it would fail for ever, and nobody knows what else it kept
+            # After a panic it would fail for ever, and nobody knows what else it kept.
+            _MACHINES.kept.pop(self._serial, None)
             raise PolicyUnavailableError(f"the policy failed: {_first_line(error)}") from error
         if answer == "<undefined>":  # the engine's word for nothing
             raise PolicyShapeError("the policy has no answer")
         return answer
 
     def _machine(self) -> Ask:
-        ask: Ask | None = getattr(self._local, "ask", None)
-        if ask is None:
+        kept = _MACHINES.kept
+        if self._serial not in kept:
             try:
-                ask = self._local.ask = self._compile()
+                kept[self._serial] = self._compile()
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
                 raise PolicyLoadError(f"the policy does not compile: {_place(error)}") from error
-        return ask
+            while len(kept) > _KEPT:
+                del kept[next(iter(kept))]
+        return kept[self._serial]
 
     def _rvm(self) -> Ask:
         program = regorus.Program.compile_from_modules(self._data, self._sources, [DECISION])
