@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from authz.audit.entry import Entry
+from authz.audit.sink import Receipt
 from authz.codes import Code
 from authz.errors import PolicyUnavailableError
 from identity.caller import KeyBinding
@@ -588,6 +590,25 @@ def test_a_task_of_an_expired_agent_can_be_ended() -> None:
         task = await world.start()
         world.tasks.change("triage", expires_at=world.clock.now)
         assert (await world.send("DELETE", f"/tasks/{task.id}", world.runner)).status_code == 204
+
+    run(act)
+
+
+def test_who_ends_many_tasks_does_not_keep_another_from_ending_theirs() -> None:
+    """Each end moves the epoch; an end that took that for a withdrawal of its own rights would not happen."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        append = world.sink.append
+
+        async def append_while_others_end(entry: Entry) -> Receipt:
+            world.tasks.epoch += 1
+            return await append(entry)
+
+        world.sink.append = append_while_others_end  # type: ignore[method-assign]  # the fake's own method, wrapped
+        response = await world.send("DELETE", f"/tasks/{task.id}", task.identity)
+        assert response.status_code == 204
+        assert world.tasks.tasks[task.id].ended_at is not None
 
     run(act)
 

@@ -2,7 +2,8 @@
 
 - The record is written before anything is handed out or changed; where it cannot be written, nothing is.
 - The epoch is read before the decision and again after the record. If rights were withdrawn in between, or
-  the change could not be made, a second record says so and the answer is a refusal.
+  the change could not be made, a second record says so and the answer is a refusal. What itself withdraws
+  rights goes on whatever else is withdrawn: who ends many tasks must not keep others from ending theirs.
 - Whatever is raised becomes a refusal: no request ends without an answer, and no answer tells of our insides.
 """
 
@@ -35,6 +36,7 @@ class Outcome:
     entry: Entry
     reply: Reply
     change: Callable[[], object] | None = None
+    withdraws: bool = False
 
 
 class Decide(Protocol):
@@ -56,7 +58,7 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
         return await _refuse(refusal_of(error), evidence, broker, refusal_reply)
     try:
         await broker.sink.append(outcome.entry)
-        if broker.tasks.epoch != epoch:
+        if broker.tasks.epoch != epoch and not outcome.withdraws:
             return await _withdraw(refuse(Code.WITHDRAWN), evidence, broker, refusal_reply)
         if outcome.change is not None:
             # It waits for the disk, and this loop has other requests.

@@ -136,6 +136,7 @@ async def end_task(task_id: str, arrival: Arrival, broker: Broker) -> Reply:
             visit.evidence.ended(broker.clock()),
             Reply(204, None),
             lambda: broker.tasks.end_task(task.id, visit.now),
+            withdraws=True,
         )
 
     return await _answer(END, arrival, broker, end)
