@@ -1,7 +1,10 @@
 """The parts of the service, opened in order and closed in the reverse order.
 
 - Keys, store, audit log and policy are checked here; what is wrong is an error before anything listens.
-- The registry is the list of the configuration; what changed since the last start is in the audit log.
+- The registry is the list of the configuration; what changed since the last start is in the audit log, before
+  it counts: a start that fails in between does not lose the record.
+- Strangers at the broker and at `Check` have budgets of their own: anybody can reach the broker under many
+  addresses, and that must not hide what a peer of the mesh tries at `Check`.
 - A policy that speaks from now on has its record before it speaks.
 """
 
@@ -15,6 +18,7 @@ from typing import Final, Literal
 from authz.audit import entry
 from authz.audit.facts import PolicyFacts, RegistryChange, RegistryFacts
 from authz.audit.log import AuditLog, LogSettings
+from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
 from authz.authenticate import Trust
 from authz.broker.deps import Broker, Settings, audiences_of
@@ -52,7 +56,7 @@ class Parts:
     authority: Authority
     state: State
     audit: AuditLog
-    strangers: Strangers
+    strangers: tuple[Strangers, ...]
     policy: LivePolicy
     own: OwnIdentity
     flow: Flow
@@ -66,15 +70,19 @@ class Parts:
             AuditError: if that cannot be written.
         """
         now = self.clock()
-        waiting = list(self.strangers.due(now, final=final))
+        waiting = [
+            (strangers, summary)
+            for strangers in self.strangers
+            for summary in strangers.due(now, final=final)
+        ]
         try:
             while waiting:
-                await self.audit.append(entry.refused(waiting[0], self.flow.new_id(now), now))
+                await self.audit.append(entry.refused(waiting[0][1], self.flow.new_id(now), now))
                 del waiting[0]
         finally:
             # What could not be written is counted again: a full disk loses no count.
-            for summary in waiting:
-                self.strangers.put_back(summary)
+            for strangers, summary in waiting:
+                strangers.put_back(summary)
 
     async def note(self, kind: Literal["start", "stop"]) -> None:
         """Record that the service begins or ends.
@@ -133,10 +141,10 @@ def _recorder(audit: AuditLog, clock: Clock, entropy: Entropy) -> Callable[[Poli
     return record
 
 
-async def _register(config: Config, state: State, audit: AuditLog, clock: Clock, entropy: Entropy) -> None:
-    """Make the registry the configuration's list, and record what that changed."""
-    now = clock()
-    registration: Registration = state.register_agents(config.to_agents(), now)
+async def _register(config: Config, state: State, audit: Sink, clock: Clock, entropy: Entropy) -> None:
+    """Record what the configuration's list changes in the registry, and change it."""
+    now, agents = clock(), config.to_agents()
+    registration: Registration = state.compare_agents(agents)
     changes: tuple[tuple[RegistryChange, tuple[str, ...]], ...] = (
         ("agent-registered", registration.registered),
         ("agent-changed", registration.changed),
@@ -146,6 +154,7 @@ async def _register(config: Config, state: State, audit: AuditLog, clock: Clock,
         for name in names:
             facts = RegistryFacts(change=change, agent=name, by="deputy.yaml")
             await audit.append(entry.registry(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+    state.register_agents(agents, now)
 
 
 def _wire(  # noqa: PLR0917 - all parts meet here, once
@@ -160,7 +169,8 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     services = config.to_services()
     limits, issuer = config.limits, config.broker.issuer
     one_peer = config.audit.refusals_per_second
-    strangers = Strangers(Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer))
+    rates = Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer)
+    at_check, at_broker = Strangers(rates), Strangers(rates)
     flow = Flow(
         services=services,
         trust=Trust(
@@ -174,7 +184,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         rights=state,
         policy=policy,
         sink=audit,
-        strangers=strangers,
+        strangers=at_check,
         transactions=TransactionIssuer(
             authority.token_key, issuer, authority.trust_domain, limits.transaction_token_seconds
         ),
@@ -194,11 +204,12 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         people=OpenIdPeople(_providers(config), limits.clock_leeway_seconds),
         policy=policy,
         sink=audit,
-        strangers=strangers,
+        strangers=at_broker,
         tasks=state,
         clock=clock,
         entropy=entropy,
     )
+    strangers = (at_check, at_broker)
     return Parts(config, authority, state, audit, strangers, policy, own, flow, broker, clock)
 
 

@@ -89,6 +89,15 @@ class State:
                 MappingProxyType(dict(self._agents)), MappingProxyType(dict(self._tasks)), self._epoch
             )
 
+    def compare_agents(self, agents: Iterable[Agent]) -> Registration:
+        """Say what this list would change.
+
+        Raises:
+            StoreError: if a name stands twice, or the registry cannot be read.
+        """
+        with self._writing:
+            return self._store.compare_agents(agents)
+
     def register_agents(self, agents: Iterable[Agent], now: datetime) -> Registration:
         """Make the registry this list, and nothing else.
 

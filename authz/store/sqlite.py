@@ -9,7 +9,7 @@
 - What is no longer listed stays in the file for questions; old tasks are forgotten by `forget_tasks`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,27 +69,28 @@ class Store:
         Raises:
             StoreError: if a name stands twice, or the change cannot be written.
         """
-        wanted = list(agents)
-        names = {agent.name for agent in wanted}
-        if len(names) != len(wanted):
-            raise StoreError("an agent is registered twice")
+        wanted = _by_name(agents)
         with self._transaction() as connection:
-            known = {agent.name: agent for agent in _agents(connection)}
-            new = [agent for agent in wanted if known.get(agent.name) != agent]
-            retired = sorted(known.keys() - names)
-            for agent in new:
-                row = agent_row(agent)
+            registration = _compare(_by_name(_agents(connection)), wanted)
+            for name in (*registration.registered, *registration.changed):
+                row = agent_row(wanted[name])
                 statement = (
                     insert(AGENTS).values(row).on_conflict_do_update(index_elements=["name"], set_=row)
                 )
                 connection.execute(statement)
-            for name in retired:
+            for name in registration.retired:
                 _retire(connection, name, now)
-        return Registration(
-            tuple(sorted(agent.name for agent in new if agent.name not in known)),
-            tuple(sorted(agent.name for agent in new if agent.name in known)),
-            tuple(retired),
-        )
+        return registration
+
+    def compare_agents(self, agents: Iterable[Agent]) -> Registration:
+        """Say what this list would change.
+
+        Raises:
+            StoreError: if a name stands twice, or the file cannot be read.
+        """
+        wanted = _by_name(agents)
+        with self._transaction() as connection:
+            return _compare(_by_name(_agents(connection)), wanted)
 
     def retire(self, name: str, now: datetime) -> None:
         """Take an agent out of the registry and end its tasks; one that is not there stays so.
@@ -175,6 +176,23 @@ class Store:
                 ) from error
             except DBAPIError as error:
                 raise StoreError(f"the state cannot be read or written: {error.orig}") from error
+
+
+def _by_name(agents: Iterable[Agent]) -> dict[str, Agent]:
+    listed = list(agents)
+    named = {agent.name: agent for agent in listed}
+    if len(named) != len(listed):
+        raise StoreError("an agent is registered twice")
+    return named
+
+
+def _compare(known: Mapping[str, Agent], wanted: Mapping[str, Agent]) -> Registration:
+    kept = known.keys() & wanted.keys()
+    return Registration(
+        registered=tuple(sorted(wanted.keys() - known.keys())),
+        changed=tuple(sorted(name for name in kept if known[name] != wanted[name])),
+        retired=tuple(sorted(known.keys() - wanted.keys())),
+    )
 
 
 def _begin(connection: Connection) -> None:
