@@ -1,6 +1,7 @@
 """Our own serving identity: an X.509-SVID of our own authority, renewed at half of its life.
 
 - Both servers ask for it at each handshake, so a renewed one counts with the next connection.
+- A clock that was set back makes a new one too: the old one would not be valid yet, for as long as the step.
 - Certificate and key change together; nobody meets one without the other. The key is never on disk.
 """
 
@@ -27,7 +28,7 @@ class OwnIdentity:
     dns_names: tuple[str, ...]
     clock: Callable[[], datetime]
     _material: TlsMaterial | None = field(default=None, repr=False)
-    _renew_at: datetime | None = None
+    _issued_at: datetime | None = None
 
     def material(self) -> TlsMaterial:
         """Return what a server presents, fresh enough to outlive its connections.
@@ -35,12 +36,14 @@ class OwnIdentity:
         Raises:
             CertificateError: if the authority has expired.
         """
-        if self._material is None or self._renew_at is None or self.clock() >= self._renew_at:
-            self._material = self._issue()
+        now, issued_at = self.clock(), self._issued_at
+        is_fresh = issued_at is not None and issued_at <= now < issued_at + LIFETIME / 2
+        if self._material is None or not is_fresh:
+            self._material, self._issued_at = self._issue(now), now
         return self._material
 
-    def _issue(self) -> TlsMaterial:
-        now, key = self.clock(), SigningKey.generate()
+    def _issue(self, now: datetime) -> TlsMaterial:
+        key = SigningKey.generate()
         svid = self.authority.issue_workload_svid(
             self.spiffe_id,
             key.private_key.public_key(),
@@ -49,5 +52,4 @@ class OwnIdentity:
             dns_names=self.dns_names,
         )
         chain = ssl.DER_cert_to_PEM_cert(svid).encode()
-        self._renew_at = now + LIFETIME / 2
         return TlsMaterial(chain, key.reveal_pem(), self.authority.ca.certificate_pem())

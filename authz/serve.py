@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -21,7 +21,6 @@ from authz.address import UnixAddress, parse_address
 from authz.broker.app import broker_app
 from authz.check import check
 from authz.config import Config
-from authz.errors import AuthzError
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost
@@ -95,8 +94,13 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
 
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        for duty in (parts.policy.reload, say_ready, parts.write_summaries, publish_head, prune):
-            try:
-                await duty()
-            except (AuthzError, OSError) as error:
-                _LOG.warning("%s failed: %s", duty.__name__, type(error).__name__)
+        await do_each((parts.policy.reload, say_ready, parts.write_summaries, publish_head, prune))
+
+
+async def do_each(duties: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Do one duty after the other, whichever of them fails, and however."""
+    for duty in duties:
+        try:
+            await duty()
+        except Exception as error:  # noqa: BLE001 - a fault that nobody foresaw must not end all duties for good
+            _LOG.warning("%s failed: %s", getattr(duty, "__name__", "a duty"), type(error).__name__)
