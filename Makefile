@@ -76,7 +76,7 @@ opa-if-possible: setup
 	@tools/build_opa.sh --optional
 
 policy-lock: setup opa ## Prove the shipped policy equal on both engines, and write its lock
-	@.venv/bin/deputy policy check --lock --opa .cache/bin/opa
+	@$(PY) tools/policy_lock.py .cache/bin/opa
 
 clean: ## Remove everything that make wrote
 	rm -rf .venv .cache .demo dist build bench-results .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache

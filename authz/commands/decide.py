@@ -23,7 +23,7 @@ from authz.policy.explain import Explanation, Way, Who, explain, explain_refusal
 from authz.policy.explain_changes import Trial, changed, sets_to_try, trials
 from authz.policy.explain_question import Question
 from authz.policy.grants import Grants
-from authz.policy.live import Load, read_grants
+from authz.policy.live import Engine, Load, read_grants
 from authz.policy.modules import Modules, shipped_modules
 from authz.policy.verdict import Reason, Verdict
 from identity.canonical import canonical_json, sha256_hex
@@ -149,23 +149,30 @@ async def _explain(asked: PolicyInput | Capture, place: Place) -> Explanation:
 async def _ways(question: Question, verdict: Verdict, load: Load, *, may_change_grants: bool) -> list[Way]:
     """Try changes, the smallest sets first, and return the first sets of one size that help."""
     proposed = [trial for trial in trials(question, verdict) if may_change_grants or not trial.on_grants]
-    for sets in sets_to_try(proposed):
-        found = [way for tried in sets if (way := await _try(question, tried, load)) is not None]
-        helpful = [way for way in found if way.effect not in {"deny", verdict.effect}]
-        if helpful:
-            return helpful
-    return []
+    # To load a policy takes longer than to ask it, and most changes are changes of the question.
+    engines: dict[str, Engine] = {}
+    try:
+        for sets in sets_to_try(proposed):
+            found = [way for tried in sets if (way := await _try(question, tried, load, engines)) is not None]
+            helpful = [way for way in found if way.effect not in {"deny", verdict.effect}]
+            if helpful:
+                return helpful
+        return []
+    finally:
+        for engine in engines.values():
+            await engine.close()
 
 
-async def _try(question: Question, tried: tuple[Trial, ...], load: Load) -> Way | None:
+async def _try(
+    question: Question, tried: tuple[Trial, ...], load: Load, engines: dict[str, Engine]
+) -> Way | None:
     other = changed(question, tried)
     canonical = canonical_json({"grants": other.grants})
+    digest = sha256_hex(canonical)
     try:
-        engine = load(Grants(canonical, sha256_hex(canonical)))
-        try:
-            verdict = await engine.decide(other.query)
-        finally:
-            await engine.close()
+        if digest not in engines:
+            engines[digest] = load(Grants(canonical, digest))
+        verdict = await engines[digest].decide(other.query)
     except AuthzError:  # a trial that cannot be made says nothing
         return None
     return Way(tuple(trial.change for trial in tried), verdict.effect)

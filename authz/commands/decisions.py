@@ -158,10 +158,11 @@ def watch_decisions(  # noqa: PLR0917 - one option for each question that can be
         time.sleep(POLL_SECONDS)
         return stop is None or time.monotonic() < stop
 
+    start = end(directory)
     if output is Output.TABLE:
         screen.print(_line(COLUMNS.keys()), style="bold", soft_wrap=True)
     try:
-        for record in follow(directory, where, end(directory), pause):
+        for record in follow(directory, where, start, pause):
             members = dict(record.members)
             if output is Output.TABLE:
                 cells = (look_up(members, path) for path in COLUMNS.values())

@@ -34,6 +34,9 @@ AskerOption = Annotated[
     str | None,
     typer.Option(help="The proxy that asked, which a capture does not hold.", metavar="SPIFFE-ID"),
 ]
+RegoOption = Annotated[
+    Path | None, typer.Option(help="Rego of your own, in place of the shipped policy.", metavar="DIR")
+]
 _INPUTS: Final = (
     "deputy policy {verb} input.json --grants grants.yaml",
     "deputy policy {verb} check-request.json --config deputy.yaml --at 2026-11-21T08:00:00Z",
@@ -84,14 +87,54 @@ def explain(  # noqa: PLR0917 - what a question is asked of
 
 
 @app.command(
+    "check",
+    epilog=examples(
+        "deputy policy check --opa .cache/bin/opa",
+        "deputy policy check --rego policy/ --grants grants.yaml --opa /usr/bin/opa --lock",
+    ),
+)
+def check(  # noqa: PLR0917 - what is checked with what
+    config: ConfigOption = None,
+    rego: RegoOption = None,
+    grants: Annotated[
+        Path | None,
+        typer.Option(help="The grants to check it with; else the configuration's.", metavar="FILE"),
+    ] = None,
+    opa: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DEPUTY_OPA", help="A real OPA to compare with; else the one on PATH.", metavar="FILE"
+        ),
+    ] = None,
+    lock: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--lock", help="Write the policy lock into --rego, if every answer is the same.")
+    ] = False,
+    count: Annotated[
+        int, typer.Option("--questions", min=1, max=1_000_000, help="Random questions to ask both engines.")
+    ] = 1000,
+    seed: Annotated[
+        int, typer.Option(help="Of the random questions: the same seed, the same questions.")
+    ] = 1,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say whether this Rego may run on the embedded engine, with these grants.
+
+    It may if no construct is used that is not proven equal to OPA, and if its policy lock says that it gave
+    OPA's answers. Without --rego it is the shipped policy, without grants those of the demo.
+    Exits 0 if it may, 3 if it may not.
+    """
+    from authz.commands.check import Options, checked  # noqa: PLC0415 - the other commands start without
+
+    raise typer.Exit(checked(Options(config, rego, grants, opa, count, seed, lock), output))
+
+
+@app.command(
     "build",
     epilog=examples("deputy policy build --output /etc/opa/deputy", "opa run --server /etc/opa/deputy"),
 )
 def build(
     target: Annotated[Path, typer.Option("--output", help="An empty or missing directory.", metavar="DIR")],
-    rego: Annotated[
-        Path | None, typer.Option(help="Rego of your own, in place of the shipped policy.", metavar="DIR")
-    ] = None,
+    rego: RegoOption = None,
 ) -> None:
     """Write the directory that a real OPA is started with: the policy, and a module that names its digest."""
     from authz.commands.ask import built  # noqa: PLC0415 - the other commands start without
