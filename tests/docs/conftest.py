@@ -1,16 +1,27 @@
-"""The demo, started once for all documents that talk about it, and only when the first of them is run."""
+"""The demo, started once for all documents that talk about it, and ended with the last of their tests."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.docs.demo import KeptDemo, kept_demo
 
+HERE = Path(__file__).parent
+_RUNNING = ExitStack()
+
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptDemo]:
     """The demo of the tutorial."""
-    directory: Path = tmp_path_factory.mktemp("reader")
-    with kept_demo(directory) as running:
-        yield running
+    with _RUNNING:
+        yield _RUNNING.enter_context(kept_demo(tmp_path_factory.mktemp("reader")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the demo before the tests of other folders begin: it would run beside all of them."""
+    yield
+    if nextitem is None or HERE not in nextitem.path.parents:
+        _RUNNING.close()

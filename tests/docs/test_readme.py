@@ -34,7 +34,7 @@ def shown_after(command: str) -> Block:
 )
 def test_what_is_generated_is_current(part: str, wanted: Any) -> None:
     """After a change: python tools/readme.py."""
-    assert readme.part(TEXT, part) == wanted()
+    assert readme.part(TEXT, part) == wanted(), "run: python tools/readme.py"
 
 
 def keys_of(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
