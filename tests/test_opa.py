@@ -5,16 +5,19 @@ Whatever a faulty OPA answers, nothing is allowed: each fault is an error, and a
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from authz.audit.facts import PolicyFacts
 from authz.errors import CodedError, PolicyLoadError, PolicyRevisionError, PolicyUnavailableError
 from authz.policy.grants import Grants
+from authz.policy.live import LivePolicy
 from authz.policy.modules import shipped_modules
-from authz.policy.opa import MAX_ANSWER_BYTES, OpaAddress, OpaClient, OpaPolicy
+from authz.policy.opa import FAULTS_TO_UNREADY, MAX_ANSWER_BYTES, OpaAddress, OpaClient, OpaPolicy
 from authz.policy.opa_bundle import write_bundle
 from authz.policy.opa_process import OpaProcess, find_opa, start_opa
 from tests.policy_questions import CLOSE, EXPECTED, GRANTS_FILE, READ, demo_grants, question
@@ -239,5 +242,55 @@ def test_a_long_answer_arrives_whole(opa: OpaProcess) -> None:
             verdict = await policy.decide(question("x" * 900))
             assert verdict.reasons[0].code == "DPT-TOOL-UNKNOWN"
             assert len(repr(verdict)) > 1100
+
+    asyncio.run(run())
+
+
+def test_grants_reloaded_under_load_deny_nobody(opa: OpaProcess, tmp_path: Path) -> None:
+    """Sixteen callers ask while the grants change twenty times; what both revisions allow stays allowed."""
+    path = tmp_path / "grants.yaml"
+    one, two = GRANTS_FILE.read_bytes(), GRANTS_FILE.read_bytes().replace(b"refund", b"pay_back")
+
+    async def run() -> None:
+        client = OpaClient(OpaAddress(opa.url, 5.0))
+
+        async def record(_: PolicyFacts) -> None:
+            return None
+
+        path.write_bytes(one)
+        live = await LivePolicy.open(path, lambda grants: OpaPolicy(client, MODULES.digest, grants), record)
+        done = asyncio.Event()
+
+        async def caller() -> int:
+            answered = 0
+            while not done.is_set():
+                assert (await live.decide(READ)).effect == "allow"
+                answered += 1
+            return answered
+
+        callers = [asyncio.create_task(caller()) for _ in range(16)]
+        for turn in range(20):
+            path.write_bytes(two if turn % 2 else one)
+            os.utime(path, ns=(turn, turn))
+            assert await live.reload() == "loaded"
+            await asyncio.sleep(0.02)
+        done.set()
+        assert min(await asyncio.gather(*callers)) > 0
+        await live.close()
+        await client.close()
+
+    asyncio.run(run())
+
+
+def test_one_slow_answer_does_not_turn_the_health(opa: OpaProcess) -> None:
+    async def run() -> None:
+        async with _policy(opa.url) as policy:
+            await policy.activate()
+            policy._faults = FAULTS_TO_UNREADY - 1
+            assert policy.ready
+            policy._faults += 1
+            states = [policy.ready]
+            assert (await policy.decide(READ)).effect == "allow"
+            assert [*states, policy.ready] == [False, True]
 
     asyncio.run(run())

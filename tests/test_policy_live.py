@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.audit.facts import PolicyFacts
-from authz.errors import AuditError, GrantsError, PolicyLoadError
+from authz.errors import AuditError, GrantsError, PolicyLoadError, PolicyRevisionError
 from authz.policy.grants import Grants
 from authz.policy.live import LivePolicy
 from authz.policy.port import Query
@@ -86,7 +86,7 @@ def test_a_changed_file_is_recorded_before_it_speaks(case: Case) -> None:
         first, second = before[:6], live.revision[:6]
         assert case.events == [
             *("record loaded", f"activate {first}"),
-            *("record loaded", f"activate {second}", f"close {first}"),
+            *("record loaded", f"close {first}", f"activate {second}"),
         ]
         assert case.records[1].previous == before
 
@@ -171,3 +171,56 @@ def test_a_policy_that_cannot_be_recorded_does_not_start(case: Case) -> None:
     with pytest.raises(AuditError):
         asyncio.run(case.open())
     assert case.events == []
+
+
+def test_an_engine_that_cannot_begin_gives_way_to_the_old_one_and_is_recorded_once(case: Case) -> None:
+    """OPA may refuse grants that were read and recorded: then the old ones go on, and it is tried once."""
+
+    async def run() -> None:
+        live = await case.open()
+        before = live.revision
+
+        @dataclass
+        class Refused(FakeEngine):
+            async def activate(self) -> None:
+                raise PolicyLoadError("OPA refused")
+
+        live.load = lambda grants: Refused(grants, case.events)
+        _changed(case)
+        assert await live.reload() == "refused"
+        assert await live.reload() == "unchanged"
+        assert live.revision == before
+        assert [facts.change for facts in case.records] == ["loaded", "loaded", "refused"]
+        assert case.events[-3:] == [f"activate {before[:6]}", "record refused", "maintain"]
+
+    asyncio.run(run())
+
+
+def test_a_question_that_a_swap_overtakes_is_asked_anew(case: Case) -> None:
+    async def run() -> None:
+        live = await case.open()
+        first = live._engine
+
+        async def overtaken(query: Query) -> Verdict:
+            _changed(case)
+            await live.reload()
+            raise PolicyRevisionError
+
+        first.decide = overtaken  # type: ignore[method-assign]  # one question of a fake
+        assert (await live.decide({})).revision == live.revision != first.revision
+
+    asyncio.run(run())
+
+
+def test_another_revision_without_a_swap_is_an_error(case: Case) -> None:
+    async def run() -> None:
+        live = await case.open()
+
+        async def lost(query: Query) -> Verdict:
+            raise PolicyRevisionError
+
+        live._engine.decide = lost  # type: ignore[method-assign]  # one question of a fake
+        with pytest.raises(PolicyRevisionError):
+            await live.decide({})
+
+    asyncio.run(run())

@@ -2,17 +2,19 @@
 
 - A changed grants file is read whole, checked whole, loaded whole; only then does it speak, after its record
   is written. A bad one changes nothing, and is recorded once.
-- A question is answered by one policy from beginning to end: a swap is one assignment.
+- A question is answered by one policy from beginning to end: a swap is one assignment, and a question that
+  it overtakes on an engine elsewhere is asked anew.
 - The file is looked at by time and size, so an idle second costs one `stat`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from authz.audit.facts import PolicyFacts
-from authz.errors import AuthzError, GrantsError
+from authz.errors import AuthzError, GrantsError, PolicyRevisionError
 from authz.policy.grants import MAX_BYTES, Grants
 from authz.policy.port import Policy, Query
 from authz.policy.verdict import Verdict
@@ -24,6 +26,8 @@ Load = Callable[[Grants], "Engine"]
 """Makes an engine of new grants; raises an AuthzError if that cannot be."""
 
 _NEVER: Final = (-1, -1)
+# How often one question may be overtaken by a swap; a file is looked at once a second.
+_OVERTAKEN: Final = 3
 
 
 class Engine(Policy, Protocol):
@@ -82,6 +86,14 @@ class LivePolicy:
         Raises:
             CodedError: as the engine does.
         """
+        for _ in range(_OVERTAKEN):
+            engine = self._engine
+            try:
+                return await engine.decide(query)
+            except PolicyRevisionError:
+                # Asked anew only if the next engine began to speak while this question was on its way.
+                if self._engine is engine:
+                    raise
         return await self._engine.decide(query)
 
     async def reload(self) -> Literal["unchanged", "loaded", "refused"]:
@@ -96,7 +108,8 @@ class LivePolicy:
             return "unchanged"
         before = self._engine
         try:
-            engine = self.load(read_grants(self.path))
+            # In a thread: reading and checking takes some tenths of a second, and calls go on meanwhile.
+            engine = await asyncio.to_thread(self._next)
         except AuthzError as error:
             await self.record(
                 PolicyFacts(change="refused", revision=None, previous=before.revision, detail=str(error))
@@ -104,10 +117,29 @@ class LivePolicy:
             self._stamp = stamp
             return "refused"
         await self.record(PolicyFacts(change="loaded", revision=engine.revision, previous=before.revision))
-        await engine.activate()
-        self._engine, self._stamp = engine, stamp
+        self._stamp = stamp
+        return await self._swap(before, engine)
+
+    async def _swap(self, before: Engine, engine: Engine) -> Literal["loaded", "refused"]:
+        """Let the new engine speak, and the old one again if the new one never will."""
         await before.close()
+        self._engine = engine
+        try:
+            await engine.activate()
+        except AuthzError as error:
+            await engine.close()
+            self._engine = before
+            await before.activate()
+            await self.record(
+                PolicyFacts(
+                    change="refused", revision=engine.revision, previous=before.revision, detail=str(error)
+                )
+            )
+            return "refused"
         return "loaded"
+
+    def _next(self) -> Engine:
+        return self.load(read_grants(self.path))
 
     async def close(self) -> None:
         """Let the engine go."""

@@ -28,6 +28,7 @@ from identity.strict_json import Limits, StrictJsonError, loads
 MAX_ANSWER_BYTES: Final = 256 * 1024
 MAX_CONNECTIONS: Final = 64
 PUSH_SECONDS: Final = 10.0
+FAULTS_TO_UNREADY: Final = 3
 
 _UNIX: Final = "unix://"
 # The host of a request over a Unix socket; no name is looked up.
@@ -103,7 +104,11 @@ class OpaPolicy:
         self._grants = grants
         self._expected = Revision(policy_digest, grants.digest)
         self._synced = False
+        self._faults = 0
+        self._closed = False
         self._pushing: asyncio.Task[None] | None = None
+        self._no_push = asyncio.Event()
+        self._no_push.set()
 
     @property
     def revision(self) -> str:
@@ -112,22 +117,24 @@ class OpaPolicy:
 
     @property
     def ready(self) -> bool:
-        """Say whether the last answer was of the expected revision."""
-        return self._synced
+        """Say whether it answers by the expected revision; one slow answer is no reason to say no."""
+        return self._synced and self._faults < FAULTS_TO_UNREADY
 
     async def activate(self) -> None:
         """Put the data there; an OPA that cannot be reached gets it later.
 
         Raises:
             PolicyLoadError: if OPA refuses the data.
+            PolicyShapeError: if its answer is none.
         """
+        self._closed = False
         with contextlib.suppress(PolicyUnavailableError):
             await self._push()
 
     async def maintain(self) -> None:
         """Put the data there again if it is not; called now and then."""
-        if not self._synced:
-            with contextlib.suppress(PolicyUnavailableError, PolicyLoadError):
+        if not self.ready and not self._closed:
+            with contextlib.suppress(PolicyUnavailableError, PolicyShapeError, PolicyLoadError):
                 await self._push()
 
     async def decide(self, query: Query) -> Verdict:
@@ -138,6 +145,7 @@ class OpaPolicy:
             PolicyRevisionError: if another policy or other data answered.
             PolicyShapeError: if the answer is not one.
         """
+        await self._wait_for_push()
         body = json.dumps({"input": query}, allow_nan=False).encode()
         path = f"/v1/data/{ANSWER_PATH}?strict-builtin-errors=true"
         status, data = await self._exchange("POST", path, body)
@@ -150,21 +158,37 @@ class OpaPolicy:
             raise PolicyRevisionError("OPA runs another policy or other data")
         if "decision" not in answer:
             raise PolicyShapeError("the policy has no answer")
-        self._synced = True
+        self._synced, self._faults = True, 0
         return Verdict.parse(answer["decision"], self.revision)
 
     async def close(self) -> None:
-        """Stop putting data there."""
+        """Stop putting data there; what is under way may still be answered."""
+        self._closed = True
         if self._pushing is not None:
             self._pushing.cancel()
 
     def _lost(self) -> None:
         """Note that OPA lacks our data, and put it there at once, one push at a time."""
         self._synced = False
-        if self._pushing is None or self._pushing.done():
+        if not self._closed and (self._pushing is None or self._pushing.done()):
             self._pushing = asyncio.create_task(self.maintain())
 
+    async def _wait_for_push(self) -> None:
+        """Let data that is under way arrive: a question asked before would be answered by the old data."""
+        try:
+            async with asyncio.timeout(self._client.address.timeout_seconds):
+                await self._no_push.wait()
+        except TimeoutError as error:
+            raise PolicyUnavailableError("OPA takes long to take the grants") from error
+
     async def _push(self) -> None:
+        self._no_push.clear()
+        try:
+            await self._put_data()
+        finally:
+            self._no_push.set()
+
+    async def _put_data(self) -> None:
         patch = [
             {"op": "add", "path": f"/{name}", "value": value} for name, value in self._grants.data.items()
         ]
@@ -178,7 +202,7 @@ class OpaPolicy:
             raise PolicyLoadError(
                 "OPA runs another policy: write ours with 'deputy policy build' and start OPA with it"
             )
-        self._synced = True
+        self._synced, self._faults = True, 0
 
     async def _exchange(
         self, method: str, path: str, body: bytes, seconds: float | None = None
@@ -200,7 +224,7 @@ class OpaPolicy:
                     more = await response.content.read(MAX_ANSWER_BYTES + 1 - len(data))
                     data += more
         except _FAULTS as error:
-            self._synced = False
+            self._faults += 1
             raise PolicyUnavailableError(f"OPA does not answer: {type(error).__name__}") from error
         if len(data) > MAX_ANSWER_BYTES:
             raise PolicyUnavailableError(f"OPA answered with more than {MAX_ANSWER_BYTES} bytes")
