@@ -13,9 +13,10 @@ import pytest
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy import embedded
 from authz.policy.embedded import EmbeddedPolicy, engine_version, syntax_trees
+from authz.policy.grants import Grants
 from authz.policy.modules import Module, Modules, read_modules, shipped_modules
 from authz.policy.portability import Runtime
-from tests.policy_questions import CLOSE, DELETE, EXPECTED, READ, demo_grants
+from tests.policy_questions import CLOSE, DELETE, EXPECTED, LEAD, READ, demo_grants
 
 
 def _policy(text: str) -> EmbeddedPolicy:
@@ -260,3 +261,52 @@ def test_an_embedded_policy_is_ready_from_the_beginning(shipped: EmbeddedPolicy)
 
     asyncio.run(run())
     assert shipped.ready
+
+
+# ---- the largest there can be
+
+
+def _largest() -> tuple[Grants, dict[str, object]]:
+    """Grants at the bounds of grants.py, and a question at those of the schema, that nobody may."""
+    limits = {f"/a{number}": {"min": 0, "max": 1} for number in range(16)}
+    http = [
+        {"methods": ["GET"], "paths": [f"/v1/{rule}/{path}/*" for path in range(8)], "class": "destroy"}
+        for rule in range(32)
+    ]
+    groups, agents = [f"g{number}" for number in range(64)], [f"a{number}" for number in range(8)]
+    grants = {
+        "version": 1,
+        "tiers": {
+            "small": {"allow": ["read"]},
+            "large": {"allow": ["read", "write"], "approve": ["destroy"]},
+        },
+        "services": {"s": {"tools": {"t": {"class": "destroy", "arguments": limits}}, "http": http}},
+        "humans": {"groups": {group: {"s": ["read"]} for group in groups}, "subjects": {}},
+        "agents": {agent: {"tier": "large", "services": ["s"]} for agent in agents},
+    }
+    chain = [{"name": agent, "ceiling": "small"} for agent in agents]
+    asked = {
+        **READ,
+        "human": {**LEAD, "groups": groups},
+        "agent": {**chain[0], "autonomous": False, "owner": "o"},
+        "chain": chain,
+        "scopes": [f"x{number}:read" for number in range(64)],
+        "arguments": {f"a{number}": 2 for number in range(16)},
+        "resource": {"service": "s", "type": "tool", "name": "t"},
+    }
+    return Grants.parse(json.dumps(grants).encode()), asked
+
+
+def test_the_largest_question_stays_within_what_rvm_executes() -> None:
+    grants, asked = _largest()
+    policy = EmbeddedPolicy(shipped_modules(), grants)
+    http = {
+        "action": {"protocol": "http", "method": "GET", "phase": "call"},
+        "resource": {"service": "s", "type": "path", "name": "/v1/31/7/x"},
+    }
+    surveys = {"action": {"protocol": "mcp", "method": "tools/list", "phase": "list"}}
+
+    for changes in ({}, http, surveys, {"phase": "exchange"}, {"phase": "task"}):
+        answer = policy.evaluate({**asked, **changes})
+        assert isinstance(answer, dict)
+        assert answer["effect"] in {"allow", "deny"}
