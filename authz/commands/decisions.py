@@ -3,9 +3,9 @@
 - It reads the log's files; the service need not run, and is not slowed when it does.
 """
 
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from time import monotonic, sleep
 from typing import Annotated, Literal
 
 import typer
@@ -151,12 +151,12 @@ def watch_decisions(  # noqa: PLR0917 - one option for each question that can be
     """Show decisions as they are made."""
     directory = audit_directory(config, audit_dir)
     where = Filter(human=human, agent=agent, tool=tool, service=service, effect=effect, code=code)
-    stop = None if seconds is None else time.monotonic() + seconds
+    stop = None if seconds is None else monotonic() + seconds
     screen = console()
 
     def pause() -> bool:
-        time.sleep(POLL_SECONDS)
-        return stop is None or time.monotonic() < stop
+        sleep(POLL_SECONDS)
+        return stop is None or monotonic() < stop
 
     start = end(directory)
     if output is Output.TABLE:
