@@ -12,6 +12,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, assert_never
 
 from identity.actor_chain import encode_act, parse_act
@@ -98,32 +99,7 @@ class DelegationToken(Delegation):
             TokenClaimsError: if a claim is missing, malformed, unknown or at odds with another.
             ChainError: if the chain is too deep, or visits somebody twice.
         """
-        claims = verified.claims
-        if not _REQUIRED <= claims.keys() <= _REQUIRED | _OPTIONAL:
-            raise TokenClaimsError("a delegation token without a claim, or with one that we do not know")
-        issuer = text_claim(claims, "iss")
-        human, scopes, binding = _human(claims), _scopes(claims), _binding(claims["cnf"])
-        issued_at, expires_at = integer_claim(claims, "iat"), integer_claim(claims, "exp")
-        txn, jti = token_name_claim(claims, "txn"), token_name_claim(claims, "jti")
-        trust_domain, chain = parse_act(claims["act"], issuer, max_depth)
-        if (claims["client_id"], claims["task"]) != (chain[0].agent, chain[0].task):
-            raise TokenClaimsError(
-                "a delegation token whose client or task is not the presenter of its chain"
-            )
-        return cls(
-            issuer=issuer,
-            trust_domain=trust_domain,
-            human=human,
-            audience=text_claim(claims, "aud"),
-            scopes=scopes,
-            chain=chain,
-            binding=binding,
-            txn=txn,
-            jti=jti,
-            issued_at=issued_at,
-            expires_at=expires_at,
-            token_id=verified.token_id,
-        )
+        return _read(verified, max_depth)
 
 
 def issue_delegation_token(key: SigningKey, delegation: Delegation) -> str:
@@ -158,6 +134,34 @@ def verify_delegation_token(
     if verified.claims.get("aud") != audience:
         raise TokenAudienceError("a delegation token for another audience")
     return DelegationToken.parse(verified, max_depth)
+
+
+@lru_cache(maxsize=256)  # as in identity/jws.py; equal are those of one text
+def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
+    claims = verified.claims
+    if not _REQUIRED <= claims.keys() <= _REQUIRED | _OPTIONAL:
+        raise TokenClaimsError("a delegation token without a claim, or with one that we do not know")
+    issuer = text_claim(claims, "iss")
+    human, scopes, binding = _human(claims), _scopes(claims), _binding(claims["cnf"])
+    issued_at, expires_at = integer_claim(claims, "iat"), integer_claim(claims, "exp")
+    txn, jti = token_name_claim(claims, "txn"), token_name_claim(claims, "jti")
+    trust_domain, chain = parse_act(claims["act"], issuer, max_depth)
+    if (claims["client_id"], claims["task"]) != (chain[0].agent, chain[0].task):
+        raise TokenClaimsError("a delegation token whose client or task is not the presenter of its chain")
+    return DelegationToken(
+        issuer=issuer,
+        trust_domain=trust_domain,
+        human=human,
+        audience=text_claim(claims, "aud"),
+        scopes=scopes,
+        chain=chain,
+        binding=binding,
+        txn=txn,
+        jti=jti,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        token_id=verified.token_id,
+    )
 
 
 def _encode_binding(binding: Binding) -> dict[str, object]:

@@ -7,6 +7,8 @@
 - `typ` must be one of those that the caller of `verify` names: no kind of token stands for another (section
   3.11).
 - What is not verified is an `UnverifiedToken`; `verify` alone makes a `VerifiedToken` of it.
+- An agent shows one token many times: what a text says is remembered for a bounded number of texts, whether
+  it is true is computed each time.
 - The raw token is in no `repr` and no message; `token_id`, its SHA-256, names it in records.
 
 The signature of an ECDSA token can be written in two ways, so `token_id` names a presentation, `jti` the
@@ -68,17 +70,9 @@ class UnverifiedToken:
             TokenAlgorithmError: if `alg` is not on our list; nothing behind the header is then read.
             TokenClaimsError: if a time is not a whole number of seconds.
         """
-        parts = text.split(".", 3) if len(text) <= MAX_TOKEN else []
-        if len(parts) != 3 or not all(parts):
-            raise TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
-        header, typ = _read_header(parts[0])
-        claims = _json_object(parts[1], "claims")
-        _check_form_of_times(claims)
-        signature = _decoded(parts[2], "signature")
-        # Only now: each part is base64url, so the whole is ASCII.
-        raw = text.encode("ascii")
-        signing_input = raw[: raw.rindex(b".")]
-        return cls(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
+        if len(text) > MAX_TOKEN:
+            raise _not_compact()
+        return _parse(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,8 @@ class VerifiedToken:
 
     typ: str
     kid: str
-    claims: Mapping[str, object] = field(repr=False)
+    # Not compared: they are what the token says that `token_id` names.
+    claims: Mapping[str, object] = field(repr=False, compare=False)
     token_id: str
 
 
@@ -171,7 +166,26 @@ def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
     return token
 
 
-@lru_cache(maxsize=64)  # all tokens of one key and type begin alike; a header that is refused is not kept
+def _not_compact() -> TokenMalformedError:
+    return TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
+
+
+@lru_cache(maxsize=256)  # what is refused is not kept
+def _parse(text: str) -> UnverifiedToken:
+    parts = text.split(".", 3)
+    if len(parts) != 3 or not all(parts):
+        raise _not_compact()
+    header, typ = _read_header(parts[0])
+    claims = _json_object(parts[1], "claims")
+    _check_form_of_times(claims)
+    signature = _decoded(parts[2], "signature")
+    # Only now: each part is base64url, so the whole is ASCII.
+    raw = text.encode("ascii")
+    signing_input = raw[: raw.rindex(b".")]
+    return UnverifiedToken(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
+
+
+@lru_cache(maxsize=64)  # all tokens of one key and type begin alike
 def _read_header(part: str) -> tuple[Mapping[str, object], str]:
     header = _json_object(part, "header")
     if _REFUSED_MEMBERS & header.keys():
