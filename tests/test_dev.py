@@ -1,0 +1,205 @@
+"""`deputy serve --dev`: prepared in a directory of its own, on the loopback, again from what is there."""
+
+import json
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from authz.commands.dev_lines import dev_lines
+from authz.config import load_config
+from authz.dev import GATEWAY_PATH, RUNNER_PATH, Dev
+from authz.errors import ConfigError, StoreError
+from authz.mesh.identities import write_gateway, write_workload
+from authz.policy.live import read_grants
+from identity.authority import Authority
+from identity.spiffe import TrustDomain
+from identity.x509_svid import verify_x509_svid
+from tests.source_rules import ROOT, Source, imports
+
+TD = TrustDomain.parse("mesh.example")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "dev"
+
+
+def modes(directory: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(directory)): stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*")
+    }
+
+
+def spiffe_id_of(certificate: Path, authority: Authority) -> str:
+    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    svid = verify_x509_svid([leaf.public_bytes(Encoding.DER)], authority.roots, TD, datetime.now(UTC))
+    return str(svid.spiffe_id)
+
+
+def test_everything_that_one_needs_is_written(directory: Path) -> None:
+    dev = Dev.prepare(directory)
+    assert (directory / "deputy.yaml").is_file()
+    assert read_grants(dev.config.policy.grants).digest
+    assert spiffe_id_of(dev.runner.certificate, dev.authority) == f"spiffe://mesh.example{RUNNER_PATH}"
+    secret = json.loads((directory / "envoy" / "sds" / "envoy.json").read_bytes())
+    assert "tls_certificate" in secret["resources"][0]
+    assert dev.envoy_file.is_file()
+
+
+def test_nothing_can_be_read_by_others(directory: Path) -> None:
+    Dev.prepare(directory)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    for path, mode in modes(directory).items():
+        if (directory / path).is_file():
+            assert mode == 0o600, path
+
+
+def test_the_configuration_fits_the_identities(directory: Path) -> None:
+    dev = Dev.prepare(directory)
+    (caller,) = dev.config.check.callers
+    assert caller.id == f"spiffe://mesh.example{GATEWAY_PATH}"
+    assert all(host.endswith(RUNNER_PATH) for agent in dev.config.agents for host in agent.hosts)
+    assert dev.config.providers == []
+
+
+def test_the_grants_are_those_of_the_demo(directory: Path) -> None:
+    Dev.prepare(directory)
+    demo = ROOT / "authz" / "demo" / "grants.yaml"
+    assert (directory / "grants.yaml").read_bytes() == demo.read_bytes()
+
+
+def test_the_next_start_uses_what_is_there(directory: Path) -> None:
+    first = Dev.prepare(directory)
+    edited = directory / "grants.yaml"
+    edited.write_text(edited.read_text().replace("max: 100", "max: 5"))
+    config = directory / "deputy.yaml"
+    config.write_text(config.read_text().replace("127.0.0.1:9191", "127.0.0.1:9393"))
+    first.envoy_file.write_text("# mine\n")
+    second = Dev.prepare(directory)
+    assert "max: 5" in edited.read_text()
+    assert second.config.check.listen == "127.0.0.1:9393"
+    assert second.envoy_file.read_text() == "# mine\n"
+    assert second.authority.ca.certificate_pem() == first.authority.ca.certificate_pem()
+
+
+def test_identities_are_issued_anew(directory: Path) -> None:
+    before = Dev.prepare(directory).runner.certificate.read_bytes()
+    assert Dev.prepare(directory).runner.certificate.read_bytes() != before
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9191", "192.0.2.1:9191", "[::]:9191", "localhost:9191"])
+@pytest.mark.parametrize("key", ["check", "broker"])
+def test_only_the_loopback_is_bound(directory: Path, key: str, address: str) -> None:
+    Dev.prepare(directory)
+    path = directory / "deputy.yaml"
+    value: Any = yaml.safe_load(path.read_text())
+    value[key]["listen"] = address
+    path.write_text(yaml.safe_dump(value))
+    with pytest.raises(ConfigError, match=f"{key}.listen: --dev listens on this machine only"):
+        Dev.prepare(directory)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"])
+def test_every_loopback_address_will_do(directory: Path, address: str) -> None:
+    Dev.prepare(directory)
+    path = directory / "deputy.yaml"
+    path.write_text(path.read_text().replace("127.0.0.1:9191", f"'{address}'"))
+    assert Dev.prepare(directory).config.check.listen == address
+
+
+def test_another_directory_is_left_alone(directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    (directory / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not empty and not of an earlier 'serve --dev'"):
+        Dev.prepare(directory)
+    assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
+
+
+def test_a_directory_that_others_can_read_is_refused(directory: Path) -> None:
+    directory.mkdir(mode=0o755)
+    with pytest.raises(StoreError, match="chmod 700"):
+        Dev.prepare(directory)
+
+
+def test_a_file_in_place_of_the_directory_is_refused(directory: Path) -> None:
+    directory.write_text("x")
+    with pytest.raises(StoreError):
+        Dev.prepare(directory)
+
+
+def test_an_edited_configuration_that_is_wrong_is_told(directory: Path) -> None:
+    Dev.prepare(directory)
+    (directory / "deputy.yaml").write_text("trust_domain: mesh.example\nsurprise: 1\n")
+    with pytest.raises(ConfigError, match="surprise: unknown key"):
+        Dev.prepare(directory)
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.parent.mkdir(mode=0o700)
+    with pytest.raises(ConfigError, match="socket path longer than"):
+        Dev.prepare(deep)
+
+
+def test_the_envoy_asks_deputy_and_leads_to_the_services(directory: Path) -> None:
+    dev = Dev.prepare(directory)
+    settings = dev.envoy_settings()
+    assert str(settings.listen) == "127.0.0.1:8443"
+    assert [str(service.upstream) for service in settings.services] == ["127.0.0.1:8081", "127.0.0.1:8082"]
+    text = dev.envoy_file.read_text()
+    assert text.startswith("# Written once by `deputy serve --dev`")
+    bootstrap: Any = yaml.safe_load(text)
+    assert bootstrap["admin"]["address"]["pipe"]["path"] == str(directory / "envoy" / "admin.sock")
+
+
+def test_what_is_told_names_files_that_exist_and_quotes_them(tmp_path: Path) -> None:
+    dev = Dev.prepare(tmp_path / "my dev's")
+    text = "\n".join(dev_lines(dev))
+    assert f"'{tmp_path}/my dev'\"'\"'s/envoy/envoy.yaml'" in text
+    assert "https://localhost:9192/tasks" in text
+    assert "PRIVATE KEY" not in text
+    for path in (dev.runner.certificate, dev.runner.key, dev.runner.roots):
+        assert path.is_file()
+
+
+def test_the_configuration_can_be_served_without_dev(directory: Path) -> None:
+    dev = Dev.prepare(directory)
+    assert load_config(directory / "deputy.yaml") == dev.config
+
+
+# The identities that --dev and the demo write
+
+
+def test_files_of_an_identity_belong_together(tmp_path: Path) -> None:
+    authority = Authority.generate(TD, datetime.now(UTC))
+    files = write_workload(authority, "/ns/a/sa/b", tmp_path / "id", datetime.now(UTC))
+    assert str(files.spiffe_id) == "spiffe://mesh.example/ns/a/sa/b"
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    assert key.public_key() == leaf.public_key()
+    assert files.roots.read_bytes() == authority.ca.certificate_pem()
+    assert set(modes(tmp_path / "id").values()) == {0o600}
+
+
+def test_a_gateway_has_a_name_that_clients_can_check(tmp_path: Path) -> None:
+    authority = Authority.generate(TD, datetime.now(UTC))
+    write_gateway(authority, "/ns/mesh/sa/gateway", tmp_path / "sds", datetime.now(UTC))
+    secret = json.loads((tmp_path / "sds" / "envoy.json").read_bytes())["resources"][0]["tls_certificate"]
+    leaf = x509.load_pem_x509_certificate(secret["certificate_chain"]["inline_string"].encode())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+
+
+@pytest.mark.parametrize("path", ["authz/mesh/identities.py", "authz/dev.py", "authz/commands/service.py"])
+def test_serving_takes_nothing_of_the_demo(path: str) -> None:
+    """The extra `demo` may not be installed where only the service runs."""
+    source = Source.parse(path, (ROOT / path).read_text("utf-8"))
+    roots = {module.partition(".")[0] for _, module in imports(source)}
+    assert not roots & {"mcp", "httpx2", "joserfc", "envoy"}
+    assert not any(module.startswith("authz.demo.") for _, module in imports(source))
