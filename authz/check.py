@@ -1,11 +1,13 @@
 """The one flow: the bytes of a CheckRequest in, the bytes of a CheckResponse out.
 
-- It never raises and always answers: an error is a denial whose code says that we cannot know.
+- It always answers: an error is a denial whose code says that we cannot know. What it cannot begin without
+  (the clock, randomness) is for the host to guard.
 - The credential is read before the body: a stranger costs a token check and no parsing, and a malformed body
   is recorded with both principals.
 - No record, no answer but a denial. No grant, no transaction token.
 - The epoch is read before anything else and again after the record is written: if rights were withdrawn in
-  between, a second record says so and the answer is a denial. A revocation wins every race.
+  between, this caller's are looked at again, and if they are not what they were, a second record says so and
+  the answer is a denial. A revocation wins every race, and denies nobody else.
 - Time, randomness, keys, policy and log are arguments; hosts only move bytes.
 """
 
@@ -119,7 +121,7 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         now = flow.clock()
         facts = evidence.facts(allow, now, evidence.issued.jti)
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
-        if flow.rights.epoch != epoch:
+        if flow.rights.epoch != epoch and not _still_stands(evidence, flow):
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
             return deny_response(denied(Code.WITHDRAWN), evidence.decision_id, evidence.operation)
         return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
@@ -127,6 +129,16 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         return deny_response(refused(error), evidence.decision_id, evidence.operation)
     except Exception:  # noqa: BLE001 - as in `check`
         return deny_response(denied(Code.INTERNAL), evidence.decision_id, evidence.operation)
+
+
+def _still_stands(evidence: Evidence, flow: Flow) -> bool:
+    if evidence.caller is None or evidence.credential is None or evidence.request is None:
+        return False
+    try:
+        again = bind(evidence.credential, evidence.request, flow.rights, flow.trust, flow.clock())
+    except AuthenticationError:
+        return False
+    return again.chain_agents == evidence.caller.chain_agents
 
 
 async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:

@@ -119,7 +119,9 @@ def _path(path: str) -> str:
     if len(path) > MAX_PATH_CHARS:
         raise RequestError(Code.PATH, f"a path of {len(path)} characters, at most {MAX_PATH_CHARS} are read")
     if not _PATH.fullmatch(path):
-        raise RequestError(Code.PATH, f"not a path of printable ASCII without fragment: {path[:255]!r}")
+        # The query stays out of records: tokens travel there.
+        shown = path.partition("?")[0][:255]
+        raise RequestError(Code.PATH, f"not a path of printable ASCII without fragment: {shown!r}")
     return path
 
 

@@ -149,6 +149,7 @@ class World:
         self.rights = FakeRights()
         self.policy = FakePolicy()
         self.sink = MemorySink()
+        self.strangers = Strangers()
         self.now = NOW
         self._numbers = count(1)
         self.services = Services.of(
@@ -203,7 +204,7 @@ class World:
             rights=self.rights,
             policy=self.policy,
             sink=self.sink,
-            strangers=Strangers(),
+            strangers=self.strangers,
             transactions=TransactionIssuer(self.authority.token_key, ISSUER, DOMAIN, 60),
             arguments_key=ArgumentsKey(bytes(32)),
             clock=lambda: self.now,

@@ -31,6 +31,7 @@ from tests.fakes import (
     RUNNER,
     TICKETS,
     WEB,
+    Run,
     World,
     agent,
     reason,
@@ -162,14 +163,20 @@ def test_no_record_no_allow() -> None:
     assert (response.status.code, reason(response)) == (DENIED, "DPT-AUDIT-UNAVAILABLE")
 
 
+def _end(world: World, run: Run) -> None:
+    world.rights.tasks[run.task.id] = replace(run.task, ended_at=NOW)
+    world.rights.epoch += 1
+
+
+def _lower(world: World, name: str) -> None:
+    world.rights.agents[name] = agent(name, ceiling="observer")
+    world.rights.epoch += 1
+
+
 def test_a_revocation_while_the_policy_decides_wins() -> None:
     world = World()
     run = world.run("triage")
-
-    def revoke() -> None:
-        world.rights.epoch += 1
-
-    world.policy.act = revoke
+    world.policy.act = lambda: _end(world, run)
     response = world.check(world.request(world.token(run), run))
     assert (response.status.code, reason(response)) == (DENIED, "DPT-WITHDRAWN")
     assert [record["kind"] for record in world.records()] == ["decision", "withdrawn"]
@@ -179,24 +186,40 @@ def test_a_revocation_while_the_policy_decides_wins() -> None:
 def test_a_revocation_while_the_record_is_written_wins() -> None:
     world = World()
     run = world.run("triage")
-
-    def revoke() -> None:
-        world.rights.epoch += 1
-
-    world.sink.act = revoke
+    world.sink.act = lambda: _end(world, run)
     response = world.check(world.request(world.token(run), run))
     assert reason(response) == "DPT-WITHDRAWN"
+
+
+@pytest.mark.parametrize("name", ["triage", "resolver"])
+def test_an_agent_of_the_chain_whose_ceiling_is_lowered_meanwhile_is_withdrawn(name: str) -> None:
+    world = World()
+    first, second = world.run("resolver"), world.run("triage")
+    world.policy.act = lambda: _lower(world, name)
+    assert reason(world.check(world.request(world.token(second, first), second))) == "DPT-WITHDRAWN"
+
+
+def test_a_delegator_whose_task_ends_meanwhile_withdraws_its_delegate() -> None:
+    world = World()
+    first, second = world.run("resolver"), world.run("triage")
+    world.policy.act = lambda: _end(world, first)
+    assert reason(world.check(world.request(world.token(second, first), second))) == "DPT-WITHDRAWN"
+
+
+def test_the_end_of_somebody_elses_task_denies_nobody() -> None:
+    """Tasks end all the time: a busy mesh must not stand still for it."""
+    world = World()
+    run, other = world.run("triage"), world.run("triage")
+    world.policy.act = lambda: _end(world, other)
+    assert world.check(world.request(world.token(run), run)).status.code == OK
+    assert [record["kind"] for record in world.records()] == ["decision"]
 
 
 def test_a_withdrawal_that_cannot_be_recorded_denies_too() -> None:
     world = World()
     world.sink.full_after = 1
     run = world.run("triage")
-
-    def revoke() -> None:
-        world.rights.epoch += 1
-
-    world.policy.act = revoke
+    world.policy.act = lambda: _end(world, run)
     assert reason(world.check(world.request(world.token(run), run))) == "DPT-AUDIT-UNAVAILABLE"
 
 
@@ -463,6 +486,10 @@ def test_no_secret_is_in_a_record_or_an_answer() -> None:
         world.request(token, run, body=b"{"),
         world.request(token[:-1], run),
         world.request(token, world.run("triage")),
+        world.request(token, run, path=f"/mcp?access_token={token}"),
+        world.request(token, run, path=f"/mcp?access_token={token}#x"),
+        world.request(token, run, path=f"/mcp/..;/x?access_token={token}"),
+        world.request(token, run, path=f"/mcp?access_token={token}&q=\x01"),
     ):
         response = world.check(data)
         text = json.dumps(world.records(), default=str) + response.denied_response.body

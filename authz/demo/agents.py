@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
+from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
@@ -27,6 +28,8 @@ ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type, no secret
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 TIMEOUT = 10.0
+# A client that knows its server needs no discovery: its first message is the call.
+MODERN: ConnectMode = "2026-07-28"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,13 @@ class Answer:
     reason: str
     text: str
     latency_ms: float
+    # The client raised, or the tool said that it failed.
+    failed: bool = False
 
     @property
     def allowed(self) -> bool:
-        """Say whether the tool answered."""
-        return not self.reason and self.status == httpx2.codes.OK
+        """Say whether the tool answered, and with a result."""
+        return not self.reason and self.status == httpx2.codes.OK and not self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,15 @@ class Token:
 
     value: str = field(repr=False)
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool, and how the client finds out what the server speaks."""
+
+    tool: str
+    arguments: dict[str, Any]
+    mode: ConnectMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +142,12 @@ class AgentTask:
         response.raise_for_status()
         return str(response.json()["issuer"])
 
-    async def call(self, service: str, tool: str, arguments: dict[str, Any], bearer: str) -> Answer:
-        """Call a tool with the official MCP client."""
-        return await call_tool(self.identity, f"{self.places.gateway}/{service}/mcp", tool, arguments, bearer)
+    async def call(
+        self, service: str, tool: str, arguments: dict[str, Any], bearer: str, mode: ConnectMode = MODERN
+    ) -> Answer:
+        """Call a tool with the official MCP client; `auto` asks the server first what it speaks."""
+        url = f"{self.places.gateway}/{service}/mcp"
+        return await call_tool(self.identity, url, Call(tool, arguments, mode), bearer)
 
     async def post(self, service: str, body: bytes, bearer: str) -> Answer:
         """Post raw bytes to an MCP server, as no honest client would."""
@@ -192,24 +209,23 @@ def write_identity(directory: Path, issued: dict[str, str], key: bytes) -> Ident
     return identity
 
 
-async def call_tool(
-    identity: Identity, url: str, tool: str, arguments: dict[str, Any], bearer: str
-) -> Answer:
+async def call_tool(identity: Identity, url: str, call: Call, bearer: str) -> Answer:
     """Call a tool with the official MCP client, and report the last answer that it was given."""
     seen: list[httpx2.Response] = []
 
     async def keep(response: httpx2.Response) -> None:
         seen.append(response)
 
-    text = ""
+    text, failed = "", True
     started = time.perf_counter()
     async with _client(identity, bearer) as http:
         http.event_hooks["response"].append(keep)
         try:
-            async with Client(streamable_http_client(url, http_client=http)) as client:
+            async with Client(streamable_http_client(url, http_client=http), mode=call.mode) as client:
                 started = time.perf_counter()
-                result = await client.call_tool(tool, arguments)
+                result = await client.call_tool(call.tool, call.arguments)
                 text = " ".join(getattr(part, "text", "") for part in result.content)
+                failed = bool(result.is_error)
         except* MCPError as errors:
             text = "; ".join(str(error) for error in _leaves(errors))
     if not seen:
@@ -217,7 +233,7 @@ async def call_tool(
     # The SDK asks for more than the call; where it got that far, the call's own answer counts.
     calls = [response for response in seen if b'"tools/call"' in response.request.content]
     answer = _answer((calls or seen)[-1], (time.perf_counter() - started) * 1000)
-    return replace(answer, text=text)
+    return replace(answer, text=text, failed=failed)
 
 
 def tampered(token: str) -> str:

@@ -11,6 +11,7 @@ from authz.codes import Code
 from authz.demo.agents import Answer
 
 ENVOY_ITSELF = "(Envoy)"
+TOO_LARGE = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,8 @@ def _answer_problems(attempt: Attempt, answer: Answer) -> list[str]:
     if attempt.expect == Code.ALLOWED:
         return [] if answer.allowed else [f"refused with {answer.reason or answer.status}: {answer.text}"]
     if attempt.expect == ENVOY_ITSELF:
-        return (
-            [] if answer.status >= 400 and not answer.decision else [f"not refused by Envoy: {answer.status}"]
-        )
+        by_envoy = answer.status == TOO_LARGE and not answer.decision
+        return [] if by_envoy else [f"not refused by Envoy with {TOO_LARGE}: {answer.status}"]
     problem = expect_equal("the answer's reason", answer.reason, attempt.expect)
     return [problem] if problem else []
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from authz.codes import Code
 from authz.demo.agents import AgentTask, Answer, Runner, Token, tampered
 from authz.demo.outcome import ENVOY_ITSELF, Attempt, Outcome, expect_equal, judge
+from authz.demo.processes import ProcessError
 from identity.canonical import arguments_sha256
 
 TICKETS = "tickets"
@@ -35,6 +36,10 @@ class Call:
         return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
 
 
+NOT_GRANTED = Code.HUMAN_NOT_GRANTED
+# What a row is about where the broker answers, before any call.
+BILLING_TOKEN = Call(BILLING, "(token)", {})
+TICKETS_TOKEN = Call(TICKETS, "(token)", {})
 READ = Call(TICKETS, "read_ticket", {"ticket": "T-1"})
 CLOSE = Call(TICKETS, "close_ticket", {"ticket": "T-1"})
 EXPORT = Call(TICKETS, "export_tickets", {})
@@ -53,6 +58,9 @@ class World(Protocol):
 
     def audience(self, service: str) -> str:
         """Return the audience of a service's tokens."""
+
+    async def lend_billing_to_clerks(self, *, lent: bool) -> None:
+        """Change the grants while everything runs, and wait until they count."""
 
     def record(self, decision: str) -> dict[str, Any] | None:
         """Return the audit record of a decision."""
@@ -126,18 +134,25 @@ async def run(world: World) -> AsyncIterator[Outcome]:
 async def _row_1(stage: Stage) -> AsyncIterator[Outcome]:
     task = await stage.task("triage", "lead")
     attempt = _attempt("1", "an agent reads for a person", task, READ)
-    answer = await task.call(
-        READ.service, READ.tool, READ.arguments, await stage.token("triage", "lead", TICKETS)
-    )
-    yield stage.judged(attempt, answer, *_upstream_problems(stage, task, answer))
+    bearer = await stage.token("triage", "lead", TICKETS)
+    answer = await task.call(READ.service, READ.tool, READ.arguments, bearer, mode="auto")
+    answered = expect_equal("the tool's answer", answer.text, "printer on fire")
+    yield stage.judged(attempt, answer, answered, *_upstream_problems(stage, task, answer))
 
 
 async def _row_2(stage: Stage) -> AsyncIterator[Outcome]:
-    """The broker asks the same policy: what no call could do, it issues no token for."""
-    task = await stage.task("resolver", "clerk")
-    attempt = _attempt("2", "the human may not, though the agent may", task, REFUND, Code.HUMAN_NOT_GRANTED)
-    token = await task.exchange(stage.world.audience(BILLING), await stage.world.sign_in("clerk"))
-    yield stage.judged(attempt, token.answer)
+    """The broker asks the same policy, so a clerk's token for billing exists only while clerks may use it."""
+    world, task = stage.world, await stage.task("resolver", "clerk")
+    attempt = _attempt("2a", "the human may not, though the agent may", task, BILLING_TOKEN, NOT_GRANTED)
+    refused = await task.exchange(world.audience(BILLING), await world.sign_in("clerk"))
+    yield stage.judged(attempt, refused.answer)
+    await world.lend_billing_to_clerks(lent=True)
+    bearer = _must(await task.exchange(world.audience(BILLING), await world.sign_in("clerk")))
+    attempt = _attempt("2b", "clerks are lent billing: the same call", task, REFUND)
+    yield await stage.call(attempt, task, REFUND, bearer)
+    await world.lend_billing_to_clerks(lent=False)
+    attempt = _attempt("2c", "taken back: the same call, the same token", task, REFUND, NOT_GRANTED)
+    yield await stage.call(attempt, task, REFUND, bearer)
 
 
 async def _row_3(stage: Stage) -> AsyncIterator[Outcome]:
@@ -168,7 +183,7 @@ async def _row_5(stage: Stage) -> AsyncIterator[Outcome]:
     yield await stage.call(attempt, closer, CLOSE, handed_up)
 
     last, refused = await _delegate_too_deep(stage, helper, handed)
-    attempt = _attempt("5c", "a chain of five where four is the limit", last, READ, Code.CHAIN_DEPTH)
+    attempt = _attempt("5c", "a chain of five where four is the limit", last, TICKETS_TOKEN, Code.CHAIN_DEPTH)
     yield stage.judged(attempt, refused.answer)
 
 
@@ -224,7 +239,7 @@ async def _row_9(stage: Stage) -> AsyncIterator[Outcome]:
     attempt = _attempt("9b", "a tool that demands a human", nightly, EXPORT, Code.HUMAN_REQUIRED)
     yield await stage.call(attempt, nightly, EXPORT, await nightly.jwt_svid(stage.world.audience(TICKETS)))
     clerks = await stage.task("resolver", "clerk")
-    attempt = _attempt("9c", "row 2 again, without the human's token", clerks, REFUND, Code.HUMAN_MISSING)
+    attempt = _attempt("9c", "row 2 again, with its SVID alone", clerks, REFUND, Code.HUMAN_MISSING)
     yield await stage.call(attempt, clerks, REFUND, await clerks.jwt_svid(stage.world.audience(BILLING)))
 
 
@@ -236,8 +251,12 @@ async def _row_10(stage: Stage) -> AsyncIterator[Outcome]:
     await stage.world.stop_opa()
     attempt = _attempt("10a", "OPA is stopped", task, READ, Code.POLICY_UNAVAILABLE)
     yield await stage.call(attempt, task, READ, bearer)
+    nightly = await stage.task("nightly-report", "")
+    svid = await nightly.jwt_svid(stage.world.audience(TICKETS))
+    attempt = _attempt("10b", "OPA is stopped, another agent", nightly, READ, Code.POLICY_UNAVAILABLE)
+    yield await stage.call(attempt, nightly, READ, svid)
     await stage.world.start_opa()
-    attempt = _attempt("10b", "OPA is back", task, READ)
+    attempt = _attempt("10c", "OPA is back", task, READ)
     yield await stage.call(attempt, task, READ, bearer)
 
 
@@ -250,7 +269,7 @@ def _attempt(row: str, what: str, task: AgentTask, call: Call, expect: str = Cod
 def _must(token: Token) -> str:
     """Return the token of an exchange that the scenario takes for granted."""
     if not token.value:
-        raise RuntimeError(f"the broker refused: {token.answer.reason} {token.answer.text}")
+        raise ProcessError(f"the broker refused: {token.answer.reason} {token.answer.text}")
     return token.value
 
 

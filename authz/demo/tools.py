@@ -2,14 +2,14 @@
 
 - Each listens on a Unix socket in a directory of mode 0700, so that nobody can go round Envoy.
 - The tool server's verifier checks every request's transaction token before the SDK sees it.
-- What really arrived is written down, names of headers and claims of the token, for the demo to show:
-  `upstream.jsonl` beside the socket.
+- What arrived is written down twice, before and behind the verifier: names of headers, claims of the token.
+  The file is `upstream.jsonl` beside the socket.
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import uvicorn
 from mcp.server.mcpserver import MCPServer
@@ -73,16 +73,17 @@ SERVERS = {"tickets": tickets_server, "billing": billing_server}
 class WriteDown:
     """Writes down what arrived: the names of its headers, and the claims of its transaction token."""
 
-    def __init__(self, app: "ASGIApp", path: Path) -> None:
-        """Wrap an application."""
+    def __init__(self, app: "ASGIApp", path: Path, seen: Literal["arrived", "verified"]) -> None:
+        """Wrap an application; `seen` says where it stands, before or behind the verifier."""
         self._app = app
         self._path = path
+        self._seen = seen
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Write down one request, then pass it on."""
         if scope["type"] == "http":
             names = sorted({name.decode("latin-1") for name, _ in scope["headers"]})
-            line = json.dumps({"headers": names, "transaction": scope.get(CLAIMS_KEY)})
+            line = json.dumps({"seen": self._seen, "headers": names, "transaction": scope.get(CLAIMS_KEY)})
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         await self._app(scope, receive, send)
@@ -96,7 +97,8 @@ def make_app(service: str, verifier: TxnTokenVerifier, upstream_log: Path) -> "A
     app = SERVERS[service]().streamable_http_app(
         json_response=True, stateless_http=True, transport_security=security
     )
-    return TxnTokenMiddleware(WriteDown(app, upstream_log), verifier)
+    verified = TxnTokenMiddleware(WriteDown(app, upstream_log, "verified"), verifier)
+    return WriteDown(verified, upstream_log, "arrived")
 
 
 def main() -> None:

@@ -22,10 +22,11 @@ from typing import Any
 import httpx2
 
 from authz.address import UnixAddress, parse_address
-from authz.audit.read import find
+from authz.audit.filter import Filter
+from authz.audit.read import find, latest
 from authz.config import Config, load_config
 from authz.demo.agents import Identity, Places, Runner
-from authz.demo.processes import POLL_SECONDS, Process, Running
+from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
 from authz.errors import ConfigError
@@ -35,8 +36,10 @@ from authz.mesh.identities import write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings
 from authz.mesh.settings import Service as EnvoyService
 from authz.parts import DEPUTY_PATH
+from authz.policy.grants import Grants
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import OpaProcess, start_opa
+from authz.policy.revision import Revision
 from identity.authority import Authority
 from identity.key_store import load_or_create_authority
 from identity.spiffe import SpiffeId, TrustDomain
@@ -47,6 +50,9 @@ GATEWAY_PATH = "/ns/mesh/sa/gateway"
 RUNNER_PATH = "/ns/agents/sa/runner"
 STRANGER_PATH = "/ns/shop/sa/web"
 OPA_POLICY = "  engine: opa\n  grants: grants.yaml\n  opa: {{url: 'unix://{socket}'}}"
+CLERKS = "clerk: {tickets: [read, write]}"
+CLERKS_WITH_BILLING = "clerk: {tickets: [read, write], billing: [read, write]}"
+RELOAD_POLLS = 200
 EMBEDDED_POLICY = "  engine: embedded\n  grants: grants.yaml"
 
 Say = Callable[[str], None]
@@ -78,6 +84,22 @@ class DemoWorld:
     def human_uri(self, account: str) -> str:
         """Return the `sub` of a human's tokens."""
         return self.sign_ins.human(account).uri
+
+    async def lend_billing_to_clerks(self, *, lent: bool) -> None:
+        """Change the grants while everything runs, and wait until they count."""
+        text = (HERE / "grants.yaml").read_text(encoding="utf-8")
+        await self.set_grants(text.replace(CLERKS, CLERKS_WITH_BILLING) if lent else text)
+
+    async def set_grants(self, text: str) -> None:
+        """Write other grants, and wait until the log says that they speak."""
+        wanted = Grants.parse(text.encode()).digest
+        self.config.policy.grants.write_text(text, encoding="utf-8")
+        for _ in range(RELOAD_POLLS):
+            spoken = latest(self.audit_directory, Filter(kinds=frozenset({"policy"})), 1)
+            if spoken and Revision.is_of_data(str(spoken[0].members["policy"]), wanted):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise ProcessError("the changed grants do not count: see deputy.log")
 
     def record(self, decision: str) -> dict[str, Any] | None:
         """Return the audit record of a decision."""

@@ -225,6 +225,9 @@ class OpaPolicy:
                     data += more
         except _FAULTS as error:
             self._faults += 1
+            if not isinstance(error, TimeoutError):
+                # It may be another OPA that answers next, without our data.
+                self._synced = False
             raise PolicyUnavailableError(f"OPA does not answer: {type(error).__name__}") from error
         if len(data) > MAX_ANSWER_BYTES:
             raise PolicyUnavailableError(f"OPA answered with more than {MAX_ANSWER_BYTES} bytes")

@@ -13,6 +13,11 @@ class Revision:
     policy: str
     data: str
 
+    @staticmethod
+    def is_of_data(shown: str, data: str) -> bool:
+        """Say whether a short form names this digest of the data."""
+        return shown.endswith(f".{data[:_SHOWN]}")
+
     def __str__(self) -> str:
         """Write the short form, which stands in records."""
         return f"{self.policy[:_SHOWN]}.{self.data[:_SHOWN]}"

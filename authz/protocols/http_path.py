@@ -41,7 +41,8 @@ class HttpPath:
         """
         path, _, query = target.partition("?")
         if not path or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
-            raise InspectionError(Code.PATH, f"not a normalised path: {target[:255]!r}")
+            # The query stays out of records: tokens travel there.
+            raise InspectionError(Code.PATH, f"not a normalised path, or its query: {path[:255]!r}")
         return cls(_with_one_spelling(path) if "%" in path else path, query)
 
 
