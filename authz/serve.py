@@ -5,15 +5,18 @@
 - One process holds authority, broker and authorizer; they share the registry in memory, so that a task that
   ends at the broker is dead at the very next call.
 - Its own certificate is an X.509-SVID of its own authority, renewed at half of its life.
+- Connections take descriptors, which the log needs too: as many are allowed as the system lets us have, and
+  running out of them fills no other log.
 - It ends as it began: not ready first, then drained, then the log is closed with a record that says so.
 """
 
 import asyncio
 import logging
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -42,11 +45,44 @@ async def serve(config: Config, ready: Callable[[], None], clock: Clock = lambda
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(FaultLog(loop.time).report)
+    _allow_descriptors()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with open_parts(config, clock, os.urandom) as parts, _listening(parts):
         ready()
         await stopped.wait()
+
+
+class FaultLog:
+    """What the event loop could not tell anybody else: a line without a traceback, at most one a second.
+
+    asyncio reports each connection that it could not accept, thousands a second where descriptors ran out;
+    and a traceback could quote what a stranger sent.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Start with nothing said yet."""
+        self._monotonic = monotonic
+        self._said_at = float("-inf")
+        self._unsaid = 0
+
+    def report(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """Log one fault, or count it."""
+        now = self._monotonic()
+        if now - self._said_at < 1.0:
+            self._unsaid += 1
+            return
+        error = context.get("exception")
+        _LOG.error("%s: %s (%d more)", context.get("message"), type(error).__name__, self._unsaid)
+        self._said_at, self._unsaid = now, 0
+
+
+def _allow_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some systems refuse what they say; then it stays as it is.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @asynccontextmanager

@@ -208,6 +208,28 @@ def test_a_client_that_gives_up_frees_its_place() -> None:
 # ---- what is refused before the flow
 
 
+def test_who_connects_and_never_shows_a_certificate_is_cut_off(ca: TestCa) -> None:
+    """A thousand idle connections for two minutes would leave no descriptor for the log and the broker."""
+
+    async def play() -> None:
+        limits = Limits(drain_seconds=0, grace_seconds=1, connections=4, handshake_seconds=1)
+        async with running(host(allow, tls=deputy_tls(ca), limits=limits)) as place:
+            port = int(place.rpartition(":")[2])
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
+            ends = await asyncio.wait_for(asyncio.gather(*(ended(reader) for reader, _ in idle)), 10)
+            assert len(ends) == 12
+            for _, writer in idle:
+                writer.close()
+
+    async def ended(reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+    asyncio.run(play())
+
+
 def test_a_message_above_two_mebibytes_never_reaches_the_flow() -> None:
     async def main() -> None:
         async with running(host(allow)) as to:

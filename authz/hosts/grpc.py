@@ -9,6 +9,8 @@
   and that is valid now. TLS alone looks once a connection, and a resumed session (gRPC's tickets live two
   days) is not verified again. Who has no such ID is refused here: `None` means a Unix socket or loopback.
 - Without TLS it listens on a Unix socket in a directory of its own, or on a loopback address, nowhere else.
+- Who only connects and never shows a certificate is gone after seconds, and connections are bounded, so that
+  strangers cannot use up the descriptors that the log and the broker need.
 - Above `max_in_flight` it answers "unavailable" at once; queueing would only turn load into timeouts.
 - Stopping: not serving, while answering on; then no new calls; then the calls in flight get their grace.
 """
@@ -66,6 +68,8 @@ class Limits:
 
     message_bytes: int = 2 * _MIB
     in_flight: int = 256
+    connections: int = 512
+    handshake_seconds: int = 5
     check_seconds: float = 2.0
     drain_seconds: float = 1.0
     grace_seconds: float = 5.0
@@ -200,6 +204,8 @@ def _options(limits: Limits) -> Sequence[tuple[str, int]]:
         # Identity only: the size of a compressed message says nothing of the size of what it unpacks to.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_concurrent_streams", 2 * limits.in_flight),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
         # Two processes on one port would share the requests, and only one of them is ours.
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_age_ms", limits.connection_seconds * 1000),
