@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.config import MAX_CONFIG_BYTES, Config, load_config, parse_config
+from authz.config_problems import properties_at
 from authz.errors import ConfigError
 from identity.spiffe import SpiffeId
 
@@ -532,6 +533,12 @@ def test_the_configuration_cannot_be_changed_after_it_was_read() -> None:
     config = parse(minimal())
     with pytest.raises(ValueError, match="frozen"):
         config.trust_domain = "other.example"
+
+
+def test_a_place_that_does_not_exist_has_no_keys() -> None:
+    schema = Config.model_json_schema()
+    assert properties_at(("nowhere", 0, "below"), schema) == {}
+    assert "audience" in properties_at(("services", "any-name"), schema)
 
 
 def test_every_key_is_described() -> None:

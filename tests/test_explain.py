@@ -76,6 +76,7 @@ def explained(who: Json, what: Json) -> Explanation:
     return explain(asked, verdict, MODULES, shipped=True, ways=ways, policy={"revision": "r"})
 
 
+REFUND_TOO_MUCH: Json = {"tool": "refund", "args": {"amount": 500}}
 LEAD: Json = {
     "human": "lead",
     "agent": "resolver",
@@ -210,6 +211,11 @@ def test_an_allow_of_the_broker_says_what_carried_it(ask_for: str, rules: set[st
     assert {rule for rule, _ in carried(asked)} == rules
 
 
+def test_nobody_has_nothing() -> None:
+    asked, _ = demo({**LEAD, "human": None}, {"tool": "get_invoice"})
+    assert asked.sources() == {}
+
+
 def test_an_autonomous_allow_names_nobody() -> None:
     who = {"human": None, "agent": "nightly-report", "autonomous": True, "service": "tickets"}
     found = explained(who, {"tool": "read_ticket"})
@@ -237,6 +243,44 @@ def test_trials_are_few() -> None:
     for case in READABLE:
         asked, verdict = of(case)
         assert sum(len(sets) for sets in sets_to_try(trials(asked, verdict))) <= 40, case.name
+
+
+def test_an_unlisted_service_is_told_with_those_that_are() -> None:
+    found = explained({**LEAD, "service": "wiki"}, {"tool": "read"})
+    assert found.code == "DPT-SERVICE-UNKNOWN"
+    assert (found.conditions[0].wanted, found.conditions[0].actual) == (
+        "wiki under services",
+        "there are billing, tickets",
+    )
+
+
+def test_limits_that_no_value_meets_are_not_tried() -> None:
+    data: Any = copy.deepcopy(dict(grants("demo")))
+    limits = data["grants"]["services"]["billing"]["tools"]["refund"]["limits"]
+    limits.append({**limits[0], "kind": "one_of", "value": ["x"], "text": 'one of ["x"]'})
+    asked = Question(question(LEAD, {"tool": "refund", "args": {"amount": 5}}), data["grants"])
+    verdict = ask(asked.query, data)
+    assert verdict.reasons[0].code == "DPT-ARGUMENT-LIMIT"
+    assert trials(asked, verdict) == ()
+
+
+def test_arguments_with_similar_names_are_not_confused() -> None:
+    data: Any = copy.deepcopy(dict(grants("demo")))
+    limits = data["grants"]["services"]["billing"]["tools"]["refund"]["limits"]
+    other = {"pointer": "/amount of", "path": ["arguments", "amount of"], "kind": "max", "value": 1}
+    limits.append({**other, "text": "at most 1"})
+    asked = Question(
+        question(LEAD, {"tool": "refund", "args": {"amount": 5, "amount of": 5}}), data["grants"]
+    )
+    verdict = ask(asked.query, data)
+    facts = [fact(reason, asked) for reason in verdict.reasons]
+    assert [found.wanted for found in facts if found] == ["/amount of at most 1"] * 2
+
+
+def test_a_reason_that_names_no_limit_of_ours_has_no_facts() -> None:
+    asked, _ = demo(LEAD, REFUND_TOO_MUCH)
+    assert fact(Reason("DPT-ARGUMENT-LIMIT", "another sentence", "within", "fix", "agent"), asked) is None
+    assert fact(Reason("DPT-OWN", "no", "a_rule_of_their_own", "fix", "agent"), asked) is None
 
 
 def test_facts_are_short_whatever_the_arguments_hold() -> None:

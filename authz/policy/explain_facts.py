@@ -147,9 +147,19 @@ def _argument(reason: Reason, question: Question) -> Fact | None:
 
 
 def limits_of(reason: Reason, question: Question) -> list[Json]:
-    """Return the limits that a reason is about; its sentence begins with the argument's name."""
-    limits = question.operation["limits"] if question.operation else []
-    return [limit for limit in limits if reason.msg.startswith(f"the argument {limit['pointer']} ")]
+    """Return the limits that a reason is about: those of the argument that its sentence names."""
+    limits: list[Json] = list(question.operation["limits"]) if question.operation else []
+    tool = question.query["resource"]["name"]
+    named = {
+        limit["pointer"]
+        for limit in limits
+        if reason.msg
+        in {
+            f"the argument {limit['pointer']} of the tool {tool} is outside its limit",
+            f"the argument {limit['pointer']} must be {limit['text']}",
+        }
+    }
+    return [limit for limit in limits if limit["pointer"] in named]
 
 
 def _scopes(question: Question) -> str:

@@ -93,16 +93,11 @@ class Question:
             if classes is not None
         }
 
-    def tier_of(self, agent: str) -> str | None:
-        """Return the tier that the grants give an agent."""
-        found = self.grants["agents"].get(agent)
-        return None if found is None else str(found["tier"])
-
-    def describe_tier(self, name: str | None) -> str:
+    def describe_tier(self, name: str) -> str:
         """Say what a tier gives: "observer (allow read)"."""
         levels: Json | None = self.grants["tiers"].get(name)
         if levels is None:
-            return f"{name} (no tier of the grants)" if name else "none"
+            return f"{name} (no tier of the grants)"
         words = [
             f"{level} {', '.join(classes)}"
             for level in ("allow", "approve")
