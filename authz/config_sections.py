@@ -45,7 +45,7 @@ class CheckConfig(Section):
         default_factory=list, description="services that a proxy on the Unix socket may ask about"
     )
     max_concurrent: int = Field(
-        default=1000, ge=1, le=100_000, description="calls in flight; more are answered 503"
+        default=256, ge=1, le=100_000, description="calls in flight; more are answered 503"
     )
 
 

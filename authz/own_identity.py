@@ -16,7 +16,7 @@ from identity.authority import Authority
 from identity.keys import SigningKey
 from identity.spiffe import SpiffeId
 
-LIFETIME: Final = timedelta(hours=1)
+LIFETIME: Final = timedelta(minutes=10)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import pytest
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy import embedded
-from authz.policy.embedded import EmbeddedPolicy, engine_version, syntax_trees
+from authz.policy.embedded import Ask, EmbeddedPolicy, engine_version, syntax_trees
 from authz.policy.grants import Grants
 from authz.policy.modules import Module, Modules, read_modules, shipped_modules
 from authz.policy.portability import Runtime
@@ -310,3 +310,23 @@ def test_the_largest_question_stays_within_what_rvm_executes() -> None:
         answer = policy.evaluate({**asked, **changes})
         assert isinstance(answer, dict)
         assert answer["effect"] in {"allow", "deny"}
+
+
+def test_a_question_that_fails_costs_no_compilation_and_spoils_no_later_answer() -> None:
+    policy = _policy(
+        "all := numbers.range(1, input.n)\ndecision := count([1 | some i in all; some j in all; i + j > 0])"
+    )
+    compiled: list[int] = []
+    compile_once = policy._compile
+
+    def counted() -> Ask:
+        compiled.append(1)
+        return compile_once()
+
+    policy._compile = counted
+    assert policy.evaluate({"n": 3}) == 9
+    for _ in range(3):
+        with pytest.raises(PolicyUnavailableError, match="instruction limit"):
+            policy.evaluate({"n": 1000})
+        assert policy.evaluate({"n": 4}) == 16
+    assert compiled == []

@@ -19,7 +19,7 @@ from identity.authority import Authority
 from identity.keys import SigningKey
 from identity.spiffe import SpiffeId
 
-LIFETIME_SECONDS: Final = 3600
+LIFETIME_SECONDS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)

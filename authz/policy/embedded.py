@@ -5,7 +5,7 @@
 - A machine belongs to the thread that made it, from its first question to its end (one that is let go by
   another thread raises wherever that thread happens to be): each thread makes and keeps its own.
 - An evaluation that fails, or gives nothing, is an error, and an error is a denial; so is a panic of the
-  engine, which Python does not count among the exceptions. A machine that failed is not asked again.
+  engine, which Python does not count among the exceptions. A machine that panicked is not asked again.
 - Two runtimes: Rvm, and the slower Engine where the walk says that Rvm would differ silently.
 """
 
@@ -155,6 +155,10 @@ class EmbeddedPolicy:
             answer = json.loads(self._machine()(text))
         except (KeyboardInterrupt, SystemExit):
             raise
+        except Exception as error:
+            # It answers the next question as before; a new one for each failure would let whoever finds a
+            # question that fails have us compile at each call.
+            raise PolicyUnavailableError(f"the policy failed: {_first_line(error)}") from error
         except BaseException as error:
             # After a panic it would fail for ever, and nobody knows what else it kept.
             _MACHINES.kept.pop(self._serial, None)
