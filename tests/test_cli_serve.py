@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from authz.cli import run
 from authz.policy.embedded import engine_version
 from authz.policy.lock import PolicyLock
 from authz.policy.modules import read_modules
-from tests.service_files import GRANTS, ROOT, ServiceFiles
+from tests.service_files import AT, GRANTS, ROOT, ServiceFiles
 
 pytestmark = pytest.mark.e2e
 SECONDS = 60
@@ -281,6 +282,20 @@ def test_dev_refuses_other_addresses(tmp_path: Path) -> None:
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "--dev listens on this machine only" in err
     assert not (directory / "data").exists()
+
+
+def test_a_capture_is_replayed_beside_the_running_service(
+    service: ServiceFiles, started: list[Deputy], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, capture = service.allowed_call()
+    started.append(Deputy("--config", str(service.path)))
+    started[0].ready()
+    log = service.directory / "data" / "audit" / "000000000001.jsonl"
+    before = log.read_bytes()
+    assert run(["policy", "explain", str(capture), "--config", str(service.path), "--at", AT]) == 0
+    assert "carried by" in capsys.readouterr().out
+    assert log.read_bytes() == before
+    assert started[0].stop()[0] == 0
 
 
 def test_grants_are_taken_while_it_runs(service: ServiceFiles, started: list[Deputy]) -> None:
