@@ -365,6 +365,14 @@ def test_a_stolen_svid_does_not_count_from_another_peer() -> None:
     assert world.check(world.request(world.svid(run), principal=str(RUNNER))).status.code == OK
 
 
+def test_the_svid_that_proves_an_actor_to_the_broker_is_no_credential_for_a_call() -> None:
+    """A delegate hands it to whoever delegates to it, who must not be able to call with it."""
+    world = World()
+    run = world.run("nightly-report", human=None)
+    response = world.check(world.request(world.svid(run, ISSUER), run))
+    assert reason(response) == "DPT-TOKEN-AUDIENCE"
+
+
 def test_the_svid_of_a_workload_is_no_task() -> None:
     world = World()
     token = world.authority.issue_jwt_svid(RUNNER, TICKETS, NOW, 60, NOW + timedelta(hours=1))
