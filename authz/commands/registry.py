@@ -1,7 +1,7 @@
 """The registry and the tasks of a service, read while it runs or not, and never written.
 
-- SQLite opens the file read-only; a service that runs is not disturbed. Where none runs, SQLite leaves its two
-  side files, empty.
+- SQLite opens the file read-only; a service that runs is not disturbed. Where none runs, SQLite leaves its
+  two side files, empty.
 - For a time in the past a task counts that ended only later. Agents are as they are now: what they were is
   not kept.
 """
