@@ -97,7 +97,7 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         await http_host.listen(parse_address(parts.config.broker.listen))
         ticking = asyncio.create_task(_tick(parts, grpc_host))
         stack.callback(ticking.cancel)
-        await grpc_host.set_ready(True)
+        await grpc_host.set_ready(parts.policy.ready)
         yield
         await grpc_host.set_ready(False)
 
@@ -113,6 +113,7 @@ def _grpc_host(parts: Parts) -> GrpcHost:
         listen=listen,
         tls=None if isinstance(listen, UnixAddress) else parts.own.material,
         limits=GrpcLimits(in_flight=parts.config.check.max_concurrent),
+        refused=lambda why: parts.flow.strangers.count(f"(the host itself: {why})", parts.clock()),
     )
 
 

@@ -109,3 +109,12 @@ def test_summary_that_the_log_refused_comes_again() -> None:
 
     assert strangers.due(at(2)) == (Summary(peer=REST, count=7, since=at(0), until=at(2)),)
     assert strangers.due(at(3)) == ()
+
+
+def test_a_refusal_that_is_only_counted_is_in_the_next_summary() -> None:
+    strangers = Strangers()
+    for _ in range(3):
+        strangers.count("(the host itself: busy)", NOW)
+    (summary,) = strangers.due(NOW, final=True)
+    assert (summary.peer, summary.count) == ("(the host itself: busy)", 3)
+    assert strangers.due(NOW, final=True) == ()

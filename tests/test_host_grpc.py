@@ -566,3 +566,35 @@ def test_the_umask_of_the_process_is_as_before(private: Path) -> None:
             os.umask(before)
 
     asyncio.run(main())
+
+
+def test_each_refusal_that_the_flow_did_not_make_is_told() -> None:
+    """They have no record of their own, so they must at least be counted."""
+
+    async def main() -> None:
+        told: list[str] = []
+        go, entered = asyncio.Event(), asyncio.Event()
+
+        async def check(request: bytes, asker: SpiffeId | None) -> bytes:
+            entered.set()
+            await go.wait()
+            return b"" if request == b"no status" else ALLOWED
+
+        limits = Limits(in_flight=1, check_seconds=60, drain_seconds=0)
+        server = GrpcHost(
+            check,
+            denials=DENIALS,
+            listen=parse_address("127.0.0.1:0"),
+            limits=limits,
+            refused=told.append,
+        )
+        async with running(server) as to, grpc.aio.insecure_channel(to) as channel:
+            first = asyncio.ensure_future(check_on(channel, b"no status"))
+            await entered.wait()
+            await check_on(channel)
+            go.set()
+            await first
+            assert await check_on(channel) == ALLOWED
+        assert told == ["busy", "failed"]
+
+    asyncio.run(main())

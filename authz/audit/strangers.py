@@ -71,6 +71,10 @@ class Strangers:
         _count(state, 1, now)
         return Admission.COUNT
 
+    def count(self, peer: str, now: datetime) -> None:
+        """Count a refusal that leaves no record of its own: one that was made before anybody looked."""
+        _count(self._state(peer, int(now.timestamp())), 1, now)
+
     def due(self, now: datetime, *, final: bool = False) -> tuple[Summary, ...]:
         """Return the summaries of seconds that are over; call it once a second, at the end with `final`."""
         second = int(now.timestamp())

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal, assert_never, get_args
 
 import grpc
 from cryptography import x509
@@ -49,6 +49,11 @@ Check = Callable[[bytes, SpiffeId | None], Awaitable[bytes]]
 """One CheckRequest and who asks (None on a Unix socket or loopback without TLS) to one CheckResponse."""
 
 
+Refusal = Literal["failed", "busy", "stranger"]
+Refused = Callable[[Refusal], None]
+"""Told of each refusal that the flow never saw, or never answered, so that it is counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Denials:
     """Serialized CheckResponses for what never reaches the flow, or never comes back from it."""
@@ -58,8 +63,20 @@ class Denials:
     stranger: bytes
 
     def __post_init__(self) -> None:
-        for name in ("failed", "busy", "stranger"):
-            _require_denial(name, getattr(self, name))
+        for why in get_args(Refusal):
+            _require_denial(why, self.of(why))
+
+    def of(self, why: Refusal) -> bytes:
+        """Return the answer to one of them."""
+        match why:
+            case "failed":
+                return self.failed
+            case "busy":
+                return self.busy
+            case "stranger":
+                return self.stranger
+            case _:
+                assert_never(why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,7 @@ class GrpcHost:
         listen: Address,
         tls: TlsSource | None = None,
         limits: Limits = Limits(),
+        refused: Refused = lambda _: None,
     ) -> None:
         """Take the parts; nothing listens before `start`.
 
@@ -102,6 +120,7 @@ class GrpcHost:
         self._listen = listen
         self._tls = tls
         self._limits = limits
+        self._refused = refused
         self._in_flight = 0
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
@@ -143,27 +162,31 @@ class GrpcHost:
 
     async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         if self._in_flight >= self._limits.in_flight:
-            return self._denials.busy
+            return self._refuse("busy")
         self._in_flight += 1
         try:
             asker = None
             if self._tls is not None:
                 asker = _asker(context.auth_context())
                 if asker is None:
-                    return self._denials.stranger
+                    return self._refuse("stranger")
             async with asyncio.timeout(self._limits.check_seconds):
                 answer = await self._check(request, asker)
             return answer if answer.startswith(_STATUS_TAG) else self._without_status()
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the outermost guard: every failure is a denial
             # No traceback: its text could quote the request.
             _LOG.error("check failed: %s", type(error).__name__)
-            return self._denials.failed
+            return self._refuse("failed")
         finally:
             self._in_flight -= 1
 
     def _without_status(self) -> bytes:
         _LOG.error("check answered without a status")
-        return self._denials.failed
+        return self._refuse("failed")
+
+    def _refuse(self, why: Refusal) -> bytes:
+        self._refused(why)
+        return self._denials.of(why)
 
     def _bind(self, server: grpc.aio.Server) -> Address:
         target = str(self._listen)
