@@ -40,8 +40,7 @@ class Headers:
             RequestError: if there are too many, they are too large, or a name is not one.
         """
         kept = tuple(fields)
-        if len(kept) > MAX_HEADERS:
-            raise RequestError(Code.REQUEST_MALFORMED, f"{len(kept)} headers, at most {MAX_HEADERS} are read")
+        check_count(len(kept))
         size = sum([len(name) + len(value) for name, value in kept])
         if size > MAX_HEADER_BYTES:
             raise RequestError(
@@ -73,6 +72,16 @@ class Headers:
     def names(self) -> frozenset[str]:
         """Return the names of all headers."""
         return frozenset(self.last)
+
+
+def check_count(count: int) -> None:
+    """Bound the number of fields.
+
+    Raises:
+        RequestError: if there are more than are read.
+    """
+    if count > MAX_HEADERS:
+        raise RequestError(Code.REQUEST_MALFORMED, f"{count} headers, at most {MAX_HEADERS} are read")
 
 
 def _repeated(fields: tuple[tuple[str, bytes], ...]) -> frozenset[str]:

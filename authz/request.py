@@ -21,7 +21,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz.codes import Code
 from authz.errors import RequestError
-from authz.headers import Headers
+from authz.headers import Headers, check_count
 from authz.host import parse_authority
 from authz.pb import ext_authz_pb2 as pb
 from authz.peer import parse_peer, peer_thumbprint
@@ -126,9 +126,9 @@ def _path(path: str) -> str:
 
 
 def _extensions(attributes: pb.AttributeContext) -> Mapping[str, str]:
+    if len(attributes.context_extensions) > MAX_EXTENSIONS:
+        raise RequestError(Code.REQUEST_MALFORMED, f"{len(attributes.context_extensions)} context extensions")
     extensions = dict(attributes.context_extensions)
-    if len(extensions) > MAX_EXTENSIONS:
-        raise RequestError(Code.REQUEST_MALFORMED, f"{len(extensions)} context extensions")
     for name, value in extensions.items():
         _text(name, 128, "name of a context extension")
         _text(value, 1024, f"context extension {name!r}")
@@ -137,6 +137,8 @@ def _extensions(attributes: pb.AttributeContext) -> Mapping[str, str]:
 
 def _header_fields(http: pb.AttributeContext.HttpRequest) -> list[tuple[str, bytes]]:
     raw = http.header_map.headers
+    # Before a list is made of them: a message has room for hundreds of thousands.
+    check_count(max(len(raw), len(http.headers)))
     if not raw:
         return [(name, value.encode()) for name, value in http.headers.items()]
     if http.headers:

@@ -10,7 +10,7 @@
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from google.protobuf.struct_pb2 import Struct
 
@@ -52,12 +52,11 @@ _UNREADABLE = frozenset({Code.JSON_MALFORMED, Code.BODY_ENCODING, Code.JSON_SURR
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-def allow_response(allow: Allow, transaction_token: str, header_names: Iterable[str]) -> bytes:
+def allow_response(allow: Allow, transaction_token: str, header_names: Collection[str]) -> bytes:
     """Let the request pass with a transaction token in place of the caller's credential."""
-    ours = sorted({name for name in header_names if name.startswith(OUR_PREFIX)})
     response = pb.CheckResponse(status=pb.Status(code=_OK))
     _set_header(response.ok_response.headers.add(), TRANSACTION_HEADER, transaction_token)
-    response.ok_response.headers_to_remove.extend((*CREDENTIAL_HEADERS, *ours))
+    response.ok_response.headers_to_remove.extend((*CREDENTIAL_HEADERS, *_ours(header_names)))
     # The caller can name the decision when it asks why, also for what was allowed.
     _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, allow.grant.decision_id)
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
@@ -97,6 +96,13 @@ def stranger_response() -> bytes:
 def overloaded_response() -> bytes:
     """Refuse because too much is asked at once."""
     return deny_response(denied(Code.OVERLOADED), decision_id="")
+
+
+def _ours(header_names: Collection[str]) -> list[str]:
+    # One look at all of them: hardly a request has such a name.
+    if OUR_PREFIX not in "\n".join(header_names):
+        return []
+    return sorted({name for name in header_names if name.startswith(OUR_PREFIX)})
 
 
 def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:

@@ -50,6 +50,7 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
+_SPACE: Final = " \t\r\n"
 
 
 def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
@@ -58,15 +59,18 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     Raises:
         StrictJsonError: if the bytes are not JSON, or are JSON that two readers could read in two ways.
     """
-    text = _decode(data)
+    text = _decode(data).strip(_SPACE)
     _check_size(data, limits)
     decoder = _FAST if _is_plain(data, limits) else _careful(limits)
     try:
-        value: object = decoder.decode(text)
+        # `decode` does the same, and looks for white space by two regular expressions.
+        value, end = decoder.raw_decode(text)
     except RecursionError as error:
         raise StrictJsonError("depth", "JSON that nests too deep") from error
     except ValueError as error:
         raise StrictJsonError("malformed", "not one JSON value") from error
+    if end != len(text):
+        raise StrictJsonError("malformed", "more than one JSON value")
     if _may_hold_surrogate(data):
         _check_surrogates(value)
     return value
@@ -85,7 +89,6 @@ def _decode(data: bytes) -> str:
 # +1, as a signed byte, for what opens, -1 for what closes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_SPACE: Final = b" \t\r\n"
 
 
 def _check_size(data: bytes, limits: Limits) -> None:
@@ -116,7 +119,7 @@ def _without_texts(data: bytes, quotes: int) -> tuple[bytes, bool]:
 
 
 def _count_values(structure: bytes) -> int:
-    packed = structure.translate(None, _SPACE)
+    packed = structure.translate(None, _SPACE.encode())
     opened = packed.count(b"[") + packed.count(b"{") - packed.count(b"[]") - packed.count(b"{}")
     return opened + packed.count(b",")
 

@@ -20,6 +20,9 @@ from authz.form import Form
 Effect = Literal["allow", "deny", "approve"]
 Audience = Literal["agent", "operator"]
 
+_EFFECTS: Final = get_args(Effect)
+_AUDIENCES: Final = get_args(Audience)
+
 MAX_REASONS: Final = 256
 MAX_TEXT: Final = 1024
 MAX_SCOPES: Final = 64
@@ -54,7 +57,7 @@ class Reason:
         """
         if not isinstance(value, dict) or value.keys() != _REASON_MEMBERS:
             raise PolicyShapeError(f"a reason needs exactly {', '.join(sorted(_REASON_MEMBERS))}")
-        if value["audience"] not in get_args(Audience):
+        if value["audience"] not in _AUDIENCES:
             raise PolicyShapeError("the audience of a reason is agent or operator")
         return cls(
             code=_code(value["code"]),
@@ -83,7 +86,7 @@ class Verdict:
         """
         if not isinstance(value, dict) or value.keys() != _MEMBERS:
             raise PolicyShapeError(f"the answer needs exactly {', '.join(sorted(_MEMBERS))}")
-        if value["effect"] not in get_args(Effect):
+        if value["effect"] not in _EFFECTS:
             raise PolicyShapeError("the effect is allow, deny or approve")
         effect = cast("Effect", value["effect"])
         reasons = _reasons(value["reasons"])
