@@ -41,7 +41,7 @@ from identity.transaction import TransactionIssuer
 
 DISTRIBUTION: Final = "deputy-authz"
 DEPUTY_PATH: Final = "/deputy"
-# What strangers may leave in the log besides: records a second for all of them, as multiples of one's.
+# Records a second that all strangers together may leave in the log, as a multiple of what one may.
 _ALL_PEERS: Final = 10
 
 Clock = Callable[[], datetime]

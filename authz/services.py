@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from authz.codes import Code
-from authz.errors import RequestError
+from authz.errors import ConfigError, RequestError
 from authz.protocols.route import Route
 from authz.request import Request
 from identity.spiffe import SpiffeId
@@ -53,13 +53,20 @@ class Services:
     def of(
         cls, services: tuple[Service, ...], askers: tuple[Asker, ...], local_asker: Asker | None
     ) -> "Services":
-        """Index services by name and by (destination, host)."""
+        """Index services by name and by (destination, host).
+
+        Raises:
+            ConfigError: if two services have one name, or one place: a request for one would be the other's.
+        """
         by_host = {
             (str(destination), host): service
             for service in services
             for destination in service.destinations
             for host in service.hosts
         }
+        places = sum(len(service.destinations) * len(service.hosts) for service in services)
+        if len(by_host) != places or len({service.name for service in services}) != len(services):
+            raise ConfigError("two services with one name, or with one host at one destination")
         return cls(
             by_name={service.name: service for service in services},
             by_host=by_host,

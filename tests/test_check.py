@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 
 from authz.check import check
-from authz.errors import PolicyUnavailableError
+from authz.errors import ConfigError, PolicyUnavailableError
 from authz.pb import ext_authz_pb2 as pb
 from authz.response import fallback_response, overloaded_response, stranger_response
 from authz.services import Asker, Services
+from identity.base64url import encode_base64url
 from identity.caller import Hop, WorkloadBinding
 from identity.keys import SigningKey
 from identity.spiffe import SpiffeId
@@ -308,9 +309,14 @@ def test_a_token_signed_by_the_svid_key_is_refused() -> None:
     """Key sets never mix: whoever can have SVIDs signed must not be able to speak for people."""
     world = World()
     run = world.run("triage")
-    other = World()
-    forged = other.token(run)
-    assert reason(world.check(world.request(forged, run))) == "DPT-TOKEN-KEY"
+    svid_key, token_key = world.authority.jwt_key, world.authority.token_key
+    _, claims, _ = world.token(run).split(".")
+    codes = []
+    for kid in (svid_key.kid, token_key.kid):
+        header = encode_base64url(json.dumps({"alg": "ES256", "kid": kid, "typ": "at+jwt"}).encode())
+        signature = encode_base64url(svid_key.sign(f"{header}.{claims}".encode()))
+        codes.append(reason(world.check(world.request(f"{header}.{claims}.{signature}", run))))
+    assert codes == ["DPT-TOKEN-KEY", "DPT-TOKEN-SIGNATURE"]
 
 
 def test_a_tampered_token_is_refused() -> None:
@@ -608,3 +614,11 @@ def test_a_local_socket_asks_only_where_there_is_one() -> None:
     world.services = Services.of(tuple(world.services.by_name.values()), (), local)
     assert world.check(data, None).status.code == OK
     assert reason(world.check(data, GATEWAY)) == "DPT-ASKER-UNKNOWN"
+
+
+def test_two_services_never_share_a_name_or_a_place() -> None:
+    service = World().services.by_name["tickets"]
+    placed = replace(service, hosts=frozenset({"a.example"}), destinations=frozenset({SpiffeId.parse(PROXY)}))
+    for second in (service, replace(placed, name="other")):
+        with pytest.raises(ConfigError):
+            Services.of((placed, second), (), None)

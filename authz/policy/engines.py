@@ -1,4 +1,4 @@
-"""Which engine: chosen by the configuration, with what both of them check first.
+"""Which engine: chosen by the configuration, made anew for other grants.
 
 - A directory of Rego of one's own replaces the shipped policy whole.
 - The embedded engine takes only what may run there (admission); a real OPA takes all Rego.
