@@ -94,7 +94,7 @@ def test_no_spelling_of_a_path_reaches_what_it_was_not_decided_for(live: Live, p
         before = _calls_that_arrived(live)
         async with httpx2.AsyncClient(verify=task.identity.tls(), trust_env=False) as client:
             response = await client.post(url, content=READ.rpc(1), headers=headers)
-        # 307: it arrived as /tickets/mcp/, and the server itself sends the client to the path without the slash.
+        # 307: it arrived as /tickets/mcp/, which the server itself does not serve.
         assert response.status_code in {307, 400, 401, 403, 404}
         assert _calls_that_arrived(live) - before == (response.status_code == 307)
 
