@@ -183,12 +183,15 @@ class FakeSink:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.broken = False
+        self.meanwhile: Callable[[], object] = lambda: None
 
     async def append(self, entry: Entry) -> Receipt:
         if self.broken:
             raise AuditError("the disk is full")
         canonical(entry.members(1, GENESIS))
         self.entries.append(entry)
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         return Receipt(len(self.entries), entry.id)
 
     @property
@@ -224,6 +227,10 @@ class FakeTasks:
         self.epoch += 1
         self.tasks[task_id] = replace(self.tasks[task_id], ended_at=now)
         return self.tasks[task_id]
+
+    def another_ends(self) -> None:
+        """A task of somebody else ends, which moves the epoch for all."""
+        self.epoch += 1
 
     def retire(self, name: str) -> None:
         del self.agents[name]

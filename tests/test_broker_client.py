@@ -357,6 +357,20 @@ def test_a_withdrawal_while_it_is_decided_wins() -> None:
         world.policy.meanwhile = lambda: world.tasks.end_task(task.id, world.clock.now)
         before = len(world.sink.entries)
         response = await world.exchange(task)
+        assert (response.status_code, response.json()["deputy_code"]) == (401, "DPT-TASK-ENDED")
+        assert "access_token" not in response.json()
+        (entry,) = world.sink.entries[before:]
+        assert (entry.kind, entry.fields["effect"]) == ("exchange", "deny")
+
+    run(act)
+
+
+def test_a_withdrawal_while_it_is_recorded_wins() -> None:
+    async def act(world: World) -> None:
+        task = await world.start()
+        world.sink.meanwhile = lambda: world.tasks.end_task(task.id, world.clock.now)
+        before = len(world.sink.entries)
+        response = await world.exchange(task)
         assert (response.status_code, response.json()["deputy_code"]) == (503, "DPT-WITHDRAWN")
         assert "access_token" not in response.json()
         allowed, withdrawn = (entry.members(1, "") for entry in world.sink.entries[before:])

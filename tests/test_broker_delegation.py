@@ -472,8 +472,9 @@ def test_a_subject_that_says_something_else(change: dict[str, object], code: Cod
 def test_a_withdrawal_between_record_and_answer_wins() -> None:
     async def act(world: World) -> None:
         first, second, token = await pair(world)
-        world.policy.meanwhile = lambda: world.tasks.retire("triage")
-        response = await world.delegate(first, token, second)
+        actor_token = await world.jwt_svid(second)
+        world.sink.meanwhile = lambda: world.tasks.retire("triage")
+        response = await world.exchange(first, token, **DELEGATED, actor_token=actor_token)
         assert response.json()["deputy_code"] == "DPT-WITHDRAWN"
         assert world.sink.last["kind"] == "withdrawn"
 

@@ -10,8 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.audit.entry import Entry
-from authz.audit.sink import Receipt
 from authz.codes import Code
 from authz.errors import PolicyUnavailableError
 from identity.caller import KeyBinding
@@ -599,13 +597,7 @@ def test_who_ends_many_tasks_does_not_keep_another_from_ending_theirs() -> None:
 
     async def act(world: World) -> None:
         task = await world.start()
-        append = world.sink.append
-
-        async def append_while_others_end(entry: Entry) -> Receipt:
-            world.tasks.epoch += 1
-            return await append(entry)
-
-        world.sink.append = append_while_others_end  # type: ignore[method-assign]  # the fake's own method, wrapped
+        world.sink.meanwhile = world.tasks.another_ends
         response = await world.send("DELETE", f"/tasks/{task.id}", task.identity)
         assert response.status_code == 204
         assert world.tasks.tasks[task.id].ended_at is not None
@@ -668,8 +660,40 @@ def test_a_withdrawal_while_a_task_starts_wins() -> None:
     async def act(world: World) -> None:
         world.policy.meanwhile = lambda: world.tasks.retire("triage")
         response = await world.send("POST", "/tasks", world.runner, json=start_body(world))
+        assert (response.status_code, response.json()["code"]) == (403, "DPT-AGENT-UNKNOWN")
+        assert world.tasks.tasks == {}
+
+    run(act)
+
+
+def test_a_withdrawal_while_the_start_of_a_task_is_recorded_wins() -> None:
+    async def act(world: World) -> None:
+        world.sink.meanwhile = world.tasks.another_ends
+        response = await world.send("POST", "/tasks", world.runner, json=start_body(world))
         assert (response.status_code, response.json()["code"]) == (503, "DPT-WITHDRAWN")
         assert world.tasks.tasks == {}
+        assert [entry.kind for entry in world.sink.entries] == ["issuance", "withdrawn"]
+
+    run(act)
+
+
+@pytest.mark.parametrize(("ends", "status"), [(1, 201), (4, 201), (1000, 503)])
+def test_who_ends_many_tasks_does_not_keep_another_from_starting_theirs(ends: int, status: int) -> None:
+    """It is decided again, on rights that stand still; who never lets them is told to come back."""
+
+    async def act(world: World) -> None:
+        left = iter(range(ends))
+
+        def churn() -> None:
+            if next(left, None) is not None:
+                world.tasks.another_ends()
+
+        world.policy.meanwhile = churn
+        response = await world.send("POST", "/tasks", world.runner, json=start_body(world))
+        assert response.status_code == status
+        assert len(world.tasks.tasks) == (status == 201)
+        effects = [entry.fields["effect"] for entry in world.sink.entries]
+        assert effects == (["allow"] if status == 201 else ["allow", "deny"])
 
     run(act)
 

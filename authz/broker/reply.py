@@ -1,16 +1,18 @@
 """One request to the broker from decision to answer: decide, record, act, answer.
 
 - The record is written before anything is handed out or changed; where it cannot be written, nothing is.
-- The epoch is read before the decision and again after the record. If rights were withdrawn in between, or
-  the change could not be made, a second record says so and the answer is a refusal. What itself withdraws
-  rights goes on whatever else is withdrawn: who ends many tasks must not keep others from ending theirs.
+- The epoch is read before the decision and again after it; if rights were withdrawn in between, whosever, it
+  is decided again. It is read once more after the record. If they were withdrawn since, or the change could
+  not be made, a second record says so and the answer is a refusal.
+- What itself withdraws rights goes on whatever else is withdrawn: who ends many tasks keeps nobody else from
+  ending or starting theirs.
 - Whatever is raised becomes a refusal: no request ends without an answer, and no answer tells of our insides.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from authz.audit.entry import Entry
 from authz.audit.strangers import Admission
@@ -19,6 +21,9 @@ from authz.broker.evidence import Evidence
 from authz.broker.refusal import RefusedError, refusal_of, refuse
 from authz.codes import Code
 from authz.errors import AuditError
+
+# How often one request is decided again before rights that keep moving are taken for withdrawn.
+_AGAIN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,8 @@ RefusalReply = Callable[[RefusedError, str], Reply]
 
 async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_reply: RefusalReply) -> Reply:
     """Carry one request from decision to answer; this never raises."""
-    epoch = broker.tasks.epoch
     try:
-        outcome = await decide()
+        epoch, outcome = await _decide(decide, broker)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a record
         return await _refuse(refusal_of(error), evidence, broker, refusal_reply)
     try:
@@ -68,6 +72,16 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
     except Exception as error:  # noqa: BLE001 - as above
         return await _withdraw(refusal_of(error), evidence, broker, refusal_reply)
     return outcome.reply
+
+
+async def _decide(decide: Decide, broker: Broker) -> tuple[int, Outcome]:
+    """Decide on rights that stood still meanwhile, if they ever do; return their epoch, too."""
+    epoch, outcome = broker.tasks.epoch, await decide()
+    for _ in range(_AGAIN):
+        if broker.tasks.epoch == epoch:
+            break
+        epoch, outcome = broker.tasks.epoch, await decide()
+    return epoch, outcome
 
 
 async def _refuse(
