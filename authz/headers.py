@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from authz.codes import Code
 from authz.errors import RequestError
@@ -48,8 +49,7 @@ class Headers:
             )
         last = dict(kept)
         for name in last:
-            if not _NAME.fullmatch(name):
-                raise RequestError(Code.REQUEST_MALFORMED, f"not a lower-case header name: {name[:80]!r}")
+            _check_name(name)
         return cls(kept, last, _repeated(kept) if len(last) < len(kept) else frozenset())
 
     def one(self, name: str) -> str | None:
@@ -72,6 +72,12 @@ class Headers:
     def names(self) -> frozenset[str]:
         """Return the names of all headers."""
         return frozenset(self.last)
+
+
+@lru_cache(maxsize=1024)  # the same names at every call; what is refused is not kept
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise RequestError(Code.REQUEST_MALFORMED, f"not a lower-case header name: {name[:80]!r}")
 
 
 def check_count(count: int) -> None:

@@ -54,11 +54,11 @@ _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 def allow_response(allow: Allow, transaction_token: str, header_names: Collection[str]) -> bytes:
     """Let the request pass with a transaction token in place of the caller's credential."""
-    response = pb.CheckResponse(status=pb.Status(code=_OK))
-    _set_header(response.ok_response.headers.add(), TRANSACTION_HEADER, transaction_token)
-    response.ok_response.headers_to_remove.extend((*CREDENTIAL_HEADERS, *_ours(header_names)))
-    # The caller can name the decision when it asks why, also for what was allowed.
-    _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, allow.grant.decision_id)
+    response = pb.CheckResponse()
+    response.CopyFrom(_ALLOWED)
+    response.ok_response.headers[0].header.value = transaction_token
+    response.ok_response.headers_to_remove.extend(_ours(header_names))
+    response.ok_response.response_headers_to_add[0].header.value = allow.grant.decision_id
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
     return response.SerializeToString()
 
@@ -161,3 +161,16 @@ def _name_decision(metadata: Struct, decision_id: str, code: str) -> None:
     if decision_id:
         metadata.fields["decision_id"].string_value = decision_id
     metadata.fields["reason"].string_value = code
+
+
+def _allowed() -> pb.CheckResponse:
+    """Make what every allow has in common."""
+    response = pb.CheckResponse(status=pb.Status(code=_OK))
+    _set_header(response.ok_response.headers.add(), TRANSACTION_HEADER, "")
+    response.ok_response.headers_to_remove.extend(CREDENTIAL_HEADERS)
+    # The caller can name the decision when it asks why, also for what was allowed.
+    _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, "")
+    return response
+
+
+_ALLOWED = _allowed()

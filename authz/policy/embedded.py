@@ -13,6 +13,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -141,7 +142,7 @@ class EmbeddedPolicy:
             PolicyUnavailableError: if the evaluation fails.
             PolicyShapeError: if the answer is not one.
         """
-        return Verdict.parse(self.evaluate(query), self._revision)
+        return _verdict(self._ask(query), self._revision)
 
     def evaluate(self, query: Mapping[str, object]) -> object:
         """Return the policy's answer as it is.
@@ -150,9 +151,12 @@ class EmbeddedPolicy:
             PolicyUnavailableError: if the evaluation fails.
             PolicyShapeError: if there is no answer.
         """
+        return _read(self._ask(query))
+
+    def _ask(self, query: Mapping[str, object]) -> str:
         text = _input(query)
         try:
-            answer = json.loads(self._machine()(text))
+            return self._machine()(text)
         except (KeyboardInterrupt, SystemExit):
             raise
         except Exception as error:
@@ -163,9 +167,6 @@ class EmbeddedPolicy:
             # After a panic it would fail for ever, and nobody knows what else it kept.
             _MACHINES.kept.pop(self._serial, None)
             raise PolicyUnavailableError(f"the policy failed: {_first_line(error)}") from error
-        if answer == "<undefined>":  # the engine's word for nothing
-            raise PolicyShapeError("the policy has no answer")
-        return answer
 
     def _machine(self) -> Ask:
         kept = _MACHINES.kept
@@ -203,6 +204,21 @@ class EmbeddedPolicy:
             return str(engine.eval_rule_as_json(DECISION))
 
         return ask
+
+
+def _read(text: str) -> object:
+    try:
+        answer: object = json.loads(text)
+    except ValueError as error:
+        raise PolicyUnavailableError("the policy answered what is not JSON") from error
+    if answer == "<undefined>":  # the engine's word for nothing
+        raise PolicyShapeError("the policy has no answer")
+    return answer
+
+
+@lru_cache(maxsize=256)  # nearly all answers are one of a few texts
+def _verdict(text: str, revision: str) -> Verdict:
+    return Verdict.parse(_read(text), revision)
 
 
 def _input(query: Mapping[str, object]) -> str:
