@@ -157,6 +157,10 @@ async def _record_denial(deny: Deny, evidence: Evidence, flow: Flow) -> None:
     facts = evidence.facts(deny, now, None)
     if not evidence.of_stranger:
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
-    elif flow.strangers.admit(evidence.peer, now) is Admission.RECORD:
-        make = entry.stranger if evidence.credential is None else entry.unbound
+        return
+    # A budget of its own, so that a thief does not hide the theft behind refusals that say nothing.
+    is_theft = evidence.credential is not None
+    peer = f"unbound {evidence.peer}" if is_theft else evidence.peer
+    if flow.strangers.admit(peer, now) is Admission.RECORD:
+        make = entry.unbound if is_theft else entry.stranger
         await flow.sink.append(make(facts, evidence.decision_id, now))

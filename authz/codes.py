@@ -156,8 +156,8 @@ class Code(StrEnum):
     SERVICE_UNKNOWN = (
         "DPT-SERVICE-UNKNOWN",
         Form.REFUSED,
-        "the service is not known here",
-        "an operator adds it to services in deputy.yaml and to grants.yaml",
+        "no service is known at this place",
+        "check host and path; an operator adds what is missing to services in deputy.yaml",
     )
     ASKER_UNKNOWN = (
         "DPT-ASKER-UNKNOWN",

@@ -485,6 +485,21 @@ def test_a_stranger_leaves_short_and_few_records() -> None:
     assert all(entry.of_stranger for entry in world.sink.entries)
 
 
+def test_a_thief_does_not_hide_the_theft_behind_noise() -> None:
+    """Refusals of one's own used up the budget, and the stolen token after them left no name of its owner."""
+    world = World()
+    owner, thief = world.run("triage"), world.run("resolver")
+    flow = world.flow()
+    for _ in range(50):
+        asyncio.run(check(world.request("junk", thief), GATEWAY, flow))
+    asyncio.run(check(world.request(world.token(owner), thief), GATEWAY, flow))
+    last = world.records()[-1]
+    assert (last["code"], last["human"]) == (
+        "DPT-NOT-BOUND",
+        {"issuer": LEAD.issuer, "subject": LEAD.subject},
+    )
+
+
 def test_the_last_resorts_of_a_host_are_denials() -> None:
     for answer in (fallback_response(), overloaded_response(), stranger_response()):
         response = pb.CheckResponse.FromString(answer)
