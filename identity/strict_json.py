@@ -50,7 +50,6 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
-_SPACE: Final = " \t\r\n"
 
 
 def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
@@ -59,18 +58,16 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     Raises:
         StrictJsonError: if the bytes are not JSON, or are JSON that two readers could read in two ways.
     """
-    text = _decode(data).strip(_SPACE)
-    _check_size(data, limits)
-    decoder = _FAST if _is_plain(data, limits) else _careful(limits)
+    text = _decode(data)
+    marks = data.translate(None, _NOT_MARKS)
+    _check_size(data, marks, limits)
+    decoder = _FAST if _is_plain(data, marks, limits) else _careful(limits)
     try:
-        # `decode` does the same, and looks for white space by two regular expressions.
-        value, end = decoder.raw_decode(text)
+        value: object = decoder.decode(text)
     except RecursionError as error:
         raise StrictJsonError("depth", "JSON that nests too deep") from error
     except ValueError as error:
         raise StrictJsonError("malformed", "not one JSON value") from error
-    if end != len(text):
-        raise StrictJsonError("malformed", "more than one JSON value")
     if _may_hold_surrogate(data):
         _check_surrogates(value)
     return value
@@ -86,20 +83,22 @@ def _decode(data: bytes) -> str:
     return text
 
 
+# What values are counted by, wherever it stands; in texts too.
+_NOT_MARKS: Final = bytes(byte for byte in range(256) if byte not in b"[{,:")
 # +1, as a signed byte, for what opens, -1 for what closes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-def _check_size(data: bytes, limits: Limits) -> None:
+def _check_size(data: bytes, marks: bytes, limits: Limits) -> None:
     """Refuse what nests too deep or holds too many values, in time linear in the size.
 
-    Each value has a comma or an opening bracket before it, so mostly three counts are enough. Where they are
-    not, the texts are taken out first. Up to its first mistake, a document of so many values has at most one
-    opening bracket for each, and one more; no parser gets farther, so what stands behind is not looked at.
+    Each value has a comma or an opening bracket before it, so mostly a count is enough. Where it is not, the
+    texts are taken out first. Up to its first mistake, a document of so many values has at most one opening
+    bracket for each, and one more; no parser gets farther, so what stands behind is not looked at.
     """
-    opened = data.count(b"[") + data.count(b"{")
-    if opened <= limits.depth and opened + data.count(b",") <= limits.values:
+    opened = marks.count(b"[") + marks.count(b"{")
+    if opened <= limits.depth and opened + marks.count(b",") <= limits.values:
         return
     structure, is_whole = _without_texts(data, 4 * limits.values + 2)
     steps = structure.translate(_STEPS, _NOT_BRACKETS)[: 2 * limits.values + 2]
@@ -119,7 +118,7 @@ def _without_texts(data: bytes, quotes: int) -> tuple[bytes, bool]:
 
 
 def _count_values(structure: bytes) -> int:
-    packed = structure.translate(None, _SPACE.encode())
+    packed = structure.translate(None, b" \t\r\n")
     opened = packed.count(b"[") + packed.count(b"{") - packed.count(b"[]") - packed.count(b"{}")
     return opened + packed.count(b",")
 
@@ -130,10 +129,10 @@ _DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG_NUMBER: Final = b"0" * len(str(MAX_SAFE_INTEGER))
 
 
-def _is_plain(data: bytes, limits: Limits) -> bool:
+def _is_plain(data: bytes, marks: bytes, limits: Limits) -> bool:
     """Say whether no number can be out of range and the members cannot be too many."""
     digits = data.translate(_DIGITS, b"+-")
-    return _LONG_NUMBER not in digits and b"0e000" not in digits and data.count(b":") <= limits.keys
+    return _LONG_NUMBER not in digits and b"0e000" not in digits and marks.count(b":") <= limits.keys
 
 
 def _members(pairs: _Pairs) -> dict[str, object]:

@@ -12,6 +12,7 @@ from identity.strict_json import (
     StrictJsonError,
     loads,
 )
+from tests.bombs import BODIES
 
 
 def reason(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -262,41 +263,6 @@ def test_escapes_do_not_hide_values(text: bytes) -> None:
     assert reason(b'["' + text + b',[",[[1]]]', Limits(depth=2)) == "depth"
 
 
-MIB = 1 << 20
-
-
-def bomb(start: bytes, part: bytes, end: bytes = b"") -> bytes:
-    return start + part * ((MIB - len(start) - len(end)) // len(part)) + end
-
-
-# Each of one mebibyte, with the reason that it is refused for.
-BOMBS = {
-    "arrays": (bomb(b"", b"["), "depth"),
-    "closed arrays": (b"[" * (MIB // 2) + b"]" * (MIB // 2), "depth"),
-    "objects": (bomb(b"", b'{"a":'), "depth"),
-    "both": (bomb(b"", b'{"a":['), "depth"),
-    "deep behind a text": (bomb(b'["', b"[", b'",' + b"[" * 100), "depth"),
-    "empty objects": (bomb(b"[", b"{},", b"{}]"), "keys"),
-    "empty arrays": (bomb(b"[", b"[],", b"[]]"), "keys"),
-    "empty texts": (bomb(b"[", b'"",', b'""]'), "keys"),
-    "numbers": (bomb(b"[", b"0,", b"0]"), "keys"),
-    "fractions": (bomb(b"[", b"1.5,", b"0]"), "keys"),
-    "members": (b"{" + b",".join(b'"%x":1' % number for number in range(MIB // 9)) + b"}", "keys"),
-    "small objects": (bomb(b"[", b'{"a":1},', b"{}]"), "keys"),
-    "commas": (bomb(b"", b","), "keys"),
-    "digits": (bomb(b"", b"1"), "number"),
-    "digits of an exponent": (bomb(b"1e", b"1"), "number"),
-    "digits of a member": (bomb(b'{"a":', b"9", b"}"), "number"),
-    "backslashes": (bomb(b'"', b"\\\\"), "malformed"),
-    "escaped quotes": (bomb(b'"', b'\\"'), "malformed"),
-    "escaped quotes behind brackets": (bomb(b"[]" * 65 + b'"', b'\\"'), "malformed"),
-    "half surrogates": (bomb(b'"', b"\\ud83d", b'"'), "surrogate"),
-    "quotes": (bomb(b"", b'"'), "malformed"),
-    "spaces": (bomb(b"", b" "), "malformed"),
-    "closing brackets": (bomb(b"", b"}"), "malformed"),
-}
-
-
 def operations(data: bytes) -> int:
     """Count the calls, of Python and of C: what a bomb can make many of."""
     count = 0
@@ -315,10 +281,10 @@ def operations(data: bytes) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", BODIES)
 def test_bomb_is_refused_in_a_few_passes(name: str) -> None:
     """Threat 6 (rules/reliability.md section 2): none is read once a level, and no value of it is built."""
-    data, expected = BOMBS[name]
+    data, expected = BODIES[name]
     assert reason(data) == expected
     assert operations(data) < 60
 
