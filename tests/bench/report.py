@@ -1,0 +1,185 @@
+"""What comes out: tables for people, JSON for programs, and the floors that stand beside the numbers."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.bench.envoy import NOBODY, Latency
+from tests.bench.measure import Cost
+from tests.bench.rates import Rate
+from tests.bench.steps import FULL
+
+Row = Sequence[str]
+
+# The full flow reaches at least a third of the no-op rate on the same host, where the host has enough to do.
+RATE_FLOOR = 1 / 3
+LOADED = (16, 64)
+# No step walks over grants, registry or chain. The margins are for the noise of a shared machine.
+SCALE_CEILING = 1.25
+CHAIN_CEILING = 2.0
+# The aim is 5 ms (rules/reliability.md section 2); twice that for slower machines.
+BOMB_CEILING_MS = 10.0
+
+NAMES = {
+    "noop": "no-op, Unix socket",
+    "full": "full flow, Unix socket",
+    "fresh": "full flow, a new token each call",
+    "opa": "full flow on real OPA",
+    "noop-tls": "no-op, mTLS",
+    "full-tls": "full flow, mTLS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """One thing that must be so; `at_least` else at most."""
+
+    what: str
+    measured: float
+    limit: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+
+@dataclass(slots=True)
+class Results:
+    """All that one run measured; a part that was left out stays empty."""
+
+    machine: Mapping[str, str]
+    rates: list[Rate] = field(default_factory=list)
+    steps: dict[str, tuple[Cost, float]] = field(default_factory=dict)
+    scales: dict[int, float] = field(default_factory=dict)
+    chains: dict[int, Cost] = field(default_factory=dict)
+    bombs: dict[str, float] = field(default_factory=dict)
+    latencies: dict[str, Latency] = field(default_factory=dict)
+
+    def floors(self) -> list[Floor]:
+        """Return the floors, each with what was measured."""
+        floors = [
+            Floor(
+                f"{NAMES[rate.arm]}, {rate.in_flight} in flight, by the no-op", rate.ratio, RATE_FLOOR, True
+            )
+            for rate in self.rates
+            if rate.ratio is not None and rate.arm in {"full", "full-tls"} and rate.in_flight in LOADED
+        ]
+        for scale, ratio in self.scales.items():
+            floors.append(Floor(f"a call with {scale} times the grants, by 1", ratio, SCALE_CEILING, False))
+        if self.chains:
+            longest = max(self.chains)
+            ratio = self.chains[longest].best / self.chains[1].best
+            floors.append(Floor(f"a call with a chain of {longest}, by 1", ratio, CHAIN_CEILING, False))
+        if self.bombs:
+            worst = max(self.bombs, key=lambda name: self.bombs[name])
+            floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
+        return floors
+
+    def to_json(self) -> str:
+        floors = [{**asdict(floor), "met": floor.met} for floor in self.floors()]
+        return json.dumps({**asdict(self), "floors": floors}, indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.to_json(), "utf-8")
+
+    def text(self) -> str:
+        """Return all tables."""
+        return "\n".join(
+            [
+                *_table("machine", ["", ""], self.machine.items(), left=2),
+                *_table(
+                    "calls a second on one core, and the ratio to the no-op of the same host",
+                    ["", "in flight", "calls/s", "CPU µs/call", "busy", "p50 ms", "p99 ms", "ratio"],
+                    map(_rate_row, self.rates),
+                ),
+                *_table(
+                    "steps, µs",
+                    ["", "alone", "in the flow", "share"],
+                    _steps(self.steps),
+                ),
+                *_table(
+                    "grants and registry, by the cost with 1 time", ["times", "ratio"], _ratios(self.scales)
+                ),
+                *_table("chain of agents, µs for a call", ["agents", "best", "median"], _chains(self.chains)),
+                *_table(
+                    "added latency through a real Envoy, one connection, µs",
+                    ["", "calls", "p50", "p99", "added p50", "added p99"],
+                    _latencies(self.latencies),
+                ),
+                *_table("bombs: ms to refuse", ["", "ms"], _bombs(self.bombs)),
+                *_table("floors", ["", "measured", "limit", ""], map(_floor_row, self.floors())),
+            ]
+        )
+
+
+def _table(title: str, head: Row, rows: Iterable[Row], left: int = 1) -> list[str]:
+    lines = [list(map(str, row)) for row in rows]
+    if not lines:
+        return []
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+
+    def render(line: Row) -> str:
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        return ("  " + "  ".join(cells)).rstrip()
+
+    headline = [render(head)] if any(head) else []
+    return [title, *headline, *map(render, lines), ""]
+
+
+def _rate_row(rate: Rate) -> Row:
+    return [
+        NAMES[rate.arm],
+        str(rate.in_flight),
+        f"{rate.median('rate'):,.0f}",
+        f"{rate.median('cpu') * 1e6:.0f}",
+        f"{rate.median('busy'):.0%}",
+        f"{rate.median('p50') * 1e3:.2f}",
+        f"{rate.median('p99') * 1e3:.2f}",
+        "" if rate.ratio is None else f"{rate.ratio:.3f}",
+    ]
+
+
+def _steps(steps: Mapping[str, tuple[Cost, float]]) -> Iterable[Row]:
+    for name, (alone, in_flow) in steps.items():
+        yield [name, f"{alone.best:.1f}", f"{in_flow:.1f}", f"{in_flow / steps[FULL][1]:.0%}"]
+
+
+def _ratios(scales: Mapping[int, float]) -> Iterable[Row]:
+    return ([str(scale), f"{ratio:.2f}"] for scale, ratio in scales.items())
+
+
+def _chains(chains: Mapping[int, Cost]) -> Iterable[Row]:
+    return ([str(depth), f"{cost.best:.0f}", f"{cost.median:.0f}"] for depth, cost in chains.items())
+
+
+def _latencies(latencies: Mapping[str, Latency]) -> Iterable[Row]:
+    for name, found in latencies.items():
+        base = latencies[NOBODY]
+        yield [
+            name,
+            str(found.calls),
+            f"{found.p50:.0f}",
+            f"{found.p99:.0f}",
+            "" if found is base else f"{found.p50 - base.p50:.0f}",
+            "" if found is base else f"{found.p99 - base.p99:.0f}",
+        ]
+
+
+def _bombs(bombs: Mapping[str, float]) -> Iterable[Row]:
+    return ([name, f"{milliseconds:.2f}"] for name, milliseconds in bombs.items())
+
+
+def _floor_row(floor: Floor) -> Row:
+    sign = "≥" if floor.at_least else "≤"
+    return [
+        floor.what,
+        f"{floor.measured:.3f}",
+        f"{sign} {floor.limit:.3f}",
+        "met" if floor.met else "MISSED",
+    ]

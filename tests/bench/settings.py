@@ -1,0 +1,56 @@
+"""How long each part takes."""
+
+from dataclasses import dataclass
+from typing import Self
+
+PARTS = ("rates", "steps", "growth", "bombs", "envoy")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Seconds and counts; the whole run takes a few minutes, the quick one about one."""
+
+    seconds: float
+    rounds: int
+    step_seconds: float
+    walks: int
+    growth_seconds: float
+    bomb_seconds: float
+    envoy_calls: int
+
+    @classmethod
+    def whole(cls) -> Self:
+        return cls(
+            seconds=1.0,
+            rounds=8,
+            step_seconds=0.5,
+            walks=6_000,
+            growth_seconds=2.0,
+            bomb_seconds=0.3,
+            envoy_calls=4_000,
+        )
+
+    @classmethod
+    def quick(cls) -> Self:
+        return cls(
+            seconds=0.4,
+            rounds=5,
+            step_seconds=0.1,
+            walks=1_500,
+            growth_seconds=0.5,
+            bomb_seconds=0.05,
+            envoy_calls=600,
+        )
+
+    @classmethod
+    def smoke(cls) -> Self:
+        """For the test of this code: no number of it says anything."""
+        return cls(
+            seconds=0.05,
+            rounds=1,
+            step_seconds=0.001,
+            walks=3,
+            growth_seconds=0.01,
+            bomb_seconds=0.001,
+            envoy_calls=40,
+        )
