@@ -41,7 +41,7 @@ class RealOpa:
         # A short path: that of a Unix socket has at most 107 bytes.
         with tempfile.TemporaryDirectory(prefix="opa-") as directory:
             path = Path(directory) / "s"
-            options = [f"--addr=unix://{path}", "--log-level=error", "--disable-telemetry"]
+            options = [f"--addr=unix://{path}", "--log-level=error", "--skip-version-check"]
             process = subprocess.Popen(
                 [binary, "run", "--server", *options],
                 stdout=subprocess.DEVNULL,

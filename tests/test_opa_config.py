@@ -61,7 +61,7 @@ def remote(opa_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         port = free.getsockname()[1]
     options = [
         f"--addr=127.0.0.1:{port}",
-        "--disable-telemetry",
+        "--skip-version-check",
         "--log-level=error",
         "--min-tls-version=1.3",
     ]

@@ -8,7 +8,9 @@
 """
 
 import asyncio
+import fcntl
 import json
+import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -53,6 +55,7 @@ OPA_POLICY = "  engine: opa\n  grants: grants.yaml\n  opa: {{url: 'unix://{socke
 CLERKS = "clerk: {tickets: [read, write]}"
 CLERKS_WITH_BILLING = "clerk: {tickets: [read, write], billing: [read, write]}"
 RELOAD_POLLS = 200
+MARKER = ".deputy-demo"
 EMBEDDED_POLICY = "  engine: embedded\n  grants: grants.yaml"
 
 Say = Callable[[str], None]
@@ -177,18 +180,31 @@ async def start_world(directory: Path, opa_binary: Path | None, say: Say) -> Asy
 
 
 def clean_directory(directory: Path) -> Path:
-    """Empty the directory of an earlier run; any other directory is left alone.
+    """Empty the directory of an earlier run and claim it for this process; any other directory is left alone.
 
     Raises:
-        ConfigError: if the directory holds something else than a demo.
+        ConfigError: if the directory holds something else than a demo, or a demo that runs.
     """
-    marker = directory / ".deputy-demo"
-    if directory.exists() and any(directory.iterdir()):
-        if not marker.exists():
-            raise ConfigError(f"{str(directory)!r} is not empty and not of an earlier demo: name another one")
-        shutil.rmtree(directory)
+    marker = directory / MARKER
+    if directory.exists() and any(directory.iterdir()) and not marker.exists():
+        raise ConfigError(f"{str(directory)!r} is not empty and not of an earlier demo: name another one")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    marker.touch()
+    # Never closed: the claim ends with the process, however that ends.
+    claim = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(claim)
+        raise ConfigError(
+            f"a demo runs in {str(directory)!r}: end it, or name another --directory"
+        ) from error
+    for entry in directory.iterdir():
+        if entry.name == MARKER:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
     return directory.resolve()
 
 

@@ -74,7 +74,7 @@ def start_opa(binary: Path, directory: Path, modules: Modules) -> OpaProcess:
     path, log = directory / "opa.sock", directory / "opa.log"
     path.unlink(missing_ok=True)
     command = [str(binary), "run", "--server", "--addr", f"unix://{path}", "--log-level", "error"]
-    command += ["--disable-telemetry", str(directory / "policy")]
+    command += ["--skip-version-check", str(directory / "policy")]
     with log.open("ab") as out:
         process = subprocess.Popen(  # noqa: S603  # the operator's binary, no shell
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={"PATH": os.defpath}
