@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from identity.certificate_authority import UNREADABLE, authority_domain
+from identity.certificate_authority import UNREADABLE, authority_domain, load_certificate
 from identity.errors import CertificateError, KeyMaterialError
 from identity.keys import MAX_SET_BYTES, KeySet, VerificationKey, jwks
 from identity.spiffe import TrustDomain
@@ -102,7 +102,7 @@ def _root(entry: Mapping[str, object]) -> x509.Certificate:
             raise CertificateError("a root that is not exactly one certificate without a kid")
     try:
         # Standard base64 here, not base64url (RFC 7517 section 4.7).
-        return x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+        return load_certificate(base64.b64decode(text, validate=True))
     except UNREADABLE as error:
         raise CertificateError("a root that is not a certificate") from error
 

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from identity.errors import CertificateError, KeyMaterialError, SpiffeIdError
@@ -32,6 +33,8 @@ UNREADABLE: Final = (
     x509.ExtensionNotFound,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    # What cryptography still reads and will not for long, where warnings are errors.
+    CryptographyDeprecationWarning,
 )
 
 SIGNS_CERTIFICATES: Final = x509.KeyUsage(
@@ -109,6 +112,18 @@ class CertificateAuthority:
     def certificate_pem(self) -> bytes:
         """Return the certificate, which is public."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """Read a foreign certificate.
+
+    Raises:
+        UNREADABLE: one of these, if it is malformed or its number is not positive (RFC 5280 section 4.1.2.2).
+    """
+    certificate = x509.load_der_x509_certificate(der)
+    if certificate.serial_number < 1:
+        raise ValueError("a serial number that is not positive")
+    return certificate
 
 
 def authority_domain(certificate: x509.Certificate) -> TrustDomain:

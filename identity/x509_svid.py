@@ -22,7 +22,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from identity.base64url import encode_base64url
-from identity.certificate_authority import BACKDATE, UNREADABLE, CertificateAuthority
+from identity.certificate_authority import (
+    BACKDATE,
+    UNREADABLE,
+    CertificateAuthority,
+    load_certificate,
+)
 from identity.errors import CertificateError, SpiffeIdError
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -161,7 +166,7 @@ def parse_csr(pem: bytes) -> ec.EllipticCurvePublicKey:
 def _certificate(der: bytes) -> x509.Certificate:
     try:
         if len(der) <= MAX_CERTIFICATE:
-            return x509.load_der_x509_certificate(der)
+            return load_certificate(der)
     except UNREADABLE as error:
         raise CertificateError("not a certificate that we can read") from error
     raise CertificateError(f"a certificate longer than {MAX_CERTIFICATE} bytes")

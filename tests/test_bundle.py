@@ -2,8 +2,9 @@
 
 import base64
 import json
+import warnings
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography import x509
@@ -174,3 +175,15 @@ def test_root_of_ours_is_on_p_256() -> None:
     )
     with pytest.raises(CertificateError):
         encode_bundle([certificate], [], 1)
+
+
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_root_whose_serial_number_is_not_positive_is_refused(action: Literal["error", "ignore"]) -> None:
+    """RFC 5280 section 4.1.2.2; cryptography warns of it today, and will not read it some day."""
+    der = bytearray(base64.b64decode(ROOT["x5c"][0]))
+    der[15] |= 0x80  # the first byte of the serial number
+    root = {**ROOT, "x5c": [base64.b64encode(der).decode()]}
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(CertificateError):
+            parse(with_keys(root, JWT))
