@@ -19,6 +19,7 @@ from identity.caller import Caller
 from identity.grant import Grant
 
 UNKNOWN_REVISION = ""
+_ALLOWED = Code.ALLOWED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Allow:
     @property
     def code(self) -> str:
         """The reason code of every allow."""
-        return Code.ALLOWED.value
+        return _ALLOWED
 
     def __bool__(self) -> bool:
         return True

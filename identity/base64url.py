@@ -6,7 +6,6 @@
 """
 
 import binascii
-from base64 import urlsafe_b64encode
 from typing import Final
 
 from identity.errors import IdentityError
@@ -14,6 +13,7 @@ from identity.errors import IdentityError
 # To the standard alphabet, where the two characters of it that are not ours, and padding, become no character
 # of it.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+_FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
 # The last characters whose unused low bits are zero, by the number of characters in the last group.
 _LAST: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 _PADDING: Final = {0: b"", 2: b"==", 3: b"="}
@@ -25,7 +25,8 @@ class Base64UrlError(IdentityError):
 
 def encode_base64url(data: bytes) -> str:
     """Return the base64url text of some bytes, without padding."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    standard = binascii.b2a_base64(data, newline=False)
+    return standard.translate(_FROM_STANDARD, b"=").decode("ascii")
 
 
 def decode_base64url(text: str) -> bytes:
