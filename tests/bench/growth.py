@@ -4,6 +4,7 @@
 - Chains of 1 to 8 agents: each hop costs about the same.
 """
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
@@ -14,13 +15,12 @@ from tests.bench.measure import Cost, Work, costs
 from tests.bench.place import GATEWAY, RUNNER, Place, open_place
 from tests.bench.steps import run
 
-SCALES = (10, 50)
 CALLS = 32
 
 
-async def measure_scales(directory: Path, *, seconds: float) -> dict[int, float]:
+async def measure_scales(directory: Path, scales: Iterable[int], *, seconds: float) -> dict[int, float]:
     """Return by how much a call costs more with ever larger grants and registries, as a ratio."""
-    return {scale: await _against_one(directory, scale, seconds) for scale in SCALES}
+    return {scale: await _against_one(directory, scale, seconds) for scale in scales}
 
 
 async def _against_one(directory: Path, scale: int, seconds: float) -> float:

@@ -74,6 +74,7 @@ def used() -> float:
 
 
 if __name__ == "__main__":
-    pin(1)
+    if "--pinned" in sys.argv[1:]:
+        pin(1)
     for line in sys.stdin:
         say(asyncio.run(run(json.loads(line))))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.messages import Peer
+from tests.bench.settings import Settings
 
 IN_FLIGHT = (1, 16, 64)
 
@@ -40,25 +41,24 @@ class Rate:
         return statistics.median([float(getattr(each, name)) for each in self.rounds])
 
 
-def measure_rates(server: Peer, arms: Mapping[str, Any], *, seconds: float, rounds: int) -> list[Rate]:
+def measure_rates(server: Peer, arms: Mapping[str, Any], settings: Settings) -> list[Rate]:
     """Ask all arms in turns, with 1, 16 and 64 calls in flight."""
-    with Peer.start("tests.bench.load") as client:
+    with Peer.start("tests.bench.load", *(["--pinned"] if settings.pinned else [])) as client:
         return [
             rate
             for in_flight in IN_FLIGHT
-            for rate in _rates(in_flight, _ask(server, client, arms, (in_flight, seconds, rounds)))
+            for rate in _rates(in_flight, _ask(server, client, arms, in_flight, settings))
         ]
 
 
 def _ask(
-    server: Peer, client: Peer, arms: Mapping[str, Any], load: tuple[int, float, int]
+    server: Peer, client: Peer, arms: Mapping[str, Any], in_flight: int, settings: Settings
 ) -> dict[str, list[Round]]:
-    in_flight, seconds, rounds = load
     found: dict[str, list[Round]] = {name: [] for name in arms}
-    for _ in range(rounds):
+    for _ in range(settings.rounds):
         for name, arm in arms.items():
             before = server.ask()["cpu"]
-            answer = client.ask(**arm, in_flight=in_flight, seconds=seconds)
+            answer = client.ask(**arm, in_flight=in_flight, seconds=settings.seconds)
             cpu = server.ask()["cpu"] - before
             if answer["denied"]:
                 raise RuntimeError(f"{answer['denied']} of {answer['calls']} calls of {name} were denied")

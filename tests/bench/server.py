@@ -127,6 +127,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("--opa", type=Path)
+    parser.add_argument("--pinned", action="store_true")
     options = parser.parse_args()
-    pin(0)
+    if options.pinned:
+        pin(0)
     asyncio.run(main(options.directory, options.opa))

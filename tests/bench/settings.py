@@ -17,6 +17,10 @@ class Settings:
     growth_seconds: float
     bomb_seconds: float
     envoy_calls: int
+    # Times the grants and the registry.
+    scales: tuple[int, ...] = (10, 50)
+    # One core for who is measured, another for who asks.
+    pinned: bool = True
 
     @classmethod
     def whole(cls) -> Self:
@@ -53,4 +57,6 @@ class Settings:
             growth_seconds=0.01,
             bomb_seconds=0.001,
             envoy_calls=40,
+            scales=(2,),
+            pinned=False,
         )

@@ -1,0 +1,94 @@
+"""The benchmark's code runs, and its floors hold back what is too slow; no number of it is looked at."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from authz.policy.grants import Grants
+from tests.bench.__main__ import EXIT_FLOOR_MISSED, exit_code, measure
+from tests.bench.grants import grants_yaml
+from tests.bench.measure import Cost
+from tests.bench.place import open_place
+from tests.bench.rates import Rate, Round
+from tests.bench.report import Results
+from tests.bench.settings import PARTS, Settings
+from tests.bench.steps import FULL, walk
+
+ROUND = Round(rate=100.0, cpu=0.01, busy=1.0, p50=0.01, p99=0.02)
+
+
+def rate(arm: str, ratio: float | None, in_flight: int = 16) -> Rate:
+    return Rate(arm, in_flight, (ROUND,), ratio)
+
+
+def results() -> Results:
+    return Results(
+        {"processor": "a fast one"},
+        rates=[rate("noop", None), rate("full", 0.4), rate("opa", 0.1), rate("full", 0.1, in_flight=1)],
+        scales={50: 1.1},
+        chains={1: Cost(100.0, 100.0), 8: Cost(150.0, 160.0)},
+        bombs={"body": 4.0, "token": 0.1},
+    )
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        replace(results(), rates=[rate("noop-tls", None), rate("full-tls", 0.33)]),
+        replace(results(), rates=[rate("full", 0.33, in_flight=64)]),
+        replace(results(), scales={10: 1.3}),
+        replace(results(), chains={1: Cost(100.0, 100.0), 8: Cost(201.0, 201.0)}),
+        replace(results(), bombs={"body": 10.1}),
+    ],
+)
+def test_a_floor_that_is_missed_is_exit_3(slow: Results) -> None:
+    assert exit_code(results()) == 0
+    assert exit_code(slow) == EXIT_FLOOR_MISSED == 3
+    assert "MISSED" in slow.text()
+
+
+def test_result_is_json_with_the_floors_beside_the_numbers() -> None:
+    written = json.loads(results().to_json())
+    assert written["machine"] == {"processor": "a fast one"}
+    assert {floor["met"] for floor in written["floors"]} == {True}
+    assert written["rates"][1]["ratio"] == 0.4
+
+
+def test_grants_are_as_large_as_they_say_and_always_the_same() -> None:
+    one, again = Grants.parse(grants_yaml(1)), Grants.parse(grants_yaml(1))
+    assert one.digest == again.digest
+    assert 55_000 < len(one.canonical) < 62_000
+    assert 9 < len(Grants.parse(grants_yaml(10)).canonical) / len(one.canonical) < 11
+
+
+def test_each_call_is_allowed_with_other_arguments(tmp_path: Path) -> None:
+    async def allowed() -> set[str | None]:
+        async with open_place(tmp_path / "place") as place:
+            calls = place.calls(place.presenter(8), 20)
+            return {walk(data, place.parts.flow).operation.arguments_sha256 for data in calls}
+
+    assert len(asyncio.run(allowed())) == 20
+
+
+def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
+    found = measure(tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs"}))
+    assert list(found.steps)[-1] == FULL
+    assert set(found.chains) == set(range(1, 9))
+    assert set(found.scales) == {2}
+    for name in (*found.steps, *found.bombs):
+        assert name in found.text()
+
+
+@pytest.mark.e2e
+def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
+    found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "envoy"}))
+    assert {"noop", "full", "fresh", "noop-tls", "full-tls"} <= {each.arm for each in found.rates}
+    assert set(found.latencies) == {"no authorizer", "noop", "full"}
+    assert "mTLS" in found.text()
+
+
+def test_parts_have_names() -> None:
+    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy"}
