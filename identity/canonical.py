@@ -83,8 +83,9 @@ def _is_plain(value: object) -> bool:
         if kind is str or kind is bool or part is None:
             continue
         if kind is dict:
-            if not all(type(name) is str and name.isascii() for name in part):  # type: ignore[attr-defined]  # a dict
-                return False
+            for name in part:  # type: ignore[attr-defined]  # a dict, by its exact type
+                if type(name) is not str or not name.isascii():
+                    return False
             pending.extend(part.values())  # type: ignore[attr-defined]  # a dict, by its exact type
         elif kind is list:
             pending.extend(part)  # type: ignore[arg-type]  # a list, by its exact type

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -298,6 +299,7 @@ def _uint(value: int) -> str:
     return encode_base64url(value.to_bytes((value.bit_length() + 7) // 8))
 
 
+@lru_cache(maxsize=256)  # an agent shows one token many times
 def _der_signature(signature: bytes) -> bytes:
     if len(signature) != 2 * _COORDINATE:
         raise TokenSignatureError("an ES256 signature that is not 64 bytes long")

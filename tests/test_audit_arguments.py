@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.errors import StoreError
@@ -20,6 +22,11 @@ def test_trace_is_hmac_sha256_over_canonical_arguments() -> None:
     expected = hmac.new(bytes(range(32)), b'{"a":1,"b":[true,null,1.5]}', hashlib.sha256).hexdigest()
 
     assert hmac_arguments(KEY, canonical_arguments({"b": [True, None, 1.5], "a": 1})) == expected
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_trace_is_that_of_the_standard_library(secret: bytes, data: bytes) -> None:
+    assert hmac_arguments(ArgumentsKey(secret), data) == hmac.digest(secret, data, "sha256").hex()
 
 
 def test_another_key_leaves_another_trace() -> None:

@@ -12,6 +12,7 @@ r"""Path and query of a request target, in the one spelling that every server re
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from authz.codes import Code
@@ -40,10 +41,17 @@ class HttpPath:
             InspectionError: with PATH if two servers could read it in two ways.
         """
         path, _, query = target.partition("?")
-        if not path or not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+        if not _QUERY.fullmatch(query):
             # The query stays out of records: tokens travel there.
-            raise InspectionError(Code.PATH, f"not a normalised path, or its query: {path[:255]!r}")
-        return cls(_with_one_spelling(path) if "%" in path else path, query)
+            raise InspectionError(Code.PATH, f"a query that is not printable ASCII, behind {path[:255]!r}")
+        return cls(_one_path(path), query)
+
+
+@lru_cache(maxsize=256)  # a service has few; what is refused is not kept
+def _one_path(path: str) -> str:
+    if not path or not _PATH.fullmatch(path):
+        raise InspectionError(Code.PATH, f"not a normalised path: {path[:255]!r}")
+    return _with_one_spelling(path) if "%" in path else path
 
 
 def _with_one_spelling(path: str) -> str:
