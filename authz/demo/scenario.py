@@ -285,7 +285,8 @@ async def _until_expired(stage: Stage, attempt: Attempt, task: AgentTask, token:
     deadline = asyncio.get_running_loop().time() + EXPIRY_WAIT
     while True:
         outcome = await stage.call(attempt, task, READ, token)
-        if not outcome.answer.allowed or asyncio.get_running_loop().time() > deadline:
+        # Not until it is refused: the SDK asks for more than the call, and the token may expire in between.
+        if outcome.answer.reason or asyncio.get_running_loop().time() > deadline:
             return outcome
         await asyncio.sleep(0.5)
 
