@@ -6,6 +6,11 @@ IdentityError
 ├── CertificateError      an X.509-SVID, a CSR, a chain
 ├── KeyMaterialError      a key, a key set, a key file
 ├── HumanError            not a human that we accept
+├── AttestationError      who is at the other end of a socket cannot be said for sure
+├── NotEntitledError      whoever it is, this identity or audience is not theirs
+├── IssuanceUnavailableError  nothing can be issued now, though it may be later
+├── AuthorityStateError   a change of keys that their state does not allow
+├── FederationError       another trust domain's bundle: its endpoint, or what it said
 ├── TokenError            a JWT; one child a reason, so that a caller can tell them apart
 │   ├── TokenMalformedError
 │   ├── TokenTypeError
@@ -48,6 +53,26 @@ class KeyMaterialError(IdentityError):
 
 class HumanError(IdentityError):
     """Not a description of a person that we accept."""
+
+
+class AttestationError(IdentityError):
+    """Who is at the other end cannot be said for sure, so nothing is issued."""
+
+
+class NotEntitledError(IdentityError):
+    """An identity or an audience that is not this caller's (SPIFFE Workload API: PermissionDenied)."""
+
+
+class IssuanceUnavailableError(IdentityError):
+    """Nothing can be issued now: no valid key, no record, a clock out of order (Unavailable)."""
+
+
+class AuthorityStateError(IdentityError):
+    """A change of keys that their state does not allow: the message says which step comes first."""
+
+
+class FederationError(IdentityError):
+    """A federated trust domain's endpoint, or the bundle that it served."""
 
 
 class TokenError(IdentityError):
