@@ -1,7 +1,7 @@
 """SPIFFE bundles: with what the SVIDs of one trust domain are verified (SPIFFE Trust Domain and Bundle).
 
-- An entry for X.509-SVIDs holds one CA certificate in `x5c` and no `kid`; one for JWT-SVIDs has a `kid`
-  (B-3).
+- An entry for X.509-SVIDs holds one CA certificate in `x5c` and no `kid`; one for JWT-SVIDs has a `kid`; one
+  for WIT-SVIDs has a `kid` that no other entry of whatever use has (B-3).
 - Keys of another use or kind are left out; a private key, or one that is malformed, refuses the bundle.
 - A bundle without keys is a bundle: everything is revoked (B-1).
 - Keys of delegation and transaction tokens are never in a bundle.
@@ -24,10 +24,12 @@ from identity.strict_json import Limits, StrictJsonError, loads
 
 X509_USE: Final = "x509-svid"
 JWT_USE: Final = "jwt-svid"
+WIT_USE: Final = "wit-svid"
 REFRESH_HINT: Final = 60
 
 # The sequence number may be as large as 64 bits hold (B-2).
 _LIMITS: Final = Limits(depth=8, integer=2**64 - 1)
+_NO_KEYS: Final = KeySet.of(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Bundle:
     jwt_keys: KeySet
     sequence: int | None
     refresh_hint: int | None
+    wit_keys: KeySet = _NO_KEYS
 
     @classmethod
     def parse(cls, data: bytes, trust_domain: TrustDomain) -> "Bundle":
@@ -50,11 +53,13 @@ class Bundle:
         """
         document = _document(data)
         jwt_keys = KeySet.parse_jwks(document, JWT_USE)
+        wit_keys = KeySet.parse_jwks(document, WIT_USE)
+        _check_names(wit_keys, [entry.get("kid") for entry in jwks(document)])
         roots = tuple(_root(entry) for entry in jwks(document) if entry.get("use") == X509_USE)
         if any(authority_domain(root) != trust_domain for root in roots):
             raise CertificateError(f"a root of another trust domain than {trust_domain.name!r}")
         sequence, hint = _number(document, "spiffe_sequence"), _number(document, "spiffe_refresh_hint")
-        return cls(trust_domain, roots, jwt_keys, sequence, hint)
+        return cls(trust_domain, roots, jwt_keys, sequence, hint, wit_keys)
 
 
 def encode_bundle(
@@ -62,13 +67,31 @@ def encode_bundle(
     jwt_keys: Iterable[VerificationKey],
     sequence: int,
     refresh_hint: int = REFRESH_HINT,
+    *,
+    wit_keys: Iterable[VerificationKey] = (),
 ) -> dict[str, object]:
-    """Return the bundle document of a trust domain."""
+    """Return the bundle document of a trust domain.
+
+    Raises:
+        CertificateError: if a root is not on P-256.
+        KeyMaterialError: if a key of WIT-SVIDs has the name of another key.
+    """
+    jwt_set, wit_set = KeySet.of(jwt_keys), KeySet.of(wit_keys)
+    _check_names(wit_set, [*jwt_set.keys, *wit_set.keys])
     return {
-        "keys": [_encode_root(root) for root in roots] + [{**key.jwk(), "use": JWT_USE} for key in jwt_keys],
+        "keys": [_encode_root(root) for root in roots]
+        + [{**key.jwk(), "use": JWT_USE} for key in jwt_set]
+        + [{**key.jwk(), "use": WIT_USE} for key in wit_set],
         "spiffe_sequence": sequence,
         "spiffe_refresh_hint": refresh_hint,
     }
+
+
+def _check_names(wit_keys: KeySet, names: Sequence[object]) -> None:
+    """Refuse a key of WIT-SVIDs whose name another entry has too (WIT-SVID section 6.1)."""
+    for kid in wit_keys.keys:
+        if names.count(kid) != 1:
+            raise KeyMaterialError(f"two keys with one kid, one of them for WIT-SVIDs: {kid!r}")
 
 
 def _encode_root(root: x509.Certificate) -> dict[str, object]:

@@ -4,7 +4,7 @@ import base64
 import json
 import warnings
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from cryptography import x509
@@ -14,14 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from identity.bundle import Bundle, encode_bundle
 from identity.certificate_authority import CertificateAuthority
 from identity.errors import CertificateError, KeyMaterialError
-from identity.keys import MAX_SET_BYTES
+from identity.keys import MAX_SET_BYTES, SigningKey
 from identity.spiffe import agent_task_id
 from identity.x509_svid import issue_x509_svid
-from tests.identity_world import NOW, OTHER_TD, SVID_KEY, TD, TOKEN_KEY, ulid
+from tests.identity_world import NOW, OTHER_TD, STRANGER_KEY, SVID_KEY, TD, TOKEN_KEY, ulid
 
 CA = CertificateAuthority.generate(TD, NOW)
 RIGHT: dict[str, Any] = encode_bundle([CA.certificate], [SVID_KEY.public], 7)
 ROOT, JWT = RIGHT["keys"]
+WIT_KEY = SigningKey.generate()
+(WIT,) = cast("list[dict[str, Any]]", encode_bundle([], [], 7, wit_keys=[WIT_KEY.public])["keys"])
 
 
 def parse(document: object) -> Bundle:
@@ -39,8 +41,41 @@ def test_round_trip() -> None:
     assert bundle.jwt_keys.get(SVID_KEY.kid) == SVID_KEY.public
 
 
+def test_b_3_keys_of_wit_svids_read_back_and_are_no_keys_of_jwt_svids() -> None:
+    """B-3: three uses, three sets; a bearer token is never verified with a key for bound ones."""
+    bundle = parse(encode_bundle([CA.certificate], [SVID_KEY.public], 7, wit_keys=[WIT_KEY.public]))
+    assert list(bundle.wit_keys) == [WIT_KEY.public]
+    assert list(bundle.jwt_keys) == [SVID_KEY.public]
+    assert not set(parse(RIGHT).wit_keys)
+
+
+@pytest.mark.parametrize("use", ["jwt-svid", "wit-svid", "sig", "new", None])
+def test_b_3_refuses_name_of_a_wit_key_that_another_key_has(use: str | None) -> None:
+    """B-3: unique across all JWKs, also across those of a use or kind that we ignore."""
+    other = {**STRANGER_KEY.public.jwk(), "kid": WIT_KEY.kid} | ({} if use is None else {"use": use})
+    for entry in (other, {**other, "kty": "OKP", "crv": "Ed25519"}):
+        for entries in ([WIT, entry], [entry, WIT]):
+            with pytest.raises(KeyMaterialError):
+                parse(with_keys(ROOT, JWT, *entries))
+
+
+def test_b_3_refuses_wit_key_without_kid() -> None:
+    """B-3: the kid is required."""
+    with pytest.raises(KeyMaterialError):
+        parse(with_keys(without(WIT, "kid")))
+
+
+def test_b_3_publishes_no_name_twice() -> None:
+    """B-3: one key for bearer tokens and for bound ones would make one stand for the other."""
+    with pytest.raises(KeyMaterialError):
+        encode_bundle([], [SVID_KEY.public], 1, wit_keys=[SVID_KEY.public])
+    with pytest.raises(KeyMaterialError):
+        encode_bundle([], [], 1, wit_keys=[WIT_KEY.public, WIT_KEY.public])
+
+
 def test_b_3_form_of_the_entries() -> None:
-    """B-3: a root has one certificate and no kid; a key of JWT-SVIDs has a kid."""
+    """B-3: a root has one certificate and no kid; a key of JWT-SVIDs and of WIT-SVIDs has a kid."""
+    assert (WIT["use"], WIT["kid"], WIT["alg"]) == ("wit-svid", WIT_KEY.kid, "ES256")
     assert (ROOT["use"], JWT["use"]) == ("x509-svid", "jwt-svid")
     assert "kid" not in ROOT
     assert JWT["kid"] == SVID_KEY.kid
@@ -68,6 +103,7 @@ def test_b_2_sequence_of_64_bits() -> None:
 @pytest.mark.parametrize("name", ["spiffe_sequence", "spiffe_refresh_hint"])
 @pytest.mark.parametrize("value", [-1, 1.5, "7", True, None, 2**64])
 def test_b_2_numbers_are_whole(name: str, value: object) -> None:
+    """B-2: no bool, no fraction, no text, nothing below zero or beyond 64 bits."""
     with pytest.raises(KeyMaterialError):
         parse({**RIGHT, name: value})
 
@@ -86,6 +122,7 @@ def test_b_2_numbers_are_whole(name: str, value: object) -> None:
 def test_b_3_unknown_uses_and_kinds_are_left_out(entry: dict[str, object]) -> None:
     """B-3: such a JWK is ignored; that of a token is never taken for one of SVIDs."""
     bundle = parse(with_keys(entry, ROOT, JWT))
+    assert not set(bundle.wit_keys)
     assert set(bundle.jwt_keys.keys) == {SVID_KEY.kid}
     assert len(bundle.roots) == 1
 
@@ -142,7 +179,7 @@ LEAF = issue_x509_svid(
     ],
 )
 def test_b_3_refuses_root_that_is_not_one_authority_of_this_domain(entry: dict[str, object]) -> None:
-    """X-7: a root of another trust domain in our bundle would let it forge our IDs."""
+    """B-3, X-7: a root of another trust domain in our bundle would let it forge our IDs."""
     with pytest.raises(CertificateError):
         parse(with_keys(entry))
 
