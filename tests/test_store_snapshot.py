@@ -87,6 +87,22 @@ def test_every_withdrawal_moves_the_epoch(state: State) -> None:
     assert epochs == sorted(set(epochs))
 
 
+def test_who_waits_for_withdrawals_is_told_once_each_after_the_epoch_moved(
+    store: Store, state: State
+) -> None:
+    told: list[int] = []
+    state.on_withdrawal(lambda: told.append(state.epoch))
+    state.start_task(task(1), NOW)
+    assert told == []
+    state.end_task(task(1).id, NOW)
+    state.retire("triage", NOW)
+    break_disk(store)
+    with pytest.raises(StoreError):
+        state.retire("resolver", NOW)
+    assert told == sorted(set(told))
+    assert len(told) == 3
+
+
 def test_new_agent_and_the_same_list_move_no_epoch(state: State) -> None:
     epoch = state.epoch
     nightly = Agent("nightly-report", "data", "ops", "reports", "observer", autonomous=True)

@@ -176,11 +176,44 @@ def test_tasks_are_forgotten_after_their_deadline(store: Store) -> None:
 def test_refuses_a_newer_schema(path: Path, store: Store) -> None:
     store.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
 
-    with pytest.raises(StoreError, match="has schema version 2, this program knows 1"):
+    with pytest.raises(StoreError, match="has schema version 3, this program knows 2"):
         Store.open(path)
+
+
+def _as_version_1(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE tasks DROP COLUMN origin")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_a_file_of_version_1_is_brought_up_to_date_and_keeps_its_tasks(path: Path, store: Store) -> None:
+    store.start_task(task(1))
+    store.close()
+    _as_version_1(path)
+
+    again = Store.open(path)
+    assert again.tasks(NOW) == (task(1),)
+    bound = dataclasses.replace(task(2), origin="uid:1000")
+    again.start_task(bound)
+    assert bound in again.tasks(NOW)
+    again.close()
+
+
+def test_a_file_that_cannot_be_brought_up_to_date_stays_as_it_was(path: Path, store: Store) -> None:
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 1")  # though the column is there
+    connection.close()
+
+    with pytest.raises(StoreError, match="duplicate column"):
+        Store.open(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.close()
 
 
 def test_refuses_a_database_of_another_program(path: Path) -> None:

@@ -3,7 +3,8 @@
 - The file has mode 0600 in a directory of 0700; SQLite gives its `-wal` and `-shm` the same mode.
 - A damaged file, one of another program, or one of a newer version is refused with one sentence, not
   repaired.
-- A new file gets its tables, its version and its owner's mark in one transaction.
+- A new file gets its tables, its version and its owner's mark in one transaction; an older one gets what is
+  new the same way.
 """
 
 import os
@@ -16,7 +17,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from authz.errors import StoreError
 from authz.store.private import open_private, private_directory
-from authz.store.schema import APPLICATION_ID, METADATA, SCHEMA_VERSION
+from authz.store.schema import APPLICATION_ID, METADATA, MIGRATIONS, SCHEMA_VERSION
 
 BUSY_TIMEOUT_SECONDS: Final = 0.25
 
@@ -66,12 +67,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 def _require_version(connection: sqlite3.Connection, path: Path) -> None:
     if _one(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreError(f"{str(path)!r} is a database of another program: choose another data_dir")
-    version = _one(connection, "PRAGMA user_version")
+    version = _migrate(connection)
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"the state {str(path)!r} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "use the deputy that wrote it, or a newer one"
         )
+
+
+def _migrate(connection: sqlite3.Connection) -> object:
+    """Bring the file to our version in one transaction, where its own is an older one; return its version."""
+    connection.execute("BEGIN IMMEDIATE")  # before reading: another process may be doing the same
+    version = _one(connection, "PRAGMA user_version")
+    while isinstance(version, int) and version in MIGRATIONS:
+        for statement in MIGRATIONS[version]:
+            connection.execute(statement)
+        version += 1
+        connection.execute(f"PRAGMA user_version = {version:d}")
+    connection.execute("COMMIT")
+    return version
 
 
 def _create(connection: sqlite3.Connection) -> None:

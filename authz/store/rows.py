@@ -43,6 +43,7 @@ def task_row(task: Task) -> dict[str, object]:
         "deadline": timestamp(task.deadline),
         "ended_at": moment_text(task.ended_at),
         "thumbprint": task.thumbprint,
+        "origin": task.origin,
     }
 
 
@@ -85,6 +86,7 @@ def read_task(row: RowMapping) -> Task:
             deadline=datetime.fromisoformat(row["deadline"]),
             ended_at=_moment(row["ended_at"]),
             thumbprint=row["thumbprint"],
+            origin=row["origin"],
         )
     except (IdentityError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"the state holds a task that we did not write: {row['id']!r}") from error

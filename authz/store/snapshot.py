@@ -9,6 +9,7 @@
   then finds the same epoch, decided on rights that were there when the second reading was made. If the
   epoch moved first, a reader between the two steps would take the new epoch with the old rights, and never
   learn of it.
+- Who asked to be told of withdrawals is told after the epoch moved: streams of an identity end then.
 - A started task needs no new epoch: nobody can have decided on it. So adding one copies nothing, also among
   100,000.
 - Memory is bounded: tasks leave it some time after their deadline, the longest-ended ones before that.
@@ -16,7 +17,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -56,6 +57,7 @@ class State:
         self._ended: deque[str] = deque()
         self._forgotten_at = now
         self._epoch = 1
+        self._tell: Callable[[], None] = lambda: None
         for task in tasks:
             self._remember(task)
 
@@ -73,6 +75,10 @@ class State:
     def epoch(self) -> int:
         """The number of withdrawals so far; read it before the rights, and again after the decision."""
         return self._epoch
+
+    def on_withdrawal(self, tell: Callable[[], None]) -> None:
+        """Call this after each withdrawal, from whichever thread made it; it may not wait."""
+        self._tell = tell
 
     def agent(self, name: str) -> Agent | None:
         """Return a registered agent."""
@@ -111,7 +117,7 @@ class State:
             for name in registration.retired:
                 self._end_tasks_of(name, now)
             if registration.changed or registration.retired:
-                self._epoch += 1
+                self._withdrawn()
         return registration
 
     def retire(self, name: str, now: datetime) -> None:
@@ -128,7 +134,7 @@ class State:
             finally:
                 self._agents = {key: agent for key, agent in self._agents.items() if key != name}
                 self._end_tasks_of(name, now)
-                self._epoch += 1
+                self._withdrawn()
 
     def start_task(self, task: Task, now: datetime) -> None:
         """Add a task of a registered agent.
@@ -156,7 +162,7 @@ class State:
                 raise StoreError(f"task {task_id!r} has ended until a restart only: {error}") from error
             finally:
                 self._end(task_id, now)
-                self._epoch += 1
+                self._withdrawn()
             return self._tasks.get(task_id)
 
     def set_thumbprint(self, task_id: str, thumbprint: str) -> None:
@@ -181,6 +187,10 @@ class State:
             if now - self._forgotten_at >= _FORGET_EVERY:
                 self._forgotten_at = now
                 self._store.forget_tasks(now - KEPT_ON_DISK)
+
+    def _withdrawn(self) -> None:
+        self._epoch += 1
+        self._tell()
 
     def _remember(self, task: Task) -> None:
         self._tasks[task.id] = task
