@@ -30,7 +30,7 @@ from authz.serve import serve
 from authz.store.private import private_directory
 from identity.authority import Authority
 from identity.errors import IdentityError
-from identity.key_store import load_or_create_authority
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
 
 GATEWAY_PATH: Final = "/ns/mesh/sa/gateway"
@@ -132,7 +132,11 @@ class Dev:
         _require_loopback(config)
         private_directory(config.data_dir)
         trust_domain = TrustDomain.parse(config.trust_domain)
-        authority = load_or_create_authority(config.data_dir / "keys", trust_domain, datetime.now(UTC))
+        live = LiveAuthority.open(
+            config.data_dir / "keys", trust_domain, AuthoritySettings(), datetime.now(UTC)
+        )
+        live.close()
+        authority = live.current
         dev = cls(directory, config, authority, _write_identities(authority, directory))
         if not dev.envoy_file.exists():
             text = yaml.safe_dump(render(dev.envoy_settings()), sort_keys=False, width=110)

@@ -33,8 +33,7 @@ from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
 from authz.store.snapshot import State
 from authz.store.sqlite import Registration, Store
-from identity.authority import Authority
-from identity.key_store import load_or_create_authority
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId, TrustDomain
 from identity.transaction import TransactionIssuer
@@ -53,7 +52,7 @@ class Parts:
     """What runs, and what must be told when time passes or the end comes."""
 
     config: Config
-    authority: Authority
+    authority: LiveAuthority
     state: State
     audit: AuditLog
     strangers: tuple[Strangers, ...]
@@ -107,8 +106,9 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
     """
     private_directory(config.data_dir)
     trust_domain = TrustDomain.parse(config.trust_domain)
-    authority = load_or_create_authority(config.data_dir / "keys", trust_domain, clock())
     with ExitStack() as stack:
+        authority = LiveAuthority.open(config.data_dir / "keys", trust_domain, AuthoritySettings(), clock())
+        stack.callback(authority.close)
         audit = _open_audit(config, clock, entropy)
         stack.callback(audit.close)
         store = Store.open(config.data_dir / "state.db")
@@ -159,7 +159,7 @@ async def _register(config: Config, state: State, audit: Sink, clock: Clock, ent
 
 def _wire(  # noqa: PLR0917 - all parts meet here, once
     config: Config,
-    authority: Authority,
+    authority: LiveAuthority,
     state: State,
     audit: AuditLog,
     policy: LivePolicy,
@@ -168,16 +168,17 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
 ) -> Parts:
     services = config.to_services()
     limits, issuer = config.limits, config.broker.issuer
+    trust_domain = authority.current.trust_domain
     one_peer = config.audit.refusals_per_second
     rates = Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer)
     at_check, at_broker = Strangers(rates), Strangers(rates)
     flow = Flow(
         services=services,
         trust=Trust(
-            trust_domain=authority.trust_domain,
+            trust_domain=trust_domain,
             issuer=issuer,
-            token_keys=authority.token_keys,
-            svid_keys={authority.trust_domain: authority.svid_keys},
+            token_keys=authority.current.token_keys,
+            svid_keys={trust_domain: authority.current.svid_keys},
             leeway=limits.clock_leeway_seconds,
             max_depth=limits.delegation_depth,
         ),
@@ -186,21 +187,21 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         sink=audit,
         strangers=at_check,
         transactions=TransactionIssuer(
-            authority.token_key, issuer, authority.trust_domain, limits.transaction_token_seconds
+            authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
         ),
         arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
         clock=clock,
         entropy=entropy,
     )
     own = OwnIdentity(
-        authority,
-        SpiffeId(authority.trust_domain, DEPUTY_PATH),
+        authority.current,
+        SpiffeId(trust_domain, DEPUTY_PATH),
         tuple(config.broker.names),
         clock,
     )
     broker = Broker(
         settings=_broker_settings(config, services_audiences=audiences_of(services)),
-        authority=authority,
+        live=authority,
         people=OpenIdPeople(_providers(config), limits.clock_leeway_seconds),
         policy=policy,
         sink=audit,

@@ -1,71 +1,119 @@
-"""The identity authority of one trust domain: who signs what, with which key.
+"""The identity authority of one trust domain at one moment: who signs what, with which key.
 
-- Three keys, never two of them the same: the CA's (X.509-SVIDs), one for JWT-SVIDs, one for the tokens that
-  name a human. The third is never in the SPIFFE bundle, the first two are never at the broker's `jwks_uri`.
-- An SVID of a task is for a live task only, and ends with it.
+- Each role has keys of its own, and no key has two roles: X.509-SVIDs, JWT-SVIDs, the tokens that name a
+  human and, where they are served, WIT-SVIDs. Keys of tokens are never in the SPIFFE bundle, the others never
+  at the broker's `jwks_uri`.
+- The active key of a role signs, and only that; every published key verifies.
+- An SVID of a task is for a live task only, and ends with it. None outlives the key that signed it.
+- It never changes: who wants to see a rotation asks `LiveAuthority` for the current one.
 - Time and lifetimes are arguments.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from identity.bundle import encode_bundle
+from identity.bundle import REFRESH_HINT, Bundle, encode_bundle
 from identity.caller import Task
 from identity.certificate_authority import CertificateAuthority
-from identity.errors import CertificateError, KeyMaterialError, TokenClaimsError
+from identity.errors import CertificateError, IssuanceUnavailableError, KeyMaterialError, TokenClaimsError
 from identity.jwt_svid import issue_jwt_svid
+from identity.key_ring import ROLES, KeyLife, KeyRing, KeySlot, Role, Stage
 from identity.keys import KeySet, SigningKey
 from identity.spiffe import SpiffeId, TrustDomain, agent_task_id
 from identity.x509_svid import issue_x509_svid
 
-# Keys do not rotate yet, so the content of the bundle never changes.
-_SEQUENCE: Final = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The keys of one trust domain, by what they may sign."""
+    """The keys of one trust domain, by what they may sign; `keys` are the private ones, by `kid`."""
 
-    ca: CertificateAuthority
-    jwt_key: SigningKey
-    token_key: SigningKey
+    trust_domain: TrustDomain
+    rings: Mapping[Role, KeyRing]
+    keys: Mapping[str, SigningKey] = field(repr=False)
+    sequence: int = 1
+    refresh_hint: int = REFRESH_HINT
+    jwt_issuer: str | None = None
+    ca: CertificateAuthority = field(init=False, repr=False)
+    svid_keys: KeySet = field(init=False, repr=False)
+    token_keys: KeySet = field(init=False, repr=False)
+    wit_keys: KeySet = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse one key in two roles: a token for a human would then also be an SVID."""
-        if len({self.ca.key.kid, self.jwt_key.kid, self.token_key.kid}) != 3:
+        kids = [slot.kid for ring in self.rings.values() for slot in ring]
+        if len(set(kids)) != len(kids):
             raise KeyMaterialError("one key in two roles")
+        root = self._active("x509")
+        if root.certificate is None:
+            raise KeyMaterialError("an authority without a certificate")
+        # The dataclass is frozen; these are parts of it that are asked for at every call.
+        object.__setattr__(
+            self, "ca", CertificateAuthority(self.trust_domain, root.certificate, self._signing("x509"))
+        )
+        object.__setattr__(self, "svid_keys", self._published("jwt"))
+        object.__setattr__(self, "token_keys", self._published("tokens"))
+        object.__setattr__(self, "wit_keys", self._published("wit"))
 
     @classmethod
-    def generate(cls, trust_domain: TrustDomain, now: datetime) -> "Authority":
-        """Make a new authority."""
-        return cls(
-            CertificateAuthority.generate(trust_domain, now), SigningKey.generate(), SigningKey.generate()
-        )
+    def of(
+        cls, ca: CertificateAuthority, jwt_key: SigningKey, token_key: SigningKey, now: datetime
+    ) -> "Authority":
+        """Make an authority of one active key a role, which live as long as the certificate."""
+        keys: dict[Role, SigningKey] = {"x509": ca.key, "jwt": jwt_key, "tokens": token_key}
+        rings: dict[Role, KeyRing] = {
+            role: KeyRing(
+                role,
+                (
+                    KeySlot(
+                        role,
+                        Stage.ACTIVE,
+                        key.public,
+                        published_at=now,
+                        not_after=ca.not_after,
+                        certificate=ca.certificate if role == "x509" else None,
+                    ),
+                ),
+            )
+            for role, key in keys.items()
+        }
+        return cls(ca.trust_domain, MappingProxyType(rings), {key.kid: key for key in keys.values()})
+
+    @classmethod
+    def generate(cls, trust_domain: TrustDomain, now: datetime, life: KeyLife | None = None) -> "Authority":
+        """Make a new authority, in memory."""
+        ca = CertificateAuthority.generate(trust_domain, now, (life or KeyLife()).lifetime)
+        return cls.of(ca, SigningKey.generate(), SigningKey.generate(), now)
 
     @property
-    def trust_domain(self) -> TrustDomain:
-        """The trust domain that the authority speaks for."""
-        return self.ca.trust_domain
+    def jwt_key(self) -> SigningKey:
+        """The key that signs JWT-SVIDs."""
+        return self._signing("jwt")
+
+    @property
+    def token_key(self) -> SigningKey:
+        """The key that signs tokens that name a human."""
+        return self._signing("tokens")
+
+    @property
+    def wit_key(self) -> SigningKey | None:
+        """The key that signs WIT-SVIDs, where they are served."""
+        ring = self.rings.get("wit")
+        return self._signing("wit") if ring is not None and ring.active is not None else None
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
-        """The roots that X.509-SVIDs are verified with."""
-        return (self.ca.certificate,)
+        """The published roots that X.509-SVIDs are verified with, the oldest first."""
+        return tuple(slot.certificate for slot in self.rings["x509"] if slot.certificate is not None)
 
-    @property
-    def svid_keys(self) -> KeySet:
-        """The keys that JWT-SVIDs are verified with."""
-        return KeySet.of([self.jwt_key.public])
-
-    @property
-    def token_keys(self) -> KeySet:
-        """The keys that delegation and transaction tokens are verified with."""
-        return KeySet.of([self.token_key.public])
+    def is_tainted(self, kid: str) -> bool:
+        """Say whether what a key signed is to be replaced: it is marked, or published no more."""
+        slots = [slot for role in ROLES if role in self.rings for slot in self.rings[role] if slot.kid == kid]
+        return not slots or slots[0].tainted
 
     def issue_task_svid(
         self, task: Task, public_key: ec.EllipticCurvePublicKey, now: datetime, ttl: int
@@ -108,7 +156,7 @@ class Authority:
     def issue_jwt_svid(
         self, spiffe_id: SpiffeId, audience: str, now: datetime, ttl: int, not_after: datetime
     ) -> str:
-        """Sign a JWT-SVID that ends with the authority at the latest.
+        """Sign a JWT-SVID that ends with the key that signs it at the latest.
 
         Raises:
             TokenClaimsError: if the ID is of another trust domain or has no path, or the audience is empty.
@@ -116,13 +164,45 @@ class Authority:
         """
         if spiffe_id.trust_domain != self.trust_domain:
             raise TokenClaimsError(f"an ID that the authority of {self.trust_domain.name!r} may not sign")
-        end = min(not_after, self.ca.not_after)
-        return issue_jwt_svid(self.jwt_key, spiffe_id, audience=audience, now=now, ttl=ttl, not_after=end)
+        end = min(not_after, self._active("jwt").not_after)
+        return issue_jwt_svid(
+            self.jwt_key,
+            spiffe_id,
+            audience=audience,
+            now=now,
+            ttl=ttl,
+            not_after=end,
+            issuer=self.jwt_issuer,
+        )
 
     def bundle(self) -> dict[str, object]:
         """Return the SPIFFE bundle: what verifies SVIDs, and nothing else."""
-        return encode_bundle(self.roots, self.svid_keys, _SEQUENCE)
+        return encode_bundle(
+            self.roots, self.svid_keys, self.sequence, self.refresh_hint, wit_keys=self.wit_keys
+        )
+
+    def trust_bundle(self) -> Bundle:
+        """Return what verifies our SVIDs, as a value."""
+        return Bundle(
+            self.trust_domain, self.roots, self.svid_keys, self.sequence, self.refresh_hint, self.wit_keys
+        )
 
     def token_jwks(self) -> dict[str, object]:
         """Return the JWK Set for the broker's `jwks_uri`: what verifies tokens that name a human."""
         return {"keys": [{**key.jwk(), "use": "sig"} for key in self.token_keys]}
+
+    def _active(self, role: Role) -> KeySlot:
+        ring = self.rings.get(role)
+        if ring is None or ring.active is None:
+            raise IssuanceUnavailableError(f"no key of role {role!r} is active")
+        return ring.active
+
+    def _signing(self, role: Role) -> SigningKey:
+        slot = self._active(role)
+        key = self.keys.get(slot.kid)
+        if key is None:
+            raise KeyMaterialError(f"the private key of {slot.kid!r} is missing")
+        return key
+
+    def _published(self, role: Role) -> KeySet:
+        return self.rings[role].public_keys if role in self.rings else KeySet.of(())

@@ -22,7 +22,7 @@ from identity.spiffe import SpiffeId, TrustDomain
 
 # The clock of whoever verifies may be a little behind ours.
 BACKDATE: Final = timedelta(seconds=10)
-DEFAULT_LIFETIME: Final = timedelta(days=90)
+DEFAULT_LIFETIME: Final = timedelta(days=1)
 
 # All that reading a foreign certificate or request can raise; some are no children of ValueError.
 UNREADABLE: Final = (
@@ -63,7 +63,14 @@ class CertificateAuthority:
         cls, trust_domain: TrustDomain, now: datetime, lifetime: timedelta = DEFAULT_LIFETIME
     ) -> "CertificateAuthority":
         """Make a new authority."""
-        key, serial = SigningKey.generate(), x509.random_serial_number()
+        return cls.certify(SigningKey.generate(), trust_domain, now, lifetime)
+
+    @classmethod
+    def certify(
+        cls, key: SigningKey, trust_domain: TrustDomain, now: datetime, lifetime: timedelta
+    ) -> "CertificateAuthority":
+        """Make an authority of a key, wherever that key is kept."""
+        serial = x509.random_serial_number()
         public_key = key.private_key.public_key()
         # The number makes the names of two authorities of one trust domain differ.
         name = x509.Name(

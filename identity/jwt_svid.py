@@ -24,17 +24,27 @@ SVID_TYPS: Final = frozenset({NO_TYPE, "jwt", "jose"})
 
 @dataclass(frozen=True, slots=True)
 class JwtSvid:
-    """A verified JWT-SVID; `expires_at` is in seconds since 1970."""
+    """A verified JWT-SVID; its times are in seconds since 1970, and it need not say when it was issued."""
 
     spiffe_id: SpiffeId
     expires_at: int
     token_id: str
+    issued_at: int | None = None
 
 
 def issue_jwt_svid(
-    key: SigningKey, spiffe_id: SpiffeId, *, audience: str, now: datetime, ttl: int, not_after: datetime
+    key: SigningKey,
+    spiffe_id: SpiffeId,
+    *,
+    audience: str,
+    now: datetime,
+    ttl: int,
+    not_after: datetime,
+    issuer: str | None = None,
 ) -> str:
     """Sign a JWT-SVID for one audience, for `ttl` seconds and never beyond `not_after`.
+
+    The `issuer` is for those who find the keys by OpenID Connect Discovery; SPIFFE does not ask for it.
 
     Raises:
         TokenClaimsError: if the ID has no path or the audience is empty.
@@ -43,7 +53,14 @@ def issue_jwt_svid(
     if not spiffe_id.path or not audience:
         raise TokenClaimsError("a JWT-SVID without a path in its ID or without an audience")
     issued_at, expires_at = lifetime(now, ttl, int(not_after.timestamp()))
-    claims = {"sub": str(spiffe_id), "aud": [audience], "iat": issued_at, "exp": expires_at}
+    claims: dict[str, object] = {
+        "sub": str(spiffe_id),
+        "aud": [audience],
+        "iat": issued_at,
+        "exp": expires_at,
+    }
+    if issuer is not None:
+        claims["iss"] = issuer
     return sign(key, "JWT", claims)
 
 
@@ -71,7 +88,12 @@ def verify_jwt_svid(
     check_times(verified.claims, now, leeway)
     if verified.claims.get("aud") not in (audience, [audience]):
         raise TokenAudienceError("a JWT-SVID for another audience, or for more than one")
-    return JwtSvid(_spiffe_id(verified.claims), integer_claim(verified.claims, "exp"), verified.token_id)
+    return JwtSvid(
+        spiffe_id=_spiffe_id(verified.claims),
+        expires_at=integer_claim(verified.claims, "exp"),
+        token_id=verified.token_id,
+        issued_at=integer_claim(verified.claims, "iat") if "iat" in verified.claims else None,
+    )
 
 
 def _spiffe_id(claims: Mapping[str, object]) -> SpiffeId:

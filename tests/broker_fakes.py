@@ -42,6 +42,7 @@ from identity.caller import Agent, Task
 from identity.delegation import DelegationToken, verify_delegation_token
 from identity.jws import UnverifiedToken
 from identity.keys import SigningKey
+from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
 from identity.x509_svid import leaf_spiffe_id, thumbprint
 
@@ -431,7 +432,7 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
     known = IdentityProvider(ISSUER, frozenset({CLIENT}))
     broker = Broker(
         settings=settings,
-        authority=Authority.generate(MESH, fakes.clock.now),
+        live=LiveAuthority.fixed(Authority.generate(MESH, fakes.clock.now)),
         people=OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks()),
         policy=fakes.policy,
         sink=fakes.sink,

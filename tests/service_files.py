@@ -10,7 +10,7 @@ from authz.config import Config, load_config
 from authz.pb import ext_authz_pb2 as pb
 from authz.store.private import private_directory
 from authz.store.sqlite import Store
-from identity.key_store import load_or_create_authority
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from tests.fakes import DOMAIN, NOW, Run, World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,9 @@ class ServiceFiles:
         """Leave keys and state behind: the agents and tasks of the world."""
         data = self.directory / "data"
         private_directory(data)
-        self.world.authority = load_or_create_authority(data / "keys", DOMAIN, NOW)
+        live = LiveAuthority.open(data / "keys", DOMAIN, AuthoritySettings(), NOW)
+        live.close()
+        self.world.authority = live.current
 
     def write_state(self) -> None:
         """Write the world's agents and tasks to disk."""

@@ -21,6 +21,7 @@ from authz.services import Services
 from identity.authority import Authority
 from identity.caller import DEFAULT_DEPTH, Task
 from identity.claims import MIN_ENTROPY, new_token_name
+from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 
 
@@ -65,7 +66,7 @@ class Broker:
     """Everything that an endpoint takes."""
 
     settings: Settings
-    authority: Authority
+    live: LiveAuthority
     people: People
     policy: Policy
     sink: Sink
@@ -73,6 +74,19 @@ class Broker:
     tasks: Tasks
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
+
+    @property
+    def authority(self) -> Authority:
+        """The keys as they are now."""
+        return self.live.current
+
+    def token_jwks(self) -> Mapping[str, object]:
+        """Return the keys of the broker's tokens, as they are now."""
+        return self.authority.token_jwks()
+
+    def bundle(self) -> Mapping[str, object]:
+        """Return the SPIFFE bundle, as it is now."""
+        return self.authority.bundle()
 
     def new_id(self, now: datetime) -> str:
         """Make the id of a decision, a record or a task."""

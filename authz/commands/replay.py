@@ -23,8 +23,8 @@ from authz.errors import CodedError, ConfigError
 from authz.policy.port import Policy, Query
 from authz.policy.verdict import Verdict
 from authz.request import Request
-from identity.key_store import FILE_NAME, load_or_create_authority
 from identity.keys import SigningKey
+from identity.live_authority import STATE_FILE, read_published
 from identity.spiffe import SpiffeId, TrustDomain
 from identity.transaction import TransactionIssuer
 
@@ -83,12 +83,12 @@ async def replay(
         AuthzError: if the service's files cannot be read.
         IdentityError: if its keys cannot be read.
     """
-    if not (config.data_dir / "keys" / FILE_NAME).is_file():
+    if not (config.data_dir / "keys" / STATE_FILE).is_file():
         raise ConfigError(
             f"there are no keys in {str(config.data_dir)!r}: has 'deputy serve' run with this configuration?"
         )
     trust_domain = TrustDomain.parse(config.trust_domain)
-    authority = load_or_create_authority(config.data_dir / "keys", trust_domain, at)
+    rings = read_published(config.data_dir / "keys", trust_domain).rings
     asked, sink = _Asked(policy), _Forgetful()
     who_asks, notes = _asker(config, data, asker)
     with open_registry(config.data_dir / "state.db", at) as registry:
@@ -97,8 +97,8 @@ async def replay(
             trust=Trust(
                 trust_domain=trust_domain,
                 issuer=config.broker.issuer,
-                token_keys=authority.token_keys,
-                svid_keys={trust_domain: authority.svid_keys},
+                token_keys=rings["tokens"].public_keys,
+                svid_keys={trust_domain: rings["jwt"].public_keys},
                 leeway=config.limits.clock_leeway_seconds,
                 max_depth=config.limits.delegation_depth,
             ),

@@ -43,7 +43,7 @@ from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import OpaProcess, start_opa
 from authz.policy.revision import Revision
 from identity.authority import Authority
-from identity.key_store import load_or_create_authority
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
 
 HERE = Path(__file__).parent
@@ -220,7 +220,9 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
     config = _write_config(directory, sign_ins, with_opa=opa is not None)
     trust_domain = TrustDomain.parse(config.trust_domain)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    authority = load_or_create_authority(config.data_dir / "keys", trust_domain, datetime.now(UTC))
+    live = LiveAuthority.open(config.data_dir / "keys", trust_domain, AuthoritySettings(), datetime.now(UTC))
+    live.close()
+    authority = live.current
     say("starting the MCP servers")
     await _start_tools(directory, config, authority, running)
     say("starting Deputy")

@@ -70,7 +70,7 @@ class Place:
         if task is None:
             raise LookupError("a task that was just started")
         key = SigningKey.generate()
-        der = self.parts.authority.issue_task_svid(task, key.private_key.public_key(), now, HOUR)
+        der = self.parts.authority.current.issue_task_svid(task, key.private_key.public_key(), now, HOUR)
         seconds = int(now.timestamp())
         delegation = Delegation(
             issuer=ISSUER,
@@ -85,7 +85,7 @@ class Place:
             issued_at=seconds,
             expires_at=seconds + HOUR,
         )
-        token = issue_delegation_token(self.parts.authority.token_key, delegation)
+        token = issue_delegation_token(self.parts.authority.current.token_key, delegation)
         spiffe_id = agent_task_id(DOMAIN, task.agent, task.id)
         return Presenter(spiffe_id, ssl.DER_cert_to_PEM_cert(der).encode(), key, token)
 

@@ -99,7 +99,7 @@ def write_identities(place: Place, presenter: Presenter) -> None:
     """Write what the gateway and the agent need for mTLS, and the agent's token."""
     home = place.directory / GATEWAY_HOME
     home.mkdir(mode=0o700)
-    key, authority = SigningKey.generate(), place.parts.authority
+    key, authority = SigningKey.generate(), place.parts.authority.current
     der = authority.issue_workload_svid(
         GATEWAY, key.private_key.public_key(), now=place.parts.clock(), ttl=HOUR, dns_names=("localhost",)
     )
