@@ -9,6 +9,7 @@
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -111,14 +112,17 @@ class KeyDirectory:
             KeyMaterialError: if it cannot be written; what was there is then untouched.
         """
         beside = f".{name}.{os.getpid()}.{os.urandom(8).hex()}"
+        file = self._open(beside, _NEW)
         try:
-            with os.fdopen(self._open(beside, _NEW), "wb") as writer:
+            with os.fdopen(file, "wb") as writer:
                 writer.write(data)
                 writer.flush()
                 os.fsync(writer.fileno())
             os.rename(beside, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
             os.fsync(self._handle)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(beside, dir_fd=self._handle)
             raise KeyMaterialError(f"cannot write {self.named(name)}: {error.strerror}") from error
 
     def remove(self, name: str) -> None:

@@ -103,7 +103,7 @@ def test_one_key_in_two_roles_is_refused() -> None:
     ca, jwt_key, token_key = AUTHORITY.ca, AUTHORITY.jwt_key, AUTHORITY.token_key
     for keys in ((jwt_key, jwt_key), (ca.key, token_key), (jwt_key, ca.key)):
         with pytest.raises(KeyMaterialError):
-            Authority(ca, *keys)
+            Authority.of(ca, *keys, NOW)
 
 
 def test_key_of_svids_cannot_delegate_and_key_of_tokens_cannot_identify() -> None:
@@ -118,7 +118,7 @@ def test_key_of_svids_cannot_delegate_and_key_of_tokens_cannot_identify() -> Non
             leeway=LEEWAY,
             max_depth=4,
         )
-    other = replace(AUTHORITY, jwt_key=AUTHORITY.token_key, token_key=AUTHORITY.jwt_key)
+    other = Authority.of(AUTHORITY.ca, AUTHORITY.token_key, AUTHORITY.jwt_key, NOW)
     with pytest.raises(TokenError):
         jwt_svid(other.issue_jwt_svid(TASK_ID, AUDIENCE, NOW, 60, END))
 

@@ -539,8 +539,8 @@ def test_a_key_that_is_not_the_brokers_is_unknown() -> None:
     world = World()
     run = world.run("triage")
     token = world.token(run)
-    world.authority = type(world.authority)(
-        world.authority.ca, world.authority.jwt_key, SigningKey.generate()
+    world.authority = type(world.authority).of(
+        world.authority.ca, world.authority.jwt_key, SigningKey.generate(), NOW
     )
     assert reason(world.check(world.request(token, run))) == "DPT-TOKEN-KEY"
 

@@ -23,7 +23,7 @@ from identity.authority import Authority
 from identity.caller import Caller
 from identity.delegation import issue_delegation_token
 from identity.grant import Grant
-from identity.key_store import load_or_create_authority
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.keys import SigningKey
 from identity.transaction import TransactionIssuer
 from tests import identity_world as world
@@ -83,7 +83,7 @@ class Guarded:
     def token(self, key: SigningKey | None = None, issuer: str = world.ISSUER, **grant: Any) -> str:
         """Issue a transaction token as Deputy does, or as somebody else would."""
         now = datetime.now(UTC) - timedelta(seconds=grant.pop("age", 0))
-        made = TransactionIssuer(key or self.authority.token_key, issuer, world.TD, 60)
+        made = TransactionIssuer(lambda: key or self.authority.token_key, issuer, world.TD, 60)
         right: Grant = world.grant(granted_at=now, **grant)
         return made.issue(right, _caller(now), now, os.urandom).token
 
@@ -120,7 +120,9 @@ def guarded(demo: KeptDemo, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("jwt")
     (home / "roots.pem").write_bytes((demo.home / "try/roots.pem").read_bytes())
     broker = yaml.safe_load((demo.home / "deputy.yaml").read_text())["broker"]["listen"].rpartition(":")[2]
-    authority = load_or_create_authority(demo.home / "data/keys", world.TD, datetime.now(UTC))
+    live = LiveAuthority.open(demo.home / "data/keys", world.TD, AuthoritySettings(), datetime.now(UTC))
+    live.close()
+    authority = live.current
     with _serving() as port:
         changes = {
             "/run/deputy-tickets": str(home),
