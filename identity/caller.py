@@ -112,8 +112,8 @@ class Task:
     ended_at: datetime | None = None
     # base64url SHA-256 of the newest X.509-SVID (DER): what a token for this task is bound to.
     thumbprint: str | None = None
-    # The process instance that started it, as it was attested: `uid:1000`, `pod:<uid>`; None for who came over
-    # mTLS, where the workload's key is all that is known.
+    # The process instance that started it, as it was attested: `uid:1000`, `pod:<uid>`; None for who came
+    # over mTLS, where the workload's key is all that is known.
     origin: str | None = None
 
     def is_live(self, now: datetime) -> bool:

@@ -1,5 +1,7 @@
 """Who is at the other end of the connection: a workload of the mesh, or a task of an agent (CA-02).
 
+- Over mTLS the certificate says who it is; on a Unix socket the kernel, or the cluster's API server, does
+  (authz/identity_service). What is asked for later is the same.
 - The certificate that TLS verified is verified again as an X.509-SVID of our own trust domain, at the time of
   the request; a certificate alone says who holds a key, not that anybody may do anything.
 - A task counts while it runs, its agent is registered, and its workload may still host that agent.
@@ -9,7 +11,7 @@
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from authz.authenticate import Registered, live_agent, live_task
@@ -40,6 +42,15 @@ class TaskClient:
 
     svid: X509Svid
     running: Running
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """Who asks about a task: `origin` is the process instance that was seen, `svid` the key it proved."""
+
+    spiffe_id: SpiffeId
+    origin: str | None = None
+    svid: X509Svid | None = field(default=None, repr=False)
 
 
 def authenticate(certificate: bytes | None, broker: Broker, now: datetime) -> X509Svid:
@@ -83,15 +94,15 @@ def check_newest(svid: X509Svid, task: Task) -> None:
         raise refuse(Code.NOT_BOUND, text, description=text)
 
 
-def workload_client(svid: X509Svid) -> SpiffeId:
-    """Return the workload that the certificate is of.
+def workload_client(spiffe_id: SpiffeId) -> SpiffeId:
+    """Return the ID of a client that is a workload.
 
     Raises:
-        AuthenticationError: if it is the certificate of an agent.
+        AuthenticationError: if it is an agent.
     """
-    if svid.spiffe_id.path.startswith(_AGENTS):
-        raise AuthenticationError(Code.AGENT_HOST, f"an agent is no workload: {str(svid.spiffe_id)!r}")
-    return svid.spiffe_id
+    if spiffe_id.path.startswith(_AGENTS):
+        raise AuthenticationError(Code.AGENT_HOST, f"an agent is no workload: {str(spiffe_id)!r}")
+    return spiffe_id
 
 
 def running(hop: Hop, registered: Registered, now: datetime) -> Running:

@@ -27,7 +27,7 @@ class Evidence:
     method: str
     decision_id: str
     started: datetime
-    source: str  # the network address, for the limits of strangers
+    source: str  # the network address or the uid, for the limits of strangers
     peer: SpiffeId | None = None
     human: Human | None = None
     chain: tuple[Hop, ...] = ()
@@ -38,6 +38,7 @@ class Evidence:
     txn: str | None = None
     jti: str | None = None
     revision: str | None = None
+    origin: str | None = None  # the process instance that was attested
 
     @property
     def of_stranger(self) -> bool:
@@ -57,6 +58,7 @@ class Evidence:
             task=self.chain[0].task,
             human=self.human,
             by=str(self.peer),
+            detail=self._attested(),
         )
         return registry(facts, self.decision_id, now)
 
@@ -97,8 +99,11 @@ class Evidence:
             txn=self.txn,
             txn_jti=self.jti,
             latency_us=int((now - self.started).total_seconds() * 1_000_000),
-            detail=deny.detail if deny is not None else "",
+            detail="; ".join(filter(None, (deny.detail if deny is not None else "", self._attested()))),
         )
+
+    def _attested(self) -> str:
+        return f"attested {self.origin}" if self.origin else ""
 
 
 def _kind_of(binding: Binding | None) -> str | None:

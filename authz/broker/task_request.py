@@ -30,22 +30,41 @@ class StartRequest:
     agent: str
     unverified_subject: str | None = field(repr=False)
     lifetime_seconds: int | None
+
+    @classmethod
+    def of(cls, agent: str, unverified_subject: str | None, lifetime_seconds: int | None) -> "StartRequest":
+        """Read what a client says, whichever way it came.
+
+        Raises:
+            RefusedError: with REQUEST_MALFORMED.
+        """
+        try:
+            name = parse_agent_name(agent)
+        except AgentNameError as error:
+            raise malformed("agent is not the name of an agent") from error
+        if lifetime_seconds is not None and not 1 <= lifetime_seconds <= MAX_TASK_SECONDS:
+            raise malformed(f"lifetime_seconds is not a whole number from 1 to {MAX_TASK_SECONDS}")
+        return cls(name, unverified_subject, lifetime_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class StartWithKey:
+    """A task that shall start with a key that its client holds."""
+
+    start: StartRequest
     public_key: ec.EllipticCurvePublicKey = field(repr=False)
 
     @classmethod
-    def parse(cls, body: bytes) -> "StartRequest":
+    def parse(cls, body: bytes) -> "StartWithKey":
         """Read `{agent, subject_token?, lifetime_seconds?, csr}`.
 
         Raises:
             RefusedError: with REQUEST_MALFORMED.
         """
         members = _members(body, required={"agent", "csr"}, optional={"subject_token", "lifetime_seconds"})
-        try:
-            agent = parse_agent_name(_text(members, "agent"))
-        except AgentNameError as error:
-            raise malformed("agent is not the name of an agent") from error
         subject = _text(members, "subject_token") if "subject_token" in members else None
-        return cls(agent, subject, _lifetime(members), _public_key(members))
+        start = StartRequest.of(_text(members, "agent"), subject, _lifetime(members))
+        return cls(start, public_key_of(_text(members, "csr")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class RenewRequest:
         Raises:
             RefusedError: with REQUEST_MALFORMED.
         """
-        return cls(_public_key(_members(body, required={"csr"})))
+        return cls(public_key_of(_text(_members(body, required={"csr"}), "csr")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,18 @@ class JwtSvidRequest:
         if len(audience) > _MAX_AUDIENCE:
             raise malformed("audience is too long")
         return cls(audience)
+
+
+def public_key_of(csr: str) -> ec.EllipticCurvePublicKey:
+    """Return the key of a certificate request in PEM.
+
+    Raises:
+        RefusedError: with REQUEST_MALFORMED.
+    """
+    try:
+        return parse_csr(csr.encode())
+    except CertificateError as error:
+        raise malformed(f"csr: {error}") from error
 
 
 def _members(
@@ -107,13 +138,6 @@ def _lifetime(members: Mapping[str, object]) -> int | None:
     if "lifetime_seconds" not in members:
         return None
     value = members["lifetime_seconds"]
-    if type(value) is not int or not 1 <= value <= MAX_TASK_SECONDS:  # not isinstance: a bool is an int
+    if type(value) is not int:  # not isinstance: a bool is an int
         raise malformed(f"lifetime_seconds is not a whole number from 1 to {MAX_TASK_SECONDS}")
     return value
-
-
-def _public_key(members: Mapping[str, object]) -> ec.EllipticCurvePublicKey:
-    try:
-        return parse_csr(_text(members, "csr").encode())
-    except CertificateError as error:
-        raise malformed(f"csr: {error}") from error

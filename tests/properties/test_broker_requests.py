@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.broker.refusal import OAuthError, RefusedError
-from authz.broker.task_request import JwtSvidRequest, RenewRequest, StartRequest
+from authz.broker.task_request import JwtSvidRequest, RenewRequest, StartWithKey
 from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TokenRequest
 from identity.errors import ExchangeError
 
@@ -47,7 +47,7 @@ BODIES = st.binary(max_size=200) | (JSON | MEMBERS).map(lambda value: json.dumps
 
 @given(BODIES)
 def test_any_body_is_a_task_request_or_refused(body: bytes) -> None:
-    for parse in (StartRequest.parse, RenewRequest.parse, JwtSvidRequest.parse):
+    for parse in (StartWithKey.parse, RenewRequest.parse, JwtSvidRequest.parse):
         try:
             parse(body)
         except RefusedError as error:
