@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from identity.bundle import REFRESH_HINT, Bundle, encode_bundle
 from identity.caller import Task
-from identity.certificate_authority import CertificateAuthority
+from identity.certificate_authority import BACKDATE, CertificateAuthority
 from identity.errors import CertificateError, IssuanceUnavailableError, KeyMaterialError, TokenClaimsError
 from identity.jwt_svid import issue_jwt_svid
 from identity.key_ring import ROLES, KeyLife, KeyRing, KeySlot, Role, Stage
@@ -125,6 +125,7 @@ class Authority:
         """
         if not task.is_live(now):
             raise CertificateError(f"a task that is over: {task.id!r}")
+        self._check_clock("x509", now)
         spiffe_id = agent_task_id(self.trust_domain, task.agent, task.id)
         not_after = min(now + timedelta(seconds=ttl), task.deadline)
         return issue_x509_svid(
@@ -144,6 +145,7 @@ class Authority:
         Raises:
             CertificateError: if the ID is of another trust domain, or the authority has expired.
         """
+        self._check_clock("x509", now)
         return issue_x509_svid(
             ca=self.ca,
             spiffe_id=spiffe_id,
@@ -164,6 +166,7 @@ class Authority:
         """
         if spiffe_id.trust_domain != self.trust_domain:
             raise TokenClaimsError(f"an ID that the authority of {self.trust_domain.name!r} may not sign")
+        self._check_clock("jwt", now)
         end = min(not_after, self._active("jwt").not_after)
         return issue_jwt_svid(
             self.jwt_key,
@@ -190,6 +193,13 @@ class Authority:
     def token_jwks(self) -> dict[str, object]:
         """Return the JWK Set for the broker's `jwks_uri`: what verifies tokens that name a human."""
         return {"keys": [{**key.jwk(), "use": "sig"} for key in self.token_keys]}
+
+    def _check_clock(self, role: Role, now: datetime) -> None:
+        """Refuse to sign for a time at which the key was not there: no verifier would accept it."""
+        if now < self._active(role).published_at - BACKDATE:
+            raise IssuanceUnavailableError(
+                f"the clock says {now.isoformat()}, when the key of role {role!r} was not made yet: set it right"
+            )
 
     def _active(self, role: Role) -> KeySlot:
         ring = self.rings.get(role)

@@ -98,7 +98,8 @@ class LiveAuthority:
             keys = {slot.kid: kept.load(slot.kid) for slot in signing}
             files.destroy_others(frozenset(keys) if store is None else frozenset())
             live = cls(document, keys, settings, kept, directory)
-            live.apply(live.due(now), now)
+            while due := live.due(now):
+                live.apply(due, now)
             live._show()
         except BaseException:
             directory.close()
