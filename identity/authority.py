@@ -198,7 +198,7 @@ class Authority:
         """Refuse to sign for a time at which the key was not there: no verifier would accept it."""
         if now < self._active(role).published_at - BACKDATE:
             raise IssuanceUnavailableError(
-                f"the clock says {now.isoformat()}, when the key of role {role!r} was not made yet: set it right"
+                f"the clock says {now.isoformat()}, before the key of role {role!r} was made: set it"
             )
 
     def _active(self, role: Role) -> KeySlot:
