@@ -6,8 +6,20 @@ from typing import get_args
 
 from authz.audit import entry as entries
 from authz.audit.entry import Kind
-from authz.audit.facts import Issued, PolicyChange, PolicyFacts, RegistryChange, RegistryFacts, Summary
+from authz.audit.facts import (
+    FederationChange,
+    FederationFacts,
+    Issued,
+    KeyFacts,
+    KeyOutcome,
+    PolicyChange,
+    PolicyFacts,
+    RegistryChange,
+    RegistryFacts,
+    Summary,
+)
 from authz.audit.record import GENESIS, Json
+from identity.key_ring import Action, Role
 from tests.audit_facts import ALLOWED, NOW, ulid
 
 REFERENCE = (Path(__file__).resolve().parent.parent / "docs/reference/audit-record.md").read_text("utf-8")
@@ -21,7 +33,8 @@ def names(value: Json) -> set[str]:
 
 
 def test_reference_names_every_kind_and_change() -> None:
-    assert {*get_args(Kind), *get_args(PolicyChange), *get_args(RegistryChange)} <= WORDS
+    changes = (PolicyChange, RegistryChange, Action, FederationChange, KeyOutcome, Role)
+    assert {*get_args(Kind)}.union(*(get_args(change) for change in changes)) <= WORDS
 
 
 def test_reference_names_every_member() -> None:
@@ -33,6 +46,14 @@ def test_reference_names_every_member() -> None:
         entries.refused(Summary(peer="", count=1, since=NOW, until=NOW), ulid(4), NOW),
         entries.policy(PolicyFacts(change="loaded", revision="r"), ulid(5), NOW),
         entries.registry(RegistryFacts(change="agent-retired", agent="triage"), ulid(6), NOW),
+        entries.keys(KeyFacts(change="prepare", role="x509", kid=None, by="clock"), ulid(9), NOW),
+        entries.federation(
+            FederationFacts(
+                change="federation-added", trust_domain="x", url="https://x", profile="https_web", by="x"
+            ),
+            ulid(10),
+            NOW,
+        ),
         entries.service("stop", "0.1.0", "", ulid(7), NOW),
         entries.recovered(1, "", ulid(8), NOW),
     ]

@@ -1,7 +1,7 @@
 """What goes into a record, by kind: typed facts in, an entry out.
 
-- One entry a decision, issuance, exchange, withdrawal, policy change, registry change, start and stop, and
-  one a second for the refusals of a stranger that are counted only.
+- One entry a decision, issuance, exchange, withdrawal, start and stop, and a change of policy, registry, keys
+  and federation; one a second for the refusals of a stranger that are counted only.
 - Every text is made fit here (authz/audit/text.py), so whatever a caller sends, the entry can be written.
 - A refusal of a caller whom nobody authenticated is at most 512 bytes with its newline, whatever they sent:
   members are taken in a fixed order while there is room.
@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from authz.audit.facts import DecisionFacts, Issued, PolicyFacts, RegistryFacts, Summary
+from authz.audit.facts import (
+    DecisionFacts,
+    FederationFacts,
+    Issued,
+    KeyFacts,
+    PolicyFacts,
+    RegistryFacts,
+    Summary,
+)
 from authz.audit.record import GENESIS, MAX_INTEGER, VERSION, Json, canonical, timestamp
 from authz.audit.text import MIN_LIMIT, ascii_name, name, optional_name, sentence
 from identity.caller import Hop, Human
@@ -26,6 +34,8 @@ Kind = Literal[
     "withdrawn",
     "policy",
     "registry",
+    "keys",
+    "federation",
     "start",
     "stop",
     "refused",
@@ -146,6 +156,33 @@ def policy(facts: PolicyFacts, record_id: str, now: datetime) -> Entry:
         "previous": optional_name(facts.previous),
     }
     return Entry("policy", record_id, timestamp(now), fields)
+
+
+def keys(facts: KeyFacts, record_id: str, now: datetime) -> Entry:
+    """Record a step of a key of the authority, before it is taken; or that it failed after all."""
+    fields: dict[str, Json] = {
+        "by": name(facts.by),
+        "change": facts.change,
+        "detail": sentence(facts.detail),
+        "kid": optional_name(facts.kid),
+        "outcome": facts.outcome,
+        "role": facts.role,
+    }
+    return Entry("keys", record_id, timestamp(now), fields)
+
+
+def federation(facts: FederationFacts, record_id: str, now: datetime) -> Entry:
+    """Record that another trust domain is trusted, or no more, before it counts; or that it failed."""
+    fields: dict[str, Json] = {
+        "by": name(facts.by),
+        "change": facts.change,
+        "detail": sentence(facts.detail),
+        "outcome": facts.outcome,
+        "profile": name(facts.profile),
+        "trust_domain": name(facts.trust_domain),
+        "url": name(facts.url),
+    }
+    return Entry("federation", record_id, timestamp(now), fields)
 
 
 def service(

@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Literal
 
 from identity.caller import Hop, Human
+from identity.key_ring import Action, Role
 
 Effect = Literal["allow", "deny"]
 IssuedKind = Literal["task", "x509-svid", "jwt-svid", "delegation-token"]
 RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "task-started", "task-ended"]
 PolicyChange = Literal["loaded", "refused"]
+KeyOutcome = Literal["ordered", "failed"]
+FederationChange = Literal["federation-added", "federation-removed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,31 @@ class PolicyFacts:
     change: PolicyChange
     revision: str | None
     previous: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """A step of a key, ordered before it is taken; a second record says so if it failed."""
+
+    change: Action
+    role: Role
+    kid: str | None
+    outcome: KeyOutcome = "ordered"
+    by: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationFacts:
+    """Another trust domain whose SVIDs count from now on, or count no more."""
+
+    change: FederationChange
+    trust_domain: str
+    url: str
+    profile: str
+    outcome: KeyOutcome = "ordered"
+    by: str
     detail: str = ""
 
 
