@@ -1,7 +1,8 @@
-"""Our own serving identity: an X.509-SVID of our own authority, renewed at half of its life.
+"""Our own serving identity: an X.509-SVID of our own authority, made anew in time.
 
 - Both servers ask for it at each handshake, so a renewed one counts with the next connection.
-- A clock that was set back makes a new one too: the old one would not be valid yet, for as long as the step.
+- It is made anew when half of its life is over, when another CA has become the active one, and when the clock
+  was set back: the old one would not be valid yet, for as long as the step.
 - Certificate and key change together; nobody meets one without the other. The key is never on disk.
 """
 
@@ -11,45 +12,69 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from authz.hosts.tls import TlsMaterial
+from authz.hosts.tls import Credential, ListenerTls
+from authz.peers import Peers
 from identity.authority import Authority
 from identity.keys import SigningKey
+from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId
+from identity.trust_bundles import TrustBundles
 
 LIFETIME: Final = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True)
+class _Issued:
+    """A certificate with its key, who signed it, and while it is the one to present."""
+
+    credential: Credential = field(repr=False)
+    ca: str
+    since: datetime
+    until: datetime
+
+
 @dataclass(slots=True)
 class OwnIdentity:
-    """The newest certificate and key; `renew` makes the next."""
+    """The newest certificate and key."""
 
-    authority: Authority
+    live: LiveAuthority | Authority
     spiffe_id: SpiffeId
     dns_names: tuple[str, ...]
     clock: Callable[[], datetime]
-    _material: TlsMaterial | None = field(default=None, repr=False)
-    _issued_at: datetime | None = None
+    _issued: _Issued | None = field(default=None, repr=False)
 
-    def material(self) -> TlsMaterial:
+    def credential(self) -> Credential:
         """Return what a server presents, fresh enough to outlive its connections.
 
         Raises:
             CertificateError: if the authority has expired.
         """
-        now, issued_at = self.clock(), self._issued_at
-        is_fresh = issued_at is not None and issued_at <= now < issued_at + LIFETIME / 2
-        if self._material is None or not is_fresh:
-            self._material, self._issued_at = self._issue(now), now
-        return self._material
+        authority, now, issued = self._authority, self.clock(), self._issued
+        if issued is None or issued.ca != authority.ca.key.kid or not issued.since <= now < issued.until:
+            issued = self._issued = self._issue(authority, now)
+        return issued.credential
 
-    def _issue(self, now: datetime) -> TlsMaterial:
+    @property
+    def material(self) -> ListenerTls:
+        """TLS of a listener for peers of our own trust domain alone."""
+        domains = frozenset({self.spiffe_id.trust_domain})
+        return ListenerTls(
+            self.credential, Peers(lambda: TrustBundles(self._authority.trust_bundle()), domains)
+        )
+
+    @property
+    def _authority(self) -> Authority:
+        return self.live if isinstance(self.live, Authority) else self.live.current
+
+    def _issue(self, authority: Authority, now: datetime) -> _Issued:
         key = SigningKey.generate()
-        svid = self.authority.issue_workload_svid(
+        svid = authority.issue_workload_svid(
             self.spiffe_id,
             key.private_key.public_key(),
             now=now,
             ttl=int(LIFETIME.total_seconds()),
             dns_names=self.dns_names,
         )
-        chain = ssl.DER_cert_to_PEM_cert(svid).encode()
-        return TlsMaterial(chain, key.reveal_pem(), self.authority.ca.certificate_pem())
+        life = min(LIFETIME, authority.ca.not_after - now)
+        credential = Credential(ssl.DER_cert_to_PEM_cert(svid).encode(), key.reveal_pem())
+        return _Issued(credential, authority.ca.key.kid, now, now + life / 2)

@@ -20,10 +20,11 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # no stub
 from authz.address import Address, TcpAddress, UnixAddress, parse_address
 from authz.errors import ConfigError
 from authz.hosts.grpc import SERVICE, Check, Denials, GrpcHost, Limits, serve
-from authz.hosts.tls import TlsMaterial, TlsSource, tls_from_files
+from authz.hosts.tls import Credential, ListenerTls
 from authz.pb.ext_authz_pb2 import CheckResponse, Status
 from identity.spiffe import SpiffeId
 from tests.e2e.ca import Leaf, TestCa
+from tests.tls_files import FILES, bundle_of, listener, tls_from_files
 
 CALL = f"/{SERVICE}/Check"
 ENVOY = "spiffe://mesh.example/ns/gateway/sa/envoy"
@@ -54,14 +55,14 @@ def private() -> Iterator[Path]:
         yield Path(directory)
 
 
-def deputy_tls(ca: TestCa) -> TlsSource:
+def deputy_tls(ca: TestCa) -> ListenerTls:
     leaf = ca.issue("spiffe://mesh.example/deputy", dns=("localhost",))
-    material = TlsMaterial(leaf.certificate, leaf.key, ca.bundle)
-    return lambda: material
+    credential, bundle = Credential(leaf.certificate, leaf.key), bundle_of(ca.bundle)
+    return listener(lambda: credential, lambda: bundle)
 
 
 def host(
-    check: Check, listen: Address = LOCAL, tls: TlsSource | None = None, limits: Limits = PROMPT
+    check: Check, listen: Address = LOCAL, tls: ListenerTls | None = None, limits: Limits = PROMPT
 ) -> GrpcHost:
     return GrpcHost(check, denials=DENIALS, listen=listen, tls=tls, limits=limits)
 
@@ -347,7 +348,7 @@ def test_a_client_without_a_valid_certificate_fails_the_handshake(ca: TestCa, ki
 def test_new_certificates_and_roots_count_from_the_next_connection_on(ca: TestCa, private: Path) -> None:
     async def main() -> None:
         other = TestCa.create()
-        paths = [private / name for name in ("chain.pem", "key.pem", "roots.pem")]
+        paths = [private / name for name in FILES]
 
         def write(from_ca: TestCa) -> None:
             leaf = from_ca.issue("spiffe://mesh.example/deputy", dns=("localhost",))
@@ -355,7 +356,7 @@ def test_new_certificates_and_roots_count_from_the_next_connection_on(ca: TestCa
                 path.write_bytes(data)
 
         write(ca)
-        async with running(host(allow, tls=tls_from_files(*paths))) as to:
+        async with running(host(allow, tls=tls_from_files(private))) as to:
             assert await ask_tls(to, ca, ca.issue(ENVOY)) == ALLOWED
             write(other)
             assert await ask_tls(to, other, other.issue(ENVOY)) == ALLOWED
@@ -363,15 +364,6 @@ def test_new_certificates_and_roots_count_from_the_next_connection_on(ca: TestCa
                 await ask_tls(to, ca, ca.issue(ENVOY))
             paths[1].unlink()  # a source that fails: what was there stays
             assert await ask_tls(to, other, other.issue(ENVOY)) == ALLOWED
-
-    asyncio.run(main())
-
-
-def test_missing_tls_files_are_one_clear_error_at_start(private: Path) -> None:
-    async def main() -> None:
-        missing = private / "chain.pem"
-        with pytest.raises(ConfigError, match="cannot read TLS file"):
-            await host(allow, tls=tls_from_files(missing, missing, missing)).start()
 
     asyncio.run(main())
 

@@ -20,7 +20,7 @@ from authz.broker.reply import Reply
 from authz.broker.task_endpoint import end_task, issue_jwt_svid, renew_svid, start_task
 from authz.broker.token_endpoint import exchange_token
 from authz.codes import Code
-from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_certificate, read_body
+from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_chain, read_body
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY = {"Retry-After": "1"}
@@ -77,7 +77,7 @@ async def _arrival(request: Request) -> Arrival:
     return Arrival(
         method=request.method,
         source=request.client.host if request.client else "local",
-        certificate=peer_certificate(request.scope),
+        chain=peer_chain(request.scope),
         body=body,
         content_type=content_types[0] if len(content_types) == 1 else None,
         has_query=bool(request.url.query),

@@ -19,11 +19,11 @@ _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?utf-8\"?)?", re
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request; `body` is None if it was longer than we read."""
+    """A request; `chain` is what TLS showed of the client, `body` is None if it was longer than we read."""
 
     method: str
     source: str
-    certificate: bytes | None = field(repr=False)
+    chain: tuple[bytes, ...] = field(repr=False)
     body: bytes | None = field(repr=False)
     content_type: str | None = None
     has_query: bool = False

@@ -2,8 +2,9 @@
 
 - Over mTLS the certificate says who it is; on a Unix socket the kernel, or the cluster's API server, does
   (authz/identity_service). What is asked for later is the same.
-- The certificate that TLS verified is verified again as an X.509-SVID of our own trust domain, at the time of
-  the request; a certificate alone says who holds a key, not that anybody may do anything.
+- The chain that TLS verified is verified again at each request, as an X.509-SVID, with the roots of its own
+  trust domain; a certificate alone says who holds a key, not that anybody may do anything.
+- Workloads may be of other trust domains, those of the hosts of agents; tasks are of ours only.
 - A task counts while it runs, its agent is registered, and its workload may still host that agent.
 - Of a task's certificates only the newest counts here: whoever holds an older key can neither renew it nor
   take what is delegated to the task, and a renewal by somebody else does not stay unnoticed.
@@ -11,6 +12,7 @@
 """
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,7 +24,7 @@ from authz.errors import AuthenticationError
 from identity.caller import Agent, Hop, Human, Task
 from identity.errors import CertificateError
 from identity.spiffe import SpiffeId, parse_agent_task
-from identity.x509_svid import X509Svid, verify_x509_svid
+from identity.x509_svid import X509Svid
 
 _AGENTS = "/agent/"
 
@@ -53,19 +55,23 @@ class Attested:
     svid: X509Svid | None = field(default=None, repr=False)
 
 
-def authenticate(certificate: bytes | None, broker: Broker, now: datetime) -> X509Svid:
-    """Verify the certificate of the connection.
+def authenticate(chain: Sequence[bytes], broker: Broker, now: datetime) -> X509Svid:
+    """Verify the certificates of the connection.
 
     Raises:
-        AuthenticationError: with PEER_MISSING if there is none that counts.
+        AuthenticationError: with PEER_MISSING if there is none that counts, TASK_UNKNOWN if it is the
+            certificate of an agent of another trust domain.
     """
-    if certificate is None:
+    if not chain:
         raise AuthenticationError(Code.PEER_MISSING, "no client certificate")
-    authority = broker.authority
     try:
-        return verify_x509_svid([certificate], authority.roots, authority.trust_domain, now)
+        svid = broker.verify_peer(chain, now)
     except CertificateError as error:
         raise AuthenticationError(Code.PEER_MISSING, str(error)) from error
+    # A task is named by a path; the same path in another trust domain is somebody else's.
+    if svid.spiffe_id.trust_domain != broker.trust_domain and svid.spiffe_id.path.startswith(_AGENTS):
+        raise AuthenticationError(Code.TASK_UNKNOWN, f"an agent of elsewhere: {str(svid.spiffe_id)!r}")
+    return svid
 
 
 def task_client(svid: X509Svid, registered: Registered, now: datetime) -> TaskClient:

@@ -4,7 +4,7 @@
 - An audience names one service; two services with one audience are a mistake that is found at start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from authz.audit.strangers import Strangers
 from authz.authenticate import Registered
 from authz.broker.human import People
 from authz.errors import ConfigError
+from authz.peers import Peers
 from authz.policy.port import Policy
 from authz.services import Services
 from identity.authority import Authority
@@ -23,6 +24,8 @@ from identity.caller import DEFAULT_DEPTH, Task
 from identity.claims import MIN_ENTROPY, new_token_name
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
+from identity.spiffe import TrustDomain
+from identity.x509_svid import X509Svid, verify_x509_svid
 
 
 class Tasks(Registered, Protocol):
@@ -74,11 +77,28 @@ class Broker:
     tasks: Tasks
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
+    # Without it, peers are of our own trust domain only.
+    peers: Peers | None = None
 
     @property
     def authority(self) -> Authority:
         """The keys as they are now."""
         return self.live.current
+
+    @property
+    def trust_domain(self) -> TrustDomain:
+        """The trust domain of tasks."""
+        return self.authority.trust_domain
+
+    def verify_peer(self, chain: Sequence[bytes], now: datetime) -> X509Svid:
+        """Verify the chain of a connection, with the roots of the peer's own trust domain.
+
+        Raises:
+            CertificateError: if it is of nobody who may connect here.
+        """
+        if self.peers is None:
+            return verify_x509_svid(chain, self.authority.roots, self.trust_domain, now)
+        return self.peers.verify(chain, now)
 
     def token_jwks(self) -> Mapping[str, object]:
         """Return the keys of the broker's tokens, as they are now."""

@@ -66,7 +66,7 @@ class _Visit:
 
     def client(self) -> Attested:
         """Return who holds the key of the connection."""
-        svid = authenticate(self.arrival.certificate, self.case.broker, self.case.now)
+        svid = authenticate(self.arrival.chain, self.case.broker, self.case.now)
         return self.case.asked_by(Attested(svid.spiffe_id, svid=svid))
 
 

@@ -59,7 +59,7 @@ def error_reply(refusal: RefusedError, decision_id: str) -> Reply:
 
 def _client(arrival: Arrival, broker: Broker, evidence: Evidence, now: datetime) -> TaskClient:
     try:
-        svid = authenticate(arrival.certificate, broker, now)
+        svid = authenticate(arrival.chain, broker, now)
         evidence.peer = svid.spiffe_id
         client = task_client(svid, broker.tasks, now)
     except Exception as error:

@@ -5,9 +5,10 @@
   itself gave up has no answer.
 - No answer leaves without a status. An empty CheckResponse means "allow" to Envoy, and so does any other
   without a status; the wire form of a set status is the first byte, so the guard costs one comparison.
-- With TLS, the flow learns the asker's SPIFFE ID: the one URI SAN of a client certificate that TLS verified
-  and that is valid now. TLS alone looks once a connection, and a resumed session (gRPC's tickets live two
-  days) is not verified again. Who has no such ID is refused here: `None` means a Unix socket or loopback.
+- With TLS, the flow learns the asker's SPIFFE ID, from an X.509-SVID that is verified again at each call with
+  the roots of its own trust domain (authz/peers.py). TLS alone looks once a connection, a resumed session
+  (gRPC's tickets live two days) is not verified again, and all roots lie in one pool. Who has no such ID is
+  refused here: `None` means a Unix socket or loopback.
 - Without TLS it listens on a Unix socket in a directory of its own, or on a loopback address, nowhere else.
 - Who only connects and never shows a certificate is gone after seconds, and connections are bounded, so that
   strangers cannot use up the descriptors that the log and the broker need.
@@ -24,17 +25,17 @@ from functools import lru_cache
 from typing import Final, Literal, assert_never, get_args
 
 import grpc
-from cryptography import x509
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # no stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # no stubs
 
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
-from authz.hosts.tls import TlsSource, server_credentials
+from authz.hosts.tls import ListenerTls, ders_of, server_credentials
 from authz.hosts.unix_socket import prepare_socket, private_umask
 from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse
-from identity.errors import SpiffeIdError
+from authz.peers import Peers
+from identity.errors import CertificateError
 from identity.spiffe import SpiffeId
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class GrpcHost:
         *,
         denials: Denials,
         listen: Address,
-        tls: TlsSource | None = None,
+        tls: ListenerTls | None = None,
         limits: Limits = Limits(),
         refused: Refused = lambda _: None,
     ) -> None:
@@ -167,7 +168,7 @@ class GrpcHost:
         try:
             asker = None
             if self._tls is not None:
-                asker = _asker(context.auth_context())
+                asker = _asker(context.auth_context(), self._tls.peers)
                 if asker is None:
                     return self._refuse("stranger")
             async with asyncio.timeout(self._limits.check_seconds):
@@ -241,24 +242,24 @@ def _options(limits: Limits) -> Sequence[tuple[str, int]]:
     )
 
 
-def _asker(auth_context: Mapping[str, Iterable[bytes]]) -> SpiffeId | None:
-    uris = tuple(auth_context.get("peer_uri", ()))
-    certificates = tuple(auth_context.get("x509_pem_cert", ()))
-    if len(uris) != 1 or len(certificates) != 1:
-        return None
-    asker, not_after = _identity(uris[0], certificates[0])
-    return asker if datetime.now(UTC) < not_after else None
-
-
-@lru_cache(maxsize=1024)
-def _identity(uri: bytes, certificate: bytes) -> tuple[SpiffeId | None, datetime]:
-    """Read a verified client certificate once, not once a call."""
-    not_after = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+def _asker(auth_context: Mapping[str, Iterable[bytes]], peers: Peers) -> SpiffeId | None:
+    (leaf,) = auth_context.get("x509_pem_cert", ()) or (b"",)
+    (issuers,) = auth_context.get("x509_pem_cert_chain", ()) or (b"",)
     try:
-        return SpiffeId.parse(uri.decode("ascii")), not_after
-    except (SpiffeIdError, UnicodeDecodeError):
-        _LOG.warning("client certificate whose URI is not a SPIFFE ID: %r", uri[:255])
-        return None, not_after
+        return peers.verify(_chain(leaf, issuers), datetime.now(UTC)).spiffe_id
+    except CertificateError as error:
+        _LOG.warning("client certificate that does not count: %s", error)
+        return None
+
+
+@lru_cache(maxsize=512)
+def _chain(leaf: bytes, issuers: bytes) -> tuple[bytes, ...]:
+    """Read the PEM of a connection once, not once a call; gRPC keeps the leaf apart from its issuers.
+
+    Raises:
+        CertificateError: if it is too long, or not PEM.
+    """
+    return ders_of(leaf + issuers)
 
 
 def _require_denial(name: str, answer: bytes) -> None:

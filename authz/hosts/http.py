@@ -2,8 +2,9 @@
 
 - uvicorn reads HTTP; this file owns sockets, TLS, deadlines and the way down.
 - A client certificate is optional in the handshake; one that the roots do not vouch for ends the handshake.
-- The application finds the verified certificate with `peer_certificate(scope)` and verifies it again, at
-  each request: a connection outlives a certificate, and TLS knows nothing of SPIFFE.
+- The application finds the chain that the client presented with `peer_chain(scope)` and verifies it again, at
+  each request: a connection outlives a certificate and a root, TLS knows nothing of SPIFFE, and it lets the
+  root of one trust domain vouch for the names of another.
 - TLS 1.2 or later, without tickets. A session of TLS 1.2 may be resumed by its id; its certificate counts for
   no more than any other, because the application verifies it again.
 - Every request has a deadline, from its first byte to its last and the answer's; an idle connection ends.
@@ -20,7 +21,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -32,6 +33,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from authz.address import Address, TcpAddress, UnixAddress
+from authz.hosts.peer_chain import presented_chain
 from authz.hosts.tls import TlsMaterial, TlsSource
 from authz.hosts.unix_socket import prepare_socket, private_umask
 
@@ -173,10 +175,10 @@ class HttpHost:
         }
 
 
-def peer_certificate(scope: Scope) -> bytes | None:
-    """Return the client's certificate (DER) that the handshake verified, if there was one."""
-    certificate = scope.get("extensions", {}).get("tls", {}).get("client_certificate_der")
-    return certificate if isinstance(certificate, bytes) else None
+def peer_chain(scope: Scope) -> tuple[bytes, ...]:
+    """Return the certificates (DER, the leaf first) that the client presented; empty if there were none."""
+    chain = scope.get("extensions", {}).get("tls", {}).get("client_chain_der")
+    return chain if isinstance(chain, tuple) else ()
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -254,7 +256,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.app = _guarded(self.app, _verified_certificate(transport), self._head_bytes)
+        self.app = _guarded(self.app, _chain_of(transport), self._head_bytes)
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -284,20 +286,18 @@ class _Connection(H11Protocol):
             self._deadline = None
 
 
-def _verified_certificate(transport: asyncio.Transport) -> bytes | None:
+def _chain_of(transport: asyncio.Transport) -> tuple[bytes, ...]:
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     if tls is None or tls.context.verify_mode is ssl.CERT_NONE:
-        return None
-    with suppress(ValueError):  # the handshake was not completed
-        return tls.getpeercert(binary_form=True)
-    return None
+        return ()
+    return presented_chain(tls)
 
 
-def _guarded(app: App, certificate: bytes | None, head_bytes: int) -> App:
+def _guarded(app: App, chain: tuple[bytes, ...], head_bytes: int) -> App:
     """Let an application see its peer, and no head that is too long."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {"tls": {"client_certificate_der": certificate}}
+        scope["extensions"] = {"tls": {"client_chain_der": chain}}
         # h11 bounds a head that comes in pieces only; one that comes at once it takes whole.
         if _head_length(scope) > head_bytes:
             await send({"type": "http.response.start", "status": 431, "headers": [(b"connection", b"close")]})

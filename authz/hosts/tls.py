@@ -1,23 +1,44 @@
-"""The TLS side of a gRPC server: certificates that change while it runs.
+"""The TLS side of the servers: what a listener presents, whom it lets in, and who that is.
 
-- A client certificate is always asked for and verified; who has none fails the handshake.
-- Each handshake asks the source again, so a renewed certificate or a withdrawn root counts from the next
-  connection on; old connections end by age (see the host's limits).
-- A source that fails keeps what it gave last: no new connection is worse served than the one before, and a
-  certificate that has run out is refused by the other side.
+- Certificates and roots change while it runs: each handshake asks again, so a renewed certificate or a
+  withdrawn root counts from the next connection on. Who is connected already is verified again at each call
+  (authz/peers.py), and old connections end by age (see the host's limits).
+- What cannot be renewed stays as it was: no new connection is worse served than the one before, and a
+  certificate that has run out is refused by the other side. Roots never stay: without any, nobody comes in.
 - The key is never printed.
 """
 
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final
 
 import grpc
 
 from authz.errors import ConfigError
+from authz.peers import Peers
+from identity.certificate_authority import CertificateAuthority
+from identity.errors import CertificateError
+from identity.spiffe import TrustDomain
+from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN
 
 _LOG = logging.getLogger(__name__)
+_END: Final = "-----END CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a server presents: its certificate chain and the key of it, PEM."""
+
+    certificate_chain: bytes
+    private_key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not (self.certificate_chain and self.private_key):
+            raise ConfigError("TLS needs a certificate chain and its key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +57,54 @@ class TlsMaterial:
 TlsSource = Callable[[], TlsMaterial]
 
 
-def tls_from_files(certificate_chain: Path, private_key: Path, client_roots: Path) -> TlsSource:
-    """Return a source that reads three PEM files anew at each handshake."""
+class ListenerTls:
+    """TLS of one listener: a source of what counts now, and those who may connect."""
 
-    def read() -> TlsMaterial:
+    def __init__(self, credential: Callable[[], Credential], peers: Peers) -> None:
+        """Take what the listener presents, and who may connect to it.
+
+        Raises:
+            IdentityError: if there is nothing to present yet.
+            ConfigError: if there is nothing to present yet.
+        """
+        self.peers = peers
+        self._source = credential
+        self._credential = credential()
+
+    def __call__(self) -> TlsMaterial:
+        """Return what counts for the handshake that begins now."""
         try:
-            return TlsMaterial(
-                certificate_chain.read_bytes(), private_key.read_bytes(), client_roots.read_bytes()
-            )
-        except OSError as error:
-            raise ConfigError(f"cannot read TLS file {error.filename!r}: {error.strerror}") from error
+            self._credential = self._source()
+        except Exception as error:  # noqa: BLE001  # whatever fails, the certificate that we have is better than none
+            _LOG.warning("certificate not renewed; the last one stays: %s", error)
+        roots = self.peers.roots_pem() or _root_of_nobody()
+        return TlsMaterial(self._credential.certificate_chain, self._credential.private_key, roots)
 
-    return read
+
+@cache
+def _root_of_nobody() -> bytes:
+    """Return a root whose key is gone: TLS libraries take an empty pool for the system's, or for an error."""
+    now = datetime.now(UTC)
+    return CertificateAuthority.generate(
+        TrustDomain.parse("nobody.invalid"), now, timedelta(seconds=1)
+    ).certificate_pem()
+
+
+def ders_of(pem: bytes) -> tuple[bytes, ...]:
+    """Return the certificates of a chain, which nobody has verified, as DER.
+
+    Raises:
+        CertificateError: if there are too many, or anything else is between them.
+    """
+    if len(pem) > MAX_CHAIN * MAX_CERTIFICATE:
+        raise CertificateError(f"a certificate chain of {len(pem)} bytes")
+    try:
+        parts = pem.decode("ascii").split(_END)
+        if parts.pop().strip():
+            raise ValueError("text after the last certificate")
+        return tuple(ssl.PEM_cert_to_DER_cert(part.strip() + _END) for part in parts)
+    except ValueError as error:
+        raise CertificateError("a certificate chain that is not PEM") from error
 
 
 def server_credentials(source: TlsSource) -> grpc.ServerCredentials:

@@ -13,7 +13,7 @@ import grpc
 
 from authz.address import parse_address
 from authz.hosts.grpc import SERVICE, Denials, GrpcHost, Limits
-from authz.hosts.tls import TlsSource, server_credentials, tls_from_files
+from authz.hosts.tls import server_credentials
 from authz.pb.ext_authz_pb2 import (
     CheckRequest,
     CheckResponse,
@@ -25,6 +25,7 @@ from authz.pb.ext_authz_pb2 import (
     Status,
 )
 from identity.spiffe import SpiffeId
+from tests.tls_files import tls_from_files
 
 DECISION = "01JD000000000000000000TEST"
 REMOVED = ("authorization", "x-deputy-human", "x-deputy-agent")
@@ -109,7 +110,7 @@ async def unguarded(listen: str, directory: Path) -> None:
     server = grpc.aio.server()
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(check)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
-    port = server.add_secure_port(listen, server_credentials(tls(directory)))
+    port = server.add_secure_port(listen, server_credentials(tls_from_files(directory)))
     await server.start()
     announce(f"127.0.0.1:{port}")
     await server.wait_for_termination()
@@ -121,17 +122,13 @@ async def guarded(listen: str, directory: Path) -> None:
         recorder.check,
         denials=DENIALS,
         listen=parse_address(listen),
-        tls=tls(directory),
+        tls=tls_from_files(directory),
         limits=Limits(drain_seconds=0, grace_seconds=0),
     )
     address = await host.start()
     await host.set_ready(True)
     announce(str(address))
     await asyncio.Event().wait()
-
-
-def tls(directory: Path) -> TlsSource:
-    return tls_from_files(directory / "chain.pem", directory / "key.pem", directory / "roots.pem")
 
 
 def announce(address: str) -> None:

@@ -77,7 +77,7 @@ async def start(world: World, agent: str) -> Running:
         "subject_token": world.id_token(),
     }
     reply = await start_task(
-        Arrival("POST", "test", world.runner.der, json_of(body), "application/json"), world.broker
+        Arrival("POST", "test", (world.runner.der,), json_of(body), "application/json"), world.broker
     )
     assert reply.body is not None
     assert reply.status == 201
@@ -89,7 +89,7 @@ async def start(world: World, agent: str) -> Running:
 
 async def ask(world: World, task: Running, form: Mapping[str, str]) -> Mapping[str, Any]:
     form_type = "application/x-www-form-urlencoded"
-    arrival = Arrival("POST", "test", task.der, urlencode(form).encode(), form_type)
+    arrival = Arrival("POST", "test", (task.der,), urlencode(form).encode(), form_type)
     reply = await exchange_token(arrival, world.broker)
     assert reply.body is not None
     return reply.body
@@ -120,7 +120,7 @@ def test_nr_05_authority_only_narrows_along_a_chain(steps: list[Step]) -> None:
 
 
 async def delegate(world: World, own: Running, token: str, actor: Running, step: Step) -> Mapping[str, Any]:
-    arrival = Arrival("POST", "test", actor.der, json_of({"audience": BROKER}), "application/json")
+    arrival = Arrival("POST", "test", (actor.der,), json_of({"audience": BROKER}), "application/json")
     svid = await issue_jwt_svid(actor.id, arrival, world.broker)
     assert svid.body is not None
     form = {
