@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -29,6 +29,7 @@ from authz.config_forms import (
     ToolPrefix,
     TrustDomainName,
 )
+from authz.config_identity import IdentityConfig
 from authz.config_problems import sentences
 from authz.config_sections import (
     AgentConfig,
@@ -44,9 +45,12 @@ from authz.policy.yaml_strict import YamlError, load_yaml
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
 from identity.caller import Agent
-from identity.spiffe import SpiffeId
+from identity.errors import AttestationError
+from identity.spiffe import SpiffeId, TrustDomain
 
 MAX_CONFIG_BYTES = 1 << 20
+
+Part = TypeVar("Part", bound=Section)
 
 
 class OpaConfig(Section):
@@ -141,6 +145,9 @@ class Config(Section):
     agents: list[AgentConfig] = Field(default_factory=list, description="the registry of agents")
     audit: AuditConfig = Field(default_factory=AuditConfig, description="the audit log")
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="lifetimes and limits")
+    identity: IdentityConfig = Field(
+        default_factory=IdentityConfig, description="the identity authority: keys, sockets, federation"
+    )
 
     @model_validator(mode="after")
     def _known_services(self) -> Self:
@@ -152,6 +159,34 @@ class Config(Section):
         local = self.check.listen.startswith("unix:")
         if local != bool(self.check.local_may_ask) or local == bool(self.check.callers):
             raise ValueError("a Unix socket takes check.local_may_ask, host:port takes check.callers")
+        return self
+
+    @model_validator(mode="after")
+    def _agents_of_ours_have_one_name(self) -> Self:
+        for agent in self.agents:
+            domain, slash, label = agent.name.rpartition("/")
+            if slash and domain == self.trust_domain:
+                raise ValueError(f"agents: {agent.name!r} is of this trust domain: write {label!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _svids_end_before_their_keys(self) -> Self:
+        longest, key = self.limits.x509_svid_seconds, self.identity.key_seconds
+        if max(longest, self.limits.jwt_svid_seconds) * 6 > key:
+            raise ValueError(
+                f"identity.key_seconds must be six times limits.x509_svid_seconds at least, {6 * longest}: "
+                "an SVID that outlived its key would be refused"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workloads_are_told_apart(self) -> Self:
+        try:
+            trust_domain = TrustDomain.parse(self.trust_domain)
+            self.identity.to_registrations(trust_domain)
+            self.identity.to_own_sockets(trust_domain)
+        except AttestationError as error:
+            raise ValueError(f"identity: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -245,30 +280,23 @@ def _once(what: str, names: Iterable[str]) -> None:
             raise ValueError(f"{what}: {name!r} stands {count} times: keep one")
 
 
-def _with_absolute_paths(config: Config, directory: Path) -> Config:
-    policy = config.policy
-    opa = policy.opa
-    if opa is not None:
-        files = {
-            name: directory / path for name in ("ca", "certificate", "key") if (path := getattr(opa, name))
-        }
-        opa = opa.model_copy(update=files)
-    update: dict[str, object] = {"grants": directory / policy.grants, "opa": opa}
-    if policy.rego is not None:
-        update["rego"] = directory / policy.rego
-    providers = [
-        provider.model_copy(update={"ca_file": directory / provider.ca_file})
-        if provider.ca_file
-        else provider
-        for provider in config.providers
-    ]
-    return config.model_copy(
-        update={
-            "data_dir": directory / config.data_dir,
-            "policy": policy.model_copy(update=update),
-            "providers": providers,
-        }
-    )
+def _with_absolute_paths(section: Part, directory: Path) -> Part:
+    """Return a section whose paths, also those of its own sections, are relative to nothing."""
+    changed = {name: _absolute(getattr(section, name), directory) for name in type(section).model_fields}
+    return section.model_copy(update=changed)
+
+
+def _absolute(value: object, directory: Path) -> object:
+    match value:
+        case Path():
+            return directory / value
+        case Section():
+            return _with_absolute_paths(value, directory)
+        case list():
+            return [_absolute(item, directory) for item in value]
+        case dict():
+            return {key: _absolute(item, directory) for key, item in value.items()}
+    return value
 
 
 def _service(name: str, config: ServiceConfig) -> Service:

@@ -22,6 +22,7 @@ from authz.host import parse_authority
 from identity.caller import Human
 from identity.errors import IdentityError
 from identity.names import parse_agent_name
+from identity.qualified_name import parse_registered_name
 from identity.spiffe import SpiffeId, TrustDomain
 
 _HTTPS: Final = r"https://[A-Za-z0-9.\-]{1,253}(:[0-9]{1,5})?"
@@ -72,6 +73,13 @@ def _agent_name(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _registered_name(text: str) -> str:
+    try:
+        return parse_registered_name(text)
+    except IdentityError as error:
+        raise ValueError(str(error)) from error
+
+
 def _trust_domain(text: str) -> str:
     try:
         return TrustDomain.parse(text).name
@@ -90,6 +98,13 @@ def _listen_tcp(text: str) -> str:
     listen = _listen(text)
     if listen.startswith("unix:"):
         raise ValueError("must be 'host:port': over a Unix socket nobody could show a certificate")
+    return listen
+
+
+def _listen_unix(text: str) -> str:
+    listen = _listen(text)
+    if not listen.startswith("unix:"):
+        raise ValueError("must be 'unix:///absolute/path': only a Unix socket tells who is at the other end")
     return listen
 
 
@@ -127,6 +142,7 @@ def _moment(value: object) -> object:
 
 SpiffeText = Annotated[str, AfterValidator(_spiffe_id)]
 AgentName = Annotated[str, AfterValidator(_agent_name)]
+RegisteredName = Annotated[str, AfterValidator(_registered_name)]
 TrustDomainName = Annotated[str, AfterValidator(_trust_domain)]
 ServiceName = Annotated[
     str, Matches(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a name of 1 to 63 of a-z, 0-9 and '-'")
@@ -134,6 +150,8 @@ ServiceName = Annotated[
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Listen = Annotated[str, AfterValidator(_listen)]
 ListenTcp = Annotated[str, AfterValidator(_listen_tcp)]
+ListenUnix = Annotated[str, AfterValidator(_listen_unix)]
+Sha256Hex = Annotated[str, Matches(r"[0-9a-f]{64}", "64 digits of lower-case hex")]
 HttpsUri = Annotated[str, Matches(_HTTPS + _PATH, "an https URL without query and fragment")]
 OpaUrl = Annotated[
     str, Matches(rf"unix:///.{{1,100}}|{_HTTPS}", "'unix:///absolute/path' or 'https://host:port'")

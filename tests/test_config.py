@@ -103,6 +103,46 @@ def full() -> Json:
             "x509_svid_seconds": 120,
             "task_seconds": 600,
         },
+        "identity": {
+            "socket": "unix:///run/deputy/api.sock",
+            "task_sockets": "tasks",
+            "workloads": [
+                {
+                    "id": RUNNER,
+                    "socket": "unix:///run/deputy/runner/api.sock",
+                    "uid": 1000,
+                    "gid": 1001,
+                    "executable_sha256": "0" * 64,
+                    "dns_names": ["runner.mesh.example"],
+                    "hint": "internal",
+                }
+            ],
+            "agent_uids": [{"uid": 2000, "agent": "triage"}],
+            "key_seconds": 7200,
+            "publish_seconds": 30,
+            "refresh_hint_seconds": 20,
+            "jwt_issuer": "https://oidc.mesh.example",
+            "jwt_audiences": ["sts.cloud.example"],
+            "wit_svid": True,
+            "bundle_endpoint": {
+                "listen": "0.0.0.0:8443",
+                "profile": "https_web",
+                "certificate": "tls/web.pem",
+                "key": "tls/web-key.pem",
+            },
+            "upstream": {"workload_api": "unix:///run/spire/agent.sock", "start_seconds": 5},
+            "kubernetes": {
+                "api_server": "https://10.0.0.1:6443",
+                "ca": "k8s/ca.crt",
+                "token": "k8s/token",
+                "audience": "deputy",
+            },
+            "pkcs11": {
+                "module": "/usr/lib/softhsm/libsofthsm2.so",
+                "token_label": "deputy",
+                "pin_file": "hsm/pin",
+            },
+        },
     }
 
 
