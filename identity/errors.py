@@ -7,6 +7,7 @@ IdentityError
 ├── KeyMaterialError      a key, a key set, a key file
 ├── HumanError            not a human that we accept
 ├── AttestationError      who is at the other end of a socket cannot be said for sure
+├── SocketError           a Unix socket that others could reach or replace, or that is in use
 ├── NotEntitledError      whoever it is, this identity or audience is not theirs
 ├── IssuanceUnavailableError  nothing can be issued now, though it may be later
 ├── AuthorityStateError   a change of keys that their state does not allow
@@ -57,6 +58,10 @@ class HumanError(IdentityError):
 
 class AttestationError(IdentityError):
     """Who is at the other end cannot be said for sure, so nothing is issued."""
+
+
+class SocketError(IdentityError):
+    """A Unix socket that cannot be had, or that the wrong users could reach or replace."""
 
 
 class NotEntitledError(IdentityError):

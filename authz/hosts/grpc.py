@@ -32,11 +32,11 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
 from authz.hosts.tls import ListenerTls, ders_of, server_credentials
-from authz.hosts.unix_socket import prepare_socket, private_umask
 from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse
 from authz.peers import Peers
-from identity.errors import CertificateError
+from identity.errors import CertificateError, SocketError
 from identity.spiffe import SpiffeId
+from identity.unix_socket import prepare_socket, private_umask
 
 _LOG = logging.getLogger(__name__)
 
@@ -193,11 +193,13 @@ class GrpcHost:
         target = str(self._listen)
         try:
             if isinstance(self._listen, UnixAddress):
-                prepare_socket(self._listen)
+                prepare_socket(self._listen.path)
                 with private_umask():
                     self._add_port(server, target)
                 return self._listen
             return TcpAddress(self._listen.host, self._add_port(server, target))
+        except SocketError as error:
+            raise ConfigError(str(error)) from error
         except (RuntimeError, OSError) as error:
             raise ConfigError(f"cannot listen on {target!r}: is the address in use?") from error
 

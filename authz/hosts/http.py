@@ -33,9 +33,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from authz.address import Address, TcpAddress, UnixAddress
+from authz.errors import ConfigError
 from authz.hosts.peer_chain import presented_chain
 from authz.hosts.tls import TlsMaterial, TlsSource
-from authz.hosts.unix_socket import prepare_socket, private_umask
+from identity.errors import SocketError
+from identity.unix_socket import prepare_socket, private_umask
 
 _LOG = logging.getLogger(__name__)
 
@@ -233,7 +235,10 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 def _bind_unix(address: UnixAddress) -> socket.socket:
-    prepare_socket(address)
+    try:
+        prepare_socket(address.path)
+    except SocketError as error:
+        raise ConfigError(str(error)) from error
     Path(address.path).unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

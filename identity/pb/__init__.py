@@ -1,0 +1,1 @@
+"""Generated message modules; `tools/protos.py` writes them from proto/identity/pb."""

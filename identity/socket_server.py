@@ -1,0 +1,241 @@
+"""gRPC on private Unix sockets, where each caller is a process that the kernel names.
+
+- A socket has its own services, and with them health and reflection; `peer_of` says who is calling.
+- A failure of a service reaches the caller as a status and a sentence of ours: attestation that is unsure
+  and an identity that is not the caller's as PermissionDenied, what cannot be issued now as Unavailable, a
+  message that cannot be read as InvalidArgument, a compressed one as Unimplemented. The log gets the kind of
+  failure, never its traceback.
+- Connections are bounded in all and for each user, over all sockets together, and leave files for the rest of
+  the process.
+- A socket that is closed is gone from its directory, if it still is ours.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import resource
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message import DecodeError
+from grpclib.const import Handler, Status
+from grpclib.exceptions import GRPCError
+from grpclib.server import Stream
+from h2.exceptions import ProtocolError
+
+from identity import socket_health, socket_reflection
+from identity.entitlement import Changes, Peer
+from identity.errors import AttestationError, IssuanceUnavailableError, NotEntitledError, SocketError
+from identity.feed import Feed
+from identity.socket_connection import AttestedConnection, SocketLimits, connection_of, keep_quiet
+from identity.unix_socket import GROUP, bind_socket
+
+_LOG = logging.getLogger(__name__)
+_BACKLOG: Final = 256
+# Files that stay for the log, the store and other servers; a connection takes two, its socket and a pidfd.
+_SPARE_FILES: Final = 256
+_LIMITS: Final = SocketLimits()
+# A stranger can be refused often; the log says so once in a while.
+_QUIET_SECONDS: Final = 10.0
+_LOUD: Final = ("grpclib.server", "grpclib.protocol")
+
+
+class Servicer(Protocol):
+    """A gRPC service."""
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        """Return the methods by their gRPC paths."""
+
+
+@dataclass(slots=True)
+class _Listener:
+    server: asyncio.Server
+    inode: int
+    connections: set[AttestedConnection] = field(default_factory=set)
+
+
+def peer_of(stream: Stream[Any, Any]) -> Peer:
+    """Say who is calling, checked now.
+
+    Raises:
+        AttestationError: if the process is gone, or is not what it was when it connected.
+    """
+    return connection_of(stream).process.peer()
+
+
+class SocketServer:
+    """All private sockets of a process."""
+
+    def __init__(
+        self,
+        limits: SocketLimits = _LIMITS,
+        *,
+        is_ready: Callable[[], bool] = lambda: True,
+        changes: Changes | None = None,
+    ) -> None:
+        """Serve nothing yet; `is_ready` is what health tells, and `changes` when it may be another."""
+        self.limits = limits
+        self._is_ready = is_ready
+        self._changes = Feed() if changes is None else changes
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = min(limits.connections, max(1, (files - _SPARE_FILES) // 2))
+        self._told = float("-inf")
+        self._by_uid: Counter[int | None] = Counter()
+        self._listeners: dict[Path, _Listener] = {}
+        for name in _LOUD:
+            logging.getLogger(name).addFilter(keep_quiet)
+
+    async def listen(
+        self,
+        path: Path,
+        services: Sequence[Servicer],
+        *,
+        files: Iterable[FileDescriptor] = (),
+        mode: int = GROUP,
+        gid: int | None = None,
+        with_executable: bool = False,
+    ) -> None:
+        """Serve on a socket of its own; `files` is what reflection shows.
+
+        Raises:
+            SocketError: if the socket is in use, others could reach or replace it, or it cannot be made.
+        """
+        if path in self._listeners:
+            raise SocketError(f"two services on one socket: {str(path)!r}")
+        mapping = self._mapping(services, files)
+        sock = bind_socket(path, mode, gid)
+        connections: set[AttestedConnection] = set()
+        gate = _Gate(self, connections)
+
+        def connect() -> AttestedConnection:
+            return AttestedConnection(mapping, gate, with_executable=with_executable)
+
+        server = await asyncio.get_running_loop().create_unix_server(connect, sock=sock, backlog=_BACKLOG)
+        self._listeners[path] = _Listener(server, _inode(path), connections)
+
+    async def close_socket(self, path: Path) -> None:
+        """Stop to serve on a socket, end its calls and remove it; one that is not served is no error."""
+        listener = self._listeners.pop(path, None)
+        if listener is None:
+            return
+        listener.server.close()
+        _remove(path, listener.inode)
+        connections = tuple(listener.connections)
+        for connection in connections:
+            connection.close()
+        for connection in connections:
+            await connection.wait_closed()
+
+    async def close(self) -> None:
+        """Close every socket."""
+        for path in tuple(self._listeners):
+            await self.close_socket(path)
+
+    def enter(self, uid: int | None) -> bool:
+        """Count a connection, or refuse it."""
+        if self._by_uid.total() >= self._most or self._by_uid[uid] >= self.limits.connections_per_uid:
+            now = asyncio.get_running_loop().time()
+            if now - self._told >= _QUIET_SECONDS:
+                self._told = now
+                _LOG.warning("too many connections: one of uid %s is refused", uid)
+            return False
+        self._by_uid[uid] += 1
+        return True
+
+    def leave(self, uid: int | None) -> None:
+        """Forget a connection."""
+        self._by_uid[uid] -= 1
+        if not self._by_uid[uid]:
+            del self._by_uid[uid]
+
+    def _mapping(
+        self, services: Sequence[Servicer], files: Iterable[FileDescriptor]
+    ) -> Mapping[str, Handler]:
+        served = {path: handler for service in services for path, handler in service.__mapping__().items()}
+        names = sorted({path.split("/")[1] for path in served})
+        shown = [*names, socket_health.NAME, *socket_reflection.NAMES]
+        common: tuple[Servicer, ...] = (
+            socket_health.Health(names, self._is_ready, self._changes),
+            socket_reflection.Reflection(shown, files),
+        )
+        mapping = {path: _guarded(handler, attests=True) for path, handler in served.items()}
+        for service in common:
+            for path, handler in service.__mapping__().items():
+                mapping[path] = _guarded(handler, attests=False)
+        return mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """The door of one socket."""
+
+    server: SocketServer
+    connections: set[AttestedConnection]
+
+    @property
+    def limits(self) -> SocketLimits:
+        return self.server.limits
+
+    def enter(self, connection: AttestedConnection) -> bool:
+        if not self.server.enter(connection.uid):
+            return False
+        self.connections.add(connection)
+        return True
+
+    def leave(self, connection: AttestedConnection) -> None:
+        self.connections.discard(connection)
+        self.server.leave(connection.uid)
+
+
+def _inode(path: Path) -> int:
+    return path.lstat().st_ino
+
+
+def _remove(path: Path, inode: int) -> None:
+    with contextlib.suppress(OSError):
+        if path.lstat().st_ino == inode:
+            path.unlink()
+
+
+def _guarded(handler: Handler, *, attests: bool) -> Handler:
+    serve: Callable[[Stream[Any, Any]], Awaitable[None]] = handler.func
+
+    @functools.wraps(serve)
+    async def guarded(stream: Stream[Any, Any]) -> None:
+        try:
+            if attests:
+                await connection_of(stream).process.read_executable()
+            await serve(stream)
+        except GRPCError:
+            raise
+        except ProtocolError:
+            # The client ended the stream while we were answering.
+            _LOG.debug("a call that the client ended")
+        except Exception as error:  # noqa: BLE001  # the outermost guard: each failure has a status
+            raise _status(error) from None
+
+    return handler._replace(func=guarded)
+
+
+def _status(error: Exception) -> GRPCError:
+    match error:
+        case AttestationError():
+            _LOG.warning("nothing is issued: %s", error)
+            return GRPCError(Status.PERMISSION_DENIED, "the caller cannot be attested")
+        case NotEntitledError():
+            return GRPCError(Status.PERMISSION_DENIED, str(error))
+        case IssuanceUnavailableError():
+            return GRPCError(Status.UNAVAILABLE, str(error))
+        case DecodeError():
+            return GRPCError(Status.INVALID_ARGUMENT, "a message that cannot be read")
+        case NotImplementedError():
+            return GRPCError(Status.UNIMPLEMENTED, "compressed messages are not accepted")
+        case _:
+            # No traceback: its text could quote the request.
+            _LOG.error("a call on a private socket failed: %s", type(error).__name__)
+            return GRPCError(Status.INTERNAL, "the call failed")
