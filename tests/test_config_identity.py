@@ -29,7 +29,7 @@ def test_nothing_is_served_to_anybody_by_default() -> None:
     identity = parse(minimal()).identity
     assert not identity.to_registrations(TD).of_peer(Peer(1, 0, 0))
     assert identity.to_own_sockets(TD) == ()
-    assert identity.socket is identity.bundle_endpoint is identity.upstream is None
+    assert (identity.socket, identity.bundle_endpoint, identity.upstream) == (None, None, None)
     assert identity.wit_svid is False
 
 
