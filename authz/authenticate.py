@@ -2,6 +2,8 @@
 
 - Two credentials count: (a) a delegation token, (b) an agent's own JWT-SVID, which counts only for an
   autonomous agent in a task that was started for nobody: an agent cannot shed its human to gain rights.
+- An SVID of another trust domain counts for an agent that is registered under that domain and its name, and
+  is verified with that domain's keys alone; what we know of its run is what authz/federated_task.py says.
 - The key is chosen by what the credential claims to be, from that issuer's keys alone; kinds never mix.
 - A delegation token is always bound: to the key of the peer's certificate, or to one attested workload.
 - Everybody in the chain must still be registered, and every task of it alive.
@@ -16,6 +18,7 @@ from typing import Protocol, assert_never
 
 from authz.codes import Code
 from authz.errors import AuthenticationError
+from authz.federated_task import federated_task, federated_txn
 from authz.request import Request
 from authz.services import Service
 from identity.caller import Agent, BindingKind, Caller, Hop, Human, KeyBinding, Task, WorkloadBinding
@@ -36,6 +39,7 @@ from identity.errors import (
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import SVID_TYPS, JwtSvid, verify_jwt_svid
 from identity.keys import KeySet
+from identity.qualified_name import hop_of
 from identity.spiffe import SpiffeId, TrustDomain, parse_agent_task
 
 Credential = DelegationToken | JwtSvid
@@ -65,7 +69,7 @@ class Registered(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom we believe."""
+    """Whom we believe at one moment; `svid_keys` are by trust domain, our own among them."""
 
     trust_domain: TrustDomain
     issuer: str
@@ -116,7 +120,7 @@ def bind(
         case DelegationToken():
             return _bind_delegation(credential, request, registered, trust, now)
         case JwtSvid():
-            return _bind_svid(credential, _peer(request), registered, now)
+            return _bind_svid(credential, _peer(request), registered, trust, now)
         case _:
             assert_never(credential)
 
@@ -185,23 +189,18 @@ def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, tru
             assert_never(token.binding)
 
 
-def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, now: datetime) -> Caller:
-    named = parse_agent_task(svid.spiffe_id)
-    if named is None:
+def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, trust: Trust, now: datetime) -> Caller:
+    hop = hop_of(svid.spiffe_id, trust.trust_domain)
+    if hop is None:
         raise AuthenticationError(
             Code.TOKEN_TYPE, f"not the SVID of an agent's task: {str(svid.spiffe_id)!r}"
         )
-    hop = Hop(*named)
     agent = live_agent(registered, hop.agent, now)
-    task = registered.task(hop.task)
-    if task is None:
-        raise AuthenticationError(Code.TASK_UNKNOWN)
-    if task.human is not None or not agent.autonomous:
-        raise AuthenticationError(Code.HUMAN_MISSING)
-    live_task(registered, hop, None, now)
-    # The SVID is a bearer token: it counts only from its own task, or from the workload that hosts the task.
-    if peer not in {svid.spiffe_id, task.workload}:
-        raise AuthenticationError(Code.NOT_BOUND, "the SVID is another workload's")
+    is_ours = svid.spiffe_id.trust_domain == trust.trust_domain
+    if is_ours:
+        task = _own_task(svid, hop, agent, peer, registered, now)
+    else:
+        task = federated_task(svid, hop, agent, peer, now)
     return Caller(
         human=None,
         agent=agent,
@@ -212,9 +211,24 @@ def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, now: datet
         binding="svid",
         scopes=frozenset(),
         token_id=svid.token_id,
-        txn=task.id,
+        txn=task.id if is_ours else federated_txn(svid),
         expires_at=svid.expires_at,
     )
+
+
+def _own_task(  # noqa: PLR0917 - all that one run is held against
+    svid: JwtSvid, hop: Hop, agent: Agent, peer: SpiffeId, registered: Registered, now: datetime
+) -> Task:
+    task = registered.task(hop.task)
+    if task is None:
+        raise AuthenticationError(Code.TASK_UNKNOWN)
+    if task.human is not None or not agent.autonomous:
+        raise AuthenticationError(Code.HUMAN_MISSING)
+    live_task(registered, hop, None, now)
+    # The SVID is a bearer token: it counts only from its own task, or from the workload that hosts the task.
+    if peer not in {svid.spiffe_id, task.workload}:
+        raise AuthenticationError(Code.NOT_BOUND, "the SVID is another workload's")
+    return task
 
 
 def live_agent(registered: Registered, name: str, now: datetime) -> Agent:

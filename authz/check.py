@@ -5,9 +5,10 @@
 - The credential is read before the body: a stranger costs a token check and no parsing, and a malformed body
   is recorded with both principals.
 - No record, no answer but a denial. No grant, no transaction token.
-- The epoch is read before anything else and again after the record is written: if rights were withdrawn in
-  between, this caller's are looked at again, and if they are not what they were, a second record says so and
-  the answer is a denial. A revocation wins every race, and denies nobody else.
+- The epoch is read before anything else and again after the record is written, and so is whom we trust: if
+  rights were withdrawn or keys changed in between, this caller's are looked at again, and if they are not
+  what they were, a second record says so and the answer is a denial. A revocation wins every race, and
+  denies nobody else.
 - Time, randomness, keys, policy and log are arguments; hosts only move bytes.
 """
 
@@ -48,10 +49,13 @@ class Rights(Registered, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """All that the flow takes besides the request."""
+    """All that the flow takes besides the request.
+
+    `trust` is asked at each call, for keys rotate; it gives the same value until something has changed.
+    """
 
     services: Services
-    trust: Trust
+    trust: Callable[[], Trust]
     rights: Rights
     policy: Policy
     sink: Sink
@@ -92,8 +96,9 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     asker = flow.services.asker(evidence.asker)
     request = evidence.request = Request.parse(data)
     service = evidence.service = flow.services.target(request, asker)
-    credential = evidence.credential = verify(request, service, flow.trust, now)
-    caller = evidence.caller = bind(credential, request, flow.rights, flow.trust, now)
+    trust = evidence.trust = flow.trust()
+    credential = evidence.credential = verify(request, service, trust, now)
+    caller = evidence.caller = bind(credential, request, flow.rights, trust, now)
     operation = evidence.operation = inspect(request, service.route)
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
@@ -121,7 +126,8 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         now = flow.clock()
         facts = evidence.facts(allow, now, evidence.issued.jti)
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
-        if flow.rights.epoch != epoch and not _still_stands(evidence, flow):
+        is_moved = flow.rights.epoch != epoch or flow.trust() is not evidence.trust
+        if is_moved and not _still_stands(evidence, flow):
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
             return deny_response(denied(Code.WITHDRAWN), evidence.decision_id, evidence.operation)
         return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
@@ -132,13 +138,15 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
 
 
 def _still_stands(evidence: Evidence, flow: Flow) -> bool:
-    if evidence.caller is None or evidence.credential is None or evidence.request is None:
+    request, service, caller = evidence.request, evidence.service, evidence.caller
+    if request is None or service is None or caller is None:
         return False
+    trust, now = flow.trust(), flow.clock()
     try:
-        again = bind(evidence.credential, evidence.request, flow.rights, flow.trust, flow.clock())
-    except AuthenticationError:
+        again = bind(verify(request, service, trust, now), request, flow.rights, trust, now)
+    except CodedError:
         return False
-    return again.chain_agents == evidence.caller.chain_agents
+    return again.chain_agents == caller.chain_agents
 
 
 async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:

@@ -5,18 +5,20 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from authz.config_forms import (
-    AgentName,
     FilePath,
     HttpsUri,
     Listen,
     ListenTcp,
     Moment,
     ProviderIssuer,
+    RegisteredName,
     ServiceName,
     SpiffeText,
     Text,
 )
 from identity.caller import DEFAULT_DEPTH, MAX_DEPTH
+from identity.qualified_name import domain_of
+from identity.spiffe import SpiffeId
 
 
 class Section(BaseModel):
@@ -84,18 +86,40 @@ class ProviderConfig(Section):
 class AgentConfig(Section):
     """A registered agent."""
 
-    name: AgentName = Field(description="lower-case DNS label")
+    name: RegisteredName = Field(
+        description="lower-case DNS label; `trust.domain/label` for an agent of a federated trust domain"
+    )
     owner: Text = Field(description="who answers for it")
     sponsor: Text = Field(description="who pays for it and wants it")
     purpose: Text = Field(description="what it is for, in words")
     ceiling: Text = Field(description="highest tier that grants can give it")
-    autonomous: bool = Field(default=False, description="it may run for nobody")
-    hosts: list[SpiffeText] = Field(min_length=1, description="workloads that may run it")
+    autonomous: bool = Field(
+        default=False, description="it may run for nobody; one of another trust domain does nothing else"
+    )
+    hosts: list[SpiffeText] = Field(
+        description="workloads that may run it; `[]` for one of another trust domain that calls with its task's "
+        "own X.509-SVID only"
+    )
     max_depth: int = Field(
         default=DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
     )
     expires_at: Moment | None = Field(default=None, description="end of its registration")
     sandbox: Text | None = Field(default=None, description="sandbox class that it needs")
+
+    @model_validator(mode="after")
+    def _runs_where_its_domain_says(self) -> Self:
+        domain = domain_of(self.name)
+        if domain is None:
+            if not self.hosts:
+                raise ValueError("hosts: needs at least 1, or the agent could never run")
+            return self
+        if not self.autonomous:
+            raise ValueError(
+                "an agent of another trust domain needs autonomous: true: its person cannot be known here"
+            )
+        if any(SpiffeId.parse(host).trust_domain != domain for host in self.hosts):
+            raise ValueError(f"hosts: an agent of {domain.name} runs on workloads of {domain.name} only")
+        return self
 
 
 class AuditConfig(Section):

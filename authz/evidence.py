@@ -2,6 +2,7 @@
 
 - The flow fills this in as it goes, so that a refusal at any step leaves a record of all that was known.
 - It is the one mutable value of the flow, and nobody decides by it.
+- Agents are named as they would be registered: those of other trust domains with their domain.
 - A verified credential that is not bound to its presenter still names its owner: theft leaves both names.
 """
 
@@ -9,14 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from authz.audit.facts import DecisionFacts
-from authz.authenticate import Credential
+from authz.authenticate import Credential, Trust
 from authz.decision import Allow, Decision, Deny
 from authz.protocols.operation import Operation
 from authz.request import Request
 from authz.services import Service
 from identity.caller import Caller, Hop, Human
 from identity.delegation import DelegationToken
-from identity.spiffe import SpiffeId, parse_agent_task
+from identity.jwt_svid import JwtSvid
+from identity.qualified_name import hop_of
+from identity.spiffe import SpiffeId
 from identity.transaction import IssuedTransaction
 
 
@@ -29,6 +32,7 @@ class Evidence:
     asker: SpiffeId | None
     request: Request | None = None
     service: Service | None = None
+    trust: Trust | None = None
     credential: Credential | None = None
     caller: Caller | None = None
     operation: Operation | None = None
@@ -85,10 +89,10 @@ class Evidence:
         if self.caller is not None:
             return self.caller.human, self.caller.chain
         match self.credential:
-            case None:
-                return None, ()
             case DelegationToken() as token:
                 return token.human, token.chain
-            case svid:
-                named = parse_agent_task(svid.spiffe_id)
-                return None, (Hop(*named),) if named else ()
+            case JwtSvid() as svid if self.trust is not None:
+                hop = hop_of(svid.spiffe_id, self.trust.trust_domain)
+                return None, (hop,) if hop else ()
+            case _:
+                return None, ()

@@ -20,12 +20,12 @@ from authz.audit.facts import PolicyFacts, RegistryChange, RegistryFacts
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
-from authz.authenticate import Trust
 from authz.broker.deps import Broker, Settings, audiences_of
 from authz.broker.human import OpenIdPeople
 from authz.broker.id_token import IdentityProvider
 from authz.check import Flow
 from authz.config import Config
+from authz.live_trust import LiveTrust
 from authz.own_identity import OwnIdentity
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
@@ -33,6 +33,7 @@ from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
 from authz.store.snapshot import State
 from authz.store.sqlite import Registration, Store
+from identity.bundle import Bundle
 from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId, TrustDomain
@@ -42,6 +43,7 @@ DISTRIBUTION: Final = "deputy-authz"
 DEPUTY_PATH: Final = "/deputy"
 # Records a second that all strangers together may leave in the log, as a multiple of what one may.
 _ALL_PEERS: Final = 10
+_NOBODY: Final[Mapping[TrustDomain, Bundle]] = {}
 
 Clock = Callable[[], datetime]
 Entropy = Callable[[int], bytes]
@@ -174,11 +176,10 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     at_check, at_broker = Strangers(rates), Strangers(rates)
     flow = Flow(
         services=services,
-        trust=Trust(
-            trust_domain=trust_domain,
+        trust=LiveTrust(
+            authority=lambda: authority.current,
+            federated=lambda: _NOBODY,
             issuer=issuer,
-            token_keys=authority.current.token_keys,
-            svid_keys={trust_domain: authority.current.svid_keys},
             leeway=limits.clock_leeway_seconds,
             max_depth=limits.delegation_depth,
         ),
@@ -187,7 +188,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         sink=audit,
         strangers=at_check,
         transactions=TransactionIssuer(
-            authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
+            lambda: authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
         ),
         arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
         clock=clock,

@@ -4,7 +4,8 @@
 - It is issued against a `Grant` only, and only if the grant was made for this very caller.
 - It names the human, the agents, the task, the peer, the service, the action, the tool and the hash of its
   arguments.
-- For an autonomous agent `sub` is the agent's task and there is no `act` (ID-08).
+- For an autonomous agent `sub` is the agent's task and there is no `act` (ID-08); an agent of another trust
+  domain keeps its ID there, and acts for nobody.
 - It lives for seconds, and never beyond the end of the task or of the credential that it stands for (CL-07).
 - It is no credential: nothing accepts it in `Authorization`, and its type keeps it from being a delegation
   token.
@@ -30,8 +31,9 @@ from identity.errors import (
 from identity.grant import Grant
 from identity.jws import UnverifiedToken, VerifiedToken, check_times, sign, verify
 from identity.keys import KeySet, SigningKey
+from identity.qualified_name import hop_of, task_id_of
 from identity.scopes import ScopeError, format_scopes, parse_scopes
-from identity.spiffe import SpiffeId, TrustDomain, agent_task_id, parse_agent_task
+from identity.spiffe import SpiffeId, TrustDomain
 
 TRANSACTION_TYP: Final = "txntoken+jwt"
 TOOL_CALL: Final = "tools/call"
@@ -81,8 +83,7 @@ class Transaction:
             "tctx": self._context(),
         }
         if self.human is None:
-            presenter = self.chain[0]
-            return claims | {"sub": str(agent_task_id(self.trust_domain, presenter.agent, presenter.task))}
+            return claims | {"sub": str(task_id_of(self.chain[0], self.trust_domain))}
         act = encode_act(self.chain, self.issuer, self.trust_domain)
         return claims | {"sub": self.human.uri, "act": act}
 
@@ -124,8 +125,8 @@ class TransactionToken(Transaction):
             scopes = parse_scopes(text_claim(claims, "scope")) if claims["scope"] != "" else frozenset[str]()
         except (SpiffeIdError, HumanError, ScopeError) as error:
             raise TokenClaimsError(f"a transaction token with a malformed claim: {error}") from error
-        if (claims["aud"], context["task"]) != (trust_domain.name, chain[0].task):
-            raise TokenClaimsError("a transaction token whose task or trust domain is not that of its chain")
+        if context["task"] != chain[0].task:
+            raise TokenClaimsError("a transaction token whose task is not that of its chain")
         return cls(
             issuer=text_claim(claims, "iss"),
             trust_domain=trust_domain,
@@ -156,9 +157,9 @@ class IssuedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class TransactionIssuer:
-    """Issues transaction tokens of one issuer, each for `ttl` seconds."""
+    """Issues transaction tokens of one issuer, each for `ttl` seconds; `key` says which key signs now."""
 
-    key: SigningKey
+    key: Callable[[], SigningKey]
     issuer: str
     trust_domain: TrustDomain
     ttl: int
@@ -192,7 +193,7 @@ class TransactionIssuer:
             issued_at=issued_at,
             expires_at=expires_at,
         )
-        return IssuedTransaction(sign(self.key, TRANSACTION_TYP, transaction.to_claims()), transaction.jti)
+        return IssuedTransaction(sign(self.key(), TRANSACTION_TYP, transaction.to_claims()), transaction.jti)
 
 
 def verify_transaction_token(
@@ -234,15 +235,16 @@ def _check_grant(grant: Grant, caller: Caller, now: datetime, ttl: int) -> None:
 
 
 def _principals(claims: Mapping[str, object]) -> tuple[TrustDomain, Human | None, tuple[Hop, ...]]:
-    subject = text_claim(claims, "sub")
+    subject, own = text_claim(claims, "sub"), TrustDomain.parse(text_claim(claims, "aud"))
     if "act" in claims:
         trust_domain, chain = parse_act(claims["act"], text_claim(claims, "iss"), MAX_DEPTH)
-        return trust_domain, Human.parse_uri(subject), chain
-    spiffe_id = SpiffeId.parse(subject)
-    named = parse_agent_task(spiffe_id)
-    if named is None:
+        if trust_domain != own:
+            raise TokenClaimsError("a transaction token for a person with agents of another trust domain")
+        return own, Human.parse_uri(subject), chain
+    hop = hop_of(SpiffeId.parse(subject), own)
+    if hop is None:
         raise TokenClaimsError("a transaction token without actor whose subject is not an agent's task")
-    return spiffe_id.trust_domain, None, (Hop(*named),)
+    return own, None, (hop,)
 
 
 def _context(context: object) -> dict[str, str]:

@@ -13,15 +13,16 @@ from authz.audit.arguments import ArgumentsKey
 from authz.audit.entry import Entry
 from authz.audit.sink import Receipt
 from authz.audit.strangers import Strangers
-from authz.authenticate import Trust
 from authz.check import Flow, check
 from authz.errors import AuditError
+from authz.live_trust import LiveTrust
 from authz.pb import ext_authz_pb2 as pb
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
 from identity.authority import Authority
+from identity.bundle import Bundle
 from identity.caller import Agent, Binding, Hop, Human, KeyBinding, Task
 from identity.delegation import Delegation, issue_delegation_token
 from identity.keys import SigningKey
@@ -146,6 +147,8 @@ class World:
 
     def __init__(self) -> None:
         self.authority = Authority.generate(DOMAIN, NOW)
+        self.federated: Mapping[TrustDomain, Bundle] = {}
+        self.trust = LiveTrust(lambda: self.authority, lambda: self.federated, ISSUER, 30, 4)
         self.rights = FakeRights()
         self.policy = FakePolicy()
         self.sink = MemorySink()
@@ -200,12 +203,12 @@ class World:
         """Return the flow with what the test made true."""
         return Flow(
             services=self.services,
-            trust=Trust(DOMAIN, ISSUER, self.authority.token_keys, {DOMAIN: self.authority.svid_keys}, 30, 4),
+            trust=self.trust,
             rights=self.rights,
             policy=self.policy,
             sink=self.sink,
             strangers=self.strangers,
-            transactions=TransactionIssuer(self.authority.token_key, ISSUER, DOMAIN, 60),
+            transactions=TransactionIssuer(lambda: self.authority.token_key, ISSUER, DOMAIN, 60),
             arguments_key=ArgumentsKey(bytes(32)),
             clock=lambda: self.now,
             entropy=self.entropy,

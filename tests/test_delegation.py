@@ -293,7 +293,7 @@ def test_refuses_agents_svid_as_delegation_token() -> None:
 
 def test_refuses_transaction_token_as_delegation_token() -> None:
     """CL-03: a transaction token is no access token."""
-    issued = TransactionIssuer(TOKEN_KEY, ISSUER, TD, 60).issue(grant(), caller(), NOW, bytes)
+    issued = TransactionIssuer(lambda: TOKEN_KEY, ISSUER, TD, 60).issue(grant(), caller(), NOW, bytes)
     with pytest.raises(TokenTypeError):
         check(issued.token)
     with pytest.raises(TokenAudienceError):

@@ -16,7 +16,7 @@ from identity.transaction import TransactionIssuer, TransactionToken, verify_tra
 from tests.identity_world import ISSUER, NOW, TD, TOKEN_KEY, TOKEN_KEYS, caller, grant
 
 ARGUMENTS = {"ticket": "T-1", "limit": 3}
-TRANSACTIONS = TransactionIssuer(TOKEN_KEY, ISSUER, TD, 60)
+TRANSACTIONS = TransactionIssuer(lambda: TOKEN_KEY, ISSUER, TD, 60)
 
 
 def token(**changes: Any) -> TransactionToken:

@@ -55,7 +55,7 @@ def jwks_of(*keys: SigningKey) -> bytes:
 
 def issue(key: SigningKey = TOKEN_KEY, **changes: Any) -> str:
     right: dict[str, Any] = {"arguments_sha256": arguments_sha256(ARGUMENTS), **changes}
-    return TransactionIssuer(key, ISSUER, TD, 60).issue(grant(**right), caller(), NOW, bytes).token
+    return TransactionIssuer(lambda: key, ISSUER, TD, 60).issue(grant(**right), caller(), NOW, bytes).token
 
 
 class Upstream:

@@ -9,6 +9,7 @@ import pytest
 from identity.actor_chain import encode_act
 from identity.caller import WorkloadBinding
 from identity.errors import (
+    AgentNameError,
     ChainError,
     TokenAudienceError,
     TokenClaimsError,
@@ -54,7 +55,7 @@ from tests.identity_world import (
     ulid,
 )
 
-TRANSACTIONS = TransactionIssuer(TOKEN_KEY, ISSUER, TD, 60)
+TRANSACTIONS = TransactionIssuer(lambda: TOKEN_KEY, ISSUER, TD, 60)
 NIGHTLY = caller(
     human=None,
     agent=agent("nightly-report", autonomous=True),
@@ -251,8 +252,9 @@ AGENT_SUBJECT = str(agent_task_id(TD, "triage", ulid(1)))
         {"sub": "lead"},
         {"sub": 7},
         {"act": ..., "sub": "spiffe://mesh.example/ns/agents/sa/runner"},
-        {"act": ..., "sub": str(agent_task_id(OTHER_TD, "triage", ulid(1)))},
+        {"act": ..., "sub": "spiffe://other.example/ns/agents/sa/runner"},
         {"act": ..., "sub": str(agent_task_id(TD, "triage", ulid(2)))},
+        {"act": ..., "sub": str(agent_task_id(OTHER_TD, "triage", ulid(2)))},
         {"act": encode_act((hop("triage", 1),), ISSUER, OTHER_TD)},
         {"act": encode_act((hop("triage", 1),), "https://evil.example", TD)},
         {"req_wl": "runner"},
@@ -282,6 +284,36 @@ AGENT_SUBJECT = str(agent_task_id(TD, "triage", ulid(1)))
 def test_claim_that_is_missing_malformed_or_unknown(changes: dict[str, object]) -> None:
     with pytest.raises(TokenClaimsError):
         check(forged(**changes))
+
+
+def test_an_agent_of_another_trust_domain_keeps_its_id() -> None:
+    name = f"{OTHER_TD.name}/nightly-report"
+    foreign = replace(
+        NIGHTLY,
+        agent=agent(name, autonomous=True),
+        task=task(name, human=None),
+        chain=(hop(name, 1),),
+    )
+    issued = issue(caller=foreign, grant=replace(NIGHTLY_GRANT, agent=name))
+    assert claims_of(issued)["sub"] == str(agent_task_id(OTHER_TD, "nightly-report", ulid(1)))
+    assert claims_of(issued)["aud"] == TD.name
+    token = check(issued.token)
+    assert (token.trust_domain, token.human, token.chain) == (TD, None, (hop(name, 1),))
+    assert token.to_claims() == claims_of(issued)
+
+
+def test_an_agent_of_another_trust_domain_never_stands_in_the_chain_of_a_person() -> None:
+    name = f"{OTHER_TD.name}/triage"
+    foreign = caller(agent=agent(name), task=task(name), chain=(hop(name, 1),))
+    with pytest.raises(AgentNameError):
+        issue(caller=foreign, grant=grant(agent=name))
+
+
+def test_each_token_is_signed_with_the_key_of_its_moment() -> None:
+    keys = [TOKEN_KEY, STRANGER_KEY]
+    issuer = TransactionIssuer(lambda: keys.pop(0), ISSUER, TD, 60)
+    tokens = [UnverifiedToken.parse(issuer.issue(grant(), caller(), NOW, bytes).token) for _ in range(2)]
+    assert [token.header["kid"] for token in tokens] == [TOKEN_KEY.kid, STRANGER_KEY.kid]
 
 
 def test_chain_that_comes_back() -> None:

@@ -89,25 +89,26 @@ async def replay(
         )
     trust_domain = TrustDomain.parse(config.trust_domain)
     rings = read_published(config.data_dir / "keys", trust_domain).rings
+    trust = Trust(
+        trust_domain=trust_domain,
+        issuer=config.broker.issuer,
+        token_keys=rings["tokens"].public_keys,
+        svid_keys={trust_domain: rings["jwt"].public_keys},
+        leeway=config.limits.clock_leeway_seconds,
+        max_depth=config.limits.delegation_depth,
+    )
     asked, sink = _Asked(policy), _Forgetful()
     who_asks, notes = _asker(config, data, asker)
     with open_registry(config.data_dir / "state.db", at) as registry:
         flow = Flow(
             services=config.to_services(),
-            trust=Trust(
-                trust_domain=trust_domain,
-                issuer=config.broker.issuer,
-                token_keys=rings["tokens"].public_keys,
-                svid_keys={trust_domain: rings["jwt"].public_keys},
-                leeway=config.limits.clock_leeway_seconds,
-                max_depth=config.limits.delegation_depth,
-            ),
+            trust=lambda: trust,
             rights=registry,
             policy=asked,
             sink=sink,
             strangers=Strangers(),
             transactions=TransactionIssuer(
-                SigningKey.generate(),
+                SigningKey.generate,
                 config.broker.issuer,
                 trust_domain,
                 config.limits.transaction_token_seconds,

@@ -2,6 +2,7 @@
 
 - All or nothing: a file with one mistake is refused whole, in one sentence with line and key.
 - Every name that is used is defined: a tier, a service. An unknown key is refused, never skipped.
+- An agent of another trust domain is written with its domain, so that no grant is for two agents.
 - Nothing stands for everything: an empty file, an empty list and a wildcard are refused.
 - The data is keyed by every name the policy looks up, so that no decision walks over grants; it is canonical
   JSON, and the digest is that of its bytes.
@@ -21,6 +22,7 @@ from authz.policy.yaml_strict import YamlError, parse_yaml
 from identity.caller import Human
 from identity.canonical import canonical_json, sha256_hex
 from identity.errors import HumanError
+from identity.qualified_name import MAX_NAME
 
 VERSION: Final = 1
 MAX_BYTES: Final = 4 << 20
@@ -31,6 +33,9 @@ _MAX_SERVICES_OF_ONE: Final = 1024
 
 _GROUP: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _ANY_TEXT: Final = re.compile(r"(?s:.*)")
+# As identity/qualified_name.py reads it: a label, behind the trust domain where that is not ours.
+_AGENT: Final = re.compile(rf"{LABEL.pattern}|(?=.{{1,{MAX_NAME}}}\Z)[a-z0-9._-]+/{LABEL.pattern}")
+_AGENT_FORM: Final = f"{LABEL_FORM}, behind 'trust.domain/' for an agent of another trust domain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def _file(cursor: Cursor) -> Json:
         "subjects": _subjects(humans["subjects"], services) if "subjects" in humans else {},
         "agents": {
             name: _agent(at, tiers, services)
-            for name, at in members["agents"].entries(LABEL, LABEL_FORM, _MAX_NAMES).items()
+            for name, at in members["agents"].entries(_AGENT, _AGENT_FORM, _MAX_NAMES).items()
         },
     }
 

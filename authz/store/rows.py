@@ -12,6 +12,7 @@ from authz.errors import StoreError
 from identity.caller import Agent, Task
 from identity.errors import IdentityError
 from identity.names import parse_agent_name, parse_ulid
+from identity.qualified_name import parse_registered_name
 from identity.spiffe import SpiffeId
 
 
@@ -55,7 +56,7 @@ def read_agent(row: RowMapping) -> Agent:
     """
     try:
         return Agent(
-            name=parse_agent_name(row["name"]),
+            name=parse_registered_name(row["name"]),
             owner=row["owner"],
             sponsor=row["sponsor"],
             purpose=row["purpose"],
