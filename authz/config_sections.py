@@ -97,8 +97,8 @@ class AgentConfig(Section):
         default=False, description="it may run for nobody; one of another trust domain does nothing else"
     )
     hosts: list[SpiffeText] = Field(
-        description="workloads that may run it; `[]` for one of another trust domain that calls with its task's "
-        "own X.509-SVID only"
+        description="workloads that may run it; `[]` for one of another trust domain that calls with the "
+        "X.509-SVID of its task only"
     )
     max_depth: int = Field(
         default=DEFAULT_DEPTH, ge=1, le=MAX_DEPTH, description="longest chain that it takes part in"
