@@ -1,0 +1,1 @@
+"""The identity authority as a service: sockets, duties and the endpoints that others read."""

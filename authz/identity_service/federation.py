@@ -1,0 +1,237 @@
+"""Federation at work: keeps the bundles of other trust domains, and fetches them again and again.
+
+- What an operator changes is written before it counts; if it cannot be written, nothing changed.
+- What was fetched is written too, but counts even where it cannot be: a full disk must not keep a key alive
+  that its trust domain has revoked. A restart then begins with the older bundle and fetches at once.
+- The file is of mode 0600, appears whole or not at all, and one that is damaged is refused at the start.
+- Each change of what is trusted is published, so that open streams get it.
+- A poll never raises, fetches each trust domain once at a time and a few at the same time; one that does not
+  answer holds up no other longer than the client's timeout.
+- A relationship that was removed while its bundle was under way stays removed.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Protocol, Self
+
+from cryptography import x509
+
+from identity.bundle import Bundle
+from identity.errors import FederationError, KeyMaterialError
+from identity.federation import Profile, Relationship, SpiffeProfile, check_relationships
+from identity.federation_client import BundleClient
+from identity.federation_document import encode_relationships, parse_relationships
+from identity.feed import Feed
+from identity.key_directory import MAX_FILE, KeyDirectory
+from identity.spiffe import TrustDomain
+from identity.trust_bundles import TrustBundles
+
+FILE_NAME: Final = "federation.json"
+
+_AT_ONCE: Final = 8
+_LOG = logging.getLogger(__name__)
+
+
+class BundleFetcher(Protocol):
+    """Who fetches bundles."""
+
+    async def fetch(self, url: str, profile: Profile, roots: Sequence[x509.Certificate] = ()) -> bytes:
+        """Return what an endpoint serves.
+
+        Raises:
+            FederationError: if that cannot be had.
+        """
+
+
+class Federation:
+    """The trust domains that we federate with."""
+
+    def __init__(
+        self,
+        directory: KeyDirectory,
+        own: Callable[[], Bundle],
+        relationships: Sequence[Relationship],
+        *,
+        fetcher: BundleFetcher | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Begin with relationships that `open` read; `own` gives our bundle of the moment."""
+        self.feed = Feed()
+        self._directory = directory
+        self._own = own
+        self._fetcher = fetcher or BundleClient()
+        self._jitter = jitter
+        self._writing = asyncio.Lock()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._under_way: set[TrustDomain] = set()
+        self._early: dict[TrustDomain, float] = {}
+        self._relationships: Mapping[TrustDomain, Relationship] = {}
+        self._bundles: Mapping[TrustDomain, Bundle] = MappingProxyType({})
+        self._set(relationships)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        own: Callable[[], Bundle],
+        *,
+        fetcher: BundleFetcher | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> Self:
+        """Read what an earlier process kept in a directory of keys.
+
+        Raises:
+            KeyMaterialError: if the directory or the file is not ours alone.
+            FederationError: if the file is damaged, or is of another trust domain.
+        """
+        directory = KeyDirectory.open(path)
+        try:
+            data = directory.read(FILE_NAME)
+            relationships = () if data is None else parse_relationships(data, own().trust_domain)
+        except FederationError as error:
+            directory.close()
+            raise FederationError(
+                f"{str(path / FILE_NAME)!r} is {error}: restore it from a backup, or remove it and add its "
+                "trust domains again"
+            ) from error
+        except BaseException:
+            directory.close()
+            raise
+        return cls(directory, own, relationships, fetcher=fetcher, jitter=jitter)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._directory.close()
+
+    def bundles(self) -> Mapping[TrustDomain, Bundle]:
+        """Return the bundles that we have, by trust domain; never our own."""
+        return self._bundles
+
+    def trust(self) -> TrustBundles:
+        """Return what verifies SVIDs, of every trust domain that is known."""
+        return TrustBundles(self._own(), self._bundles)
+
+    def relationships(self) -> tuple[Relationship, ...]:
+        """Return every relationship, sorted by trust domain."""
+        return tuple(self._relationships.values())
+
+    async def add(self, relationship: Relationship) -> None:
+        """Federate with a trust domain; its first bundle is due at once.
+
+        Raises:
+            FederationError: if it is our own, known already or one too many, or cannot be written.
+        """
+        async with self._writing:
+            await self._change([*self._relationships.values(), relationship])
+
+    async def remove(self, trust_domain: TrustDomain) -> None:
+        """Forget a trust domain: its SVIDs are a stranger's from now on.
+
+        Raises:
+            FederationError: if it is not federated, or that cannot be written.
+        """
+        async with self._writing:
+            if trust_domain not in self._relationships:
+                raise FederationError(f"{trust_domain.name!r} is not federated")
+            self._early.pop(trust_domain, None)
+            await self._change([each for each in self.relationships() if each.trust_domain != trust_domain])
+
+    async def poll(self, now: datetime) -> None:
+        """Fetch what is due. It never raises."""
+        due = [each.trust_domain for each in self.relationships() if self._is_due(each, now)]
+        await asyncio.gather(*(self.refresh(trust_domain, now) for trust_domain in due))
+
+    async def refresh(self, trust_domain: TrustDomain, now: datetime) -> Relationship | None:
+        """Fetch one bundle now, due or not, and return what is known after that.
+
+        It never raises; what failed is in `problem`. None: it is not federated, or not any more.
+        """
+        if trust_domain in self._under_way:
+            return self._relationships.get(trust_domain)
+        self._under_way.add(trust_domain)
+        try:
+            async with self._slots:
+                if (before := self._relationships.get(trust_domain)) is not None:
+                    await self._keep(before, await self._attempt(before, now))
+        finally:
+            self._under_way.discard(trust_domain)
+        return self._relationships.get(trust_domain)
+
+    def _is_due(self, relationship: Relationship, now: datetime) -> bool:
+        # One draw for each wait: a new one at every question would make the shortest wait the rule.
+        if relationship.trust_domain not in self._early:
+            self._early[relationship.trust_domain] = self._jitter()
+        return relationship.is_due(now, self._early[relationship.trust_domain])
+
+    async def _attempt(self, relationship: Relationship, now: datetime) -> Relationship:
+        try:
+            document = await self._fetcher.fetch(
+                relationship.url, relationship.profile, self._roots(relationship)
+            )
+            return relationship.fetched(document, now)
+        except FederationError as error:
+            return relationship.failed(str(error), now)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw in one answer must not end the polling
+            return relationship.failed(f"the fetch failed: {type(error).__name__}", now)
+
+    def _roots(self, relationship: Relationship) -> Sequence[x509.Certificate]:
+        """Return the roots of the endpoint's trust domain, as they are now (section 5.2.2.4)."""
+        if not isinstance(relationship.profile, SpiffeProfile):
+            return ()
+        bundle = self.trust().of(relationship.profile.endpoint_id.trust_domain)
+        return () if bundle is None else bundle.roots
+
+    async def _keep(self, before: Relationship, after: Relationship) -> None:
+        """Keep what an attempt gave, unless an operator changed the relationship meanwhile."""
+        async with self._writing:
+            if self._relationships.get(before.trust_domain) is not before:
+                return
+            try:
+                await self._write(self._with(after))
+            except FederationError as error:
+                after = replace(after, problem=after.problem or str(error))
+            self._early.pop(before.trust_domain, None)
+            if after.problem and after.problem != before.problem:
+                _LOG.warning("federation of %s: %s", before.trust_domain, after.problem)
+            self._set(self._with(after))
+
+    def _with(self, changed: Relationship) -> list[Relationship]:
+        return list({**self._relationships, changed.trust_domain: changed}.values())
+
+    async def _change(self, relationships: Sequence[Relationship]) -> None:
+        checked = check_relationships(relationships, self._own().trust_domain)
+        await self._write(checked)
+        self._set(checked)
+
+    async def _write(self, relationships: Sequence[Relationship]) -> None:
+        data = encode_relationships(self._own().trust_domain, relationships)
+        if len(data) > MAX_FILE:
+            # It could not be read again.
+            raise FederationError(
+                f"the bundles of all federated trust domains take more than {MAX_FILE} bytes"
+            )
+        try:
+            await asyncio.to_thread(self._directory.write, FILE_NAME, data)
+        except KeyMaterialError as error:
+            raise FederationError(str(error)) from error
+
+    def _set(self, relationships: Sequence[Relationship]) -> None:
+        """Let relationships count, and tell the others if it makes a difference to them."""
+        self._relationships = {each.trust_domain: each for each in relationships}
+        before, after = (
+            self._bundles,
+            {each.trust_domain: each.bundle for each in relationships if each.bundle},
+        )
+        # The same object as long as nothing changed: others tell by it whether to look again.
+        if after != before:
+            for trust_domain in sorted({*before, *after}):
+                if before.get(trust_domain) != after.get(trust_domain):
+                    _LOG.info("federation of %s: the bundle changed", trust_domain)
+            self._bundles = MappingProxyType(after)
+            self.feed.publish()
