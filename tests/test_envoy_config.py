@@ -25,13 +25,17 @@ FILE = ROOT / "mesh-config" / "envoy" / "envoy.yaml"
 
 
 def here(settings: EnvoySettings, directory: Path) -> EnvoySettings:
-    """The same settings with files that exist, and a port that is free."""
+    """The same settings with paths of ours, and a port that is free."""
+    moved = replace(settings, run_directory=directory, listen=TcpAddress("127.0.0.1", 0))
+    return replace(moved, sds_socket=directory / "sds.sock")
+
+
+def from_files(settings: EnvoySettings, directory: Path) -> EnvoySettings:
+    """The same settings with secrets from files that exist."""
     ca = TestCa.create()
     leaf = ca.issue("spiffe://mesh.example/ns/gateway/sa/envoy")
     write_sds(directory / "sds", "envoy", leaf.certificate, leaf.key, ca.bundle)
-    return replace(
-        settings, sds_directory=directory / "sds", run_directory=directory, listen=TcpAddress("127.0.0.1", 0)
-    )
+    return replace(here(settings, directory), sds_socket=None, sds_directory=directory / "sds")
 
 
 def validate(configuration: dict[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -79,6 +83,11 @@ def test_a_real_envoy_accepts_every_kind_of_address(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_real_envoy_accepts_secrets_from_files(tmp_path: Path) -> None:
+    done = validate(render(from_files(default_settings(), tmp_path)), tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_mistyped_field_is_refused_so_validation_means_something(tmp_path: Path) -> None:
     configuration = json.loads(json.dumps(render(here(default_settings(), tmp_path))))
     configuration["static_resources"]["listeners"][0]["per_connection_buffer_limit_byte"] = 1
@@ -115,9 +124,50 @@ def test_each_route_asks_about_the_service_that_it_leads_to() -> None:
         assert route["route"]["cluster"] == f"service-{name}"
 
 
-def test_deputy_is_believed_by_its_exact_id_only() -> None:
-    matchers = [value for name, value in everything(render(default_settings())) if name == "matcher"]
-    assert matchers == [{"prefix": "spiffe://mesh.example/"}, {"exact": "spiffe://mesh.example/deputy"}]
+def contexts(settings: EnvoySettings) -> list[tuple[str, str, Any]]:
+    """Each TLS socket: its certificate's name, its roots' name, and whom it accepts of those."""
+    found = [value for name, value in everything(render(settings)) if name == "common_tls_context"]
+    return [
+        (
+            context["tls_certificate_sds_secret_configs"][0]["name"],
+            context["combined_validation_context"]["validation_context_sds_secret_config"]["name"],
+            context["combined_validation_context"]["default_validation_context"][
+                "match_typed_subject_alt_names"
+            ][0]["matcher"],
+        )
+        for context in found
+    ]
+
+
+def test_deputy_is_believed_by_its_exact_id_and_our_own_roots_only() -> None:
+    """Callers of each federated domain may connect; none of their CAs can stand for Deputy."""
+    assert contexts(default_settings()) == [
+        ("default", "ALL", {"prefix": "spiffe://"}),
+        ("default", "ROOTCA", {"exact": "spiffe://mesh.example/deputy"}),
+    ]
+
+
+def test_from_files_only_callers_of_our_own_trust_domain_connect(tmp_path: Path) -> None:
+    """Files hold roots without saying whose they are."""
+    assert contexts(from_files(default_settings(), tmp_path)) == [
+        ("envoy", "envoy-bundle", {"prefix": "spiffe://mesh.example/"}),
+        ("envoy", "envoy-bundle", {"exact": "spiffe://mesh.example/deputy"}),
+    ]
+
+
+def test_secrets_come_over_a_unix_socket_and_envoy_is_not_ready_without_them() -> None:
+    configuration = render(default_settings())
+    sources = [value for name, value in everything(configuration) if name == "sds_config"]
+    assert len(sources) == 4
+    for source in sources:
+        assert source["initial_fetch_timeout"] == "0s"
+        services = source["api_config_source"]["grpc_services"]
+        assert services == [{"envoy_grpc": {"cluster_name": "sds"}}]
+    static: Any = configuration["static_resources"]
+    (cluster,) = [cluster for cluster in static["clusters"] if cluster["name"] == "sds"]
+    addresses = [value for name, value in everything(cluster) if name == "address"]
+    assert addresses == [{"pipe": {"path": "/run/deputy/envoy.sock"}}]
+    assert "transport_socket" not in cluster
 
 
 @pytest.mark.parametrize(
@@ -127,7 +177,10 @@ def test_deputy_is_believed_by_its_exact_id_only() -> None:
         {"services": (Service("a", UnixAddress("/a")), Service("a", UnixAddress("/b")))},
         {"deputy": ()},
         {"deputy_id": SpiffeId.parse("spiffe://other.example/deputy")},
-        {"sds_directory": Path("relative")},
+        {"sds_socket": Path("relative")},
+        {"sds_socket": None, "sds_directory": Path("relative")},
+        {"sds_socket": None},
+        {"sds_directory": Path("/run/both")},
         {"max_body_bytes": 0},
         {"max_body_bytes": 1024 * 1024 + 1},
     ],

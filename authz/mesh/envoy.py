@@ -1,8 +1,9 @@
 """The configuration of an Envoy that asks Deputy before every call: the one source of it.
 
 - Fails closed: no answer of Deputy, a late one, an error or another server in its place is 503, never a pass.
-- Both callers are on TLS: a client without an X.509-SVID of the trust domain fails the handshake, and Envoy
-  believes only a Deputy with the exact SPIFFE ID that the settings name.
+- Both callers are on TLS: a client without an X.509-SVID of the trust domain, or of one that it federates
+  with, fails the handshake; Envoy believes only a Deputy with the exact SPIFFE ID that the settings name.
+- No CA speaks for another trust domain than its own; Deputy is verified with the roots of our own alone.
 - Paths have one reading: normalised, slashes merged, escaped slashes refused, before any route or check.
 - A body is seen whole or refused with 413; headers reach Deputy as raw bytes, each of them.
 - What clients say in our names, or to Envoy, is removed before anything reads it.
@@ -19,7 +20,7 @@ from typing import Final
 import yaml
 
 from authz.address import TcpAddress, UnixAddress
-from authz.mesh.envoy_clusters import deputy_cluster, service_cluster
+from authz.mesh.envoy_clusters import deputy_cluster, secrets_clusters, service_cluster
 from authz.mesh.envoy_listener import LISTENER, listener
 from authz.mesh.envoy_parts import IDENTITY_SECRET, TYPE, Json
 from authz.mesh.settings import EnvoySettings, Service
@@ -37,7 +38,11 @@ def render(settings: EnvoySettings) -> Json:
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [listener(settings)],
-            "clusters": [deputy_cluster(settings), *(service_cluster(s) for s in settings.services)],
+            "clusters": [
+                *secrets_clusters(settings),
+                deputy_cluster(settings),
+                *(service_cluster(service) for service in settings.services),
+            ],
         },
         "overload_manager": _overload_manager(),
         # Without an admin layer, `POST /runtime_modify` of the admin interface has nothing to write to.
@@ -62,7 +67,7 @@ def default_settings() -> EnvoySettings:
             Service("tickets", UnixAddress("/run/services/tickets.sock")),
             Service("billing", TcpAddress("127.0.0.1", 8081), "localhost:8081"),
         ),
-        sds_directory=Path("/run/deputy-envoy/sds"),
+        sds_socket=Path("/run/deputy/envoy.sock"),
         run_directory=Path("/run/deputy-envoy"),
     )
 

@@ -1,12 +1,13 @@
-"""The clusters of the Envoy configuration: Deputy, and one for each service.
+"""The clusters of the Envoy configuration: Deputy, where secrets come from, and one for each service.
 
 - Deputy's health checks, outlier detection and keepalive are those that were measured to lose no call when
   one of two Deputies is killed, and next to none when one hangs.
 """
 
-from authz.address import Address, TcpAddress
-from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
+from authz.address import Address, TcpAddress, UnixAddress
+from authz.mesh.envoy_parts import SECRETS_CLUSTER, TYPE, Json, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
+from identity.sds_secrets import OWN_ROOTS
 
 
 def deputy_cluster(settings: EnvoySettings) -> Json:
@@ -16,19 +17,15 @@ def deputy_cluster(settings: EnvoySettings) -> Json:
         "transport_socket": tls(
             "UpstreamTlsContext",
             settings,
-            "TLSv1_2",
+            OWN_ROOTS,
             {"exact": str(settings.deputy_id)},
-            ["h2"],
+            least="TLSv1_2",
+            protocols=["h2"],
             max_session_keys=0,
         ),
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "1s", "timeout": "0.5s"}}
-                },
-            }
-        },
+        "typed_extension_protocol_options": _http2(
+            connection_keepalive={"interval": "1s", "timeout": "0.5s"}
+        ),
         "health_checks": [
             {
                 "timeout": "0.2s",
@@ -50,9 +47,29 @@ def deputy_cluster(settings: EnvoySettings) -> Json:
     }
 
 
+def secrets_clusters(settings: EnvoySettings) -> list[Json]:
+    """Return the cluster that secrets come from, if they come from a socket.
+
+    The socket tells the authority who asks, so there is no TLS on it, which could not be had before secrets.
+    """
+    if settings.sds_socket is None:
+        return []
+    address = UnixAddress(str(settings.sds_socket))
+    return [{**_cluster(SECRETS_CLUSTER, (address,), "1s"), "typed_extension_protocol_options": _http2()}]
+
+
 def service_cluster(service: Service) -> Json:
     """Return the cluster that a service's calls go to."""
     return _cluster(cluster_name(service), (service.upstream,), "1s")
+
+
+def _http2(**options: object) -> Json:
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": options},
+        }
+    }
 
 
 def _cluster(name: str, addresses: tuple[Address, ...], connect_timeout: str) -> Json:

@@ -8,6 +8,7 @@ from typing import Final
 
 from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
+from identity.sds_secrets import EVERY_DOMAIN
 
 LISTENER: Final = "agents"
 
@@ -48,9 +49,10 @@ def listener(settings: EnvoySettings) -> Json:
                 "transport_socket": tls(
                     "DownstreamTlsContext",
                     settings,
-                    "TLSv1_3",
-                    {"prefix": f"{settings.trust_domain.spiffe_id}/"},
-                    ["h2", "http/1.1"],
+                    EVERY_DOMAIN,
+                    _callers(settings),
+                    least="TLSv1_3",
+                    protocols=["h2", "http/1.1"],
                     require_client_certificate=True,
                     # A resumed session is not verified again, so it could outlive a certificate of minutes.
                     disable_stateless_session_resumption=True,
@@ -65,6 +67,15 @@ def listener(settings: EnvoySettings) -> Json:
             }
         ],
     }
+
+
+def _callers(settings: EnvoySettings) -> Json:
+    """Return who may connect; whether they may call is for Deputy to say."""
+    if settings.sds_directory is not None:
+        return {"prefix": f"{settings.trust_domain.spiffe_id}/"}
+    # Every trust domain that we federate with, and of each only what its own roots signed: the SPIFFE
+    # validator sees to that. The prefix asks for an ID at all.
+    return {"prefix": "spiffe://"}
 
 
 def _connection_manager(settings: EnvoySettings) -> Json:

@@ -4,12 +4,14 @@ from typing import Final
 
 from authz.address import Address, UnixAddress
 from authz.mesh.settings import EnvoySettings, Service
+from identity.sds_secrets import DEFAULT_SVID
 
 Json = dict[str, object]
 
 TYPE: Final = "type.googleapis.com/envoy."
 IDENTITY_SECRET: Final = "envoy"  # noqa: S105  # the name of a secret, not one
 """The name under which `write_sds` writes this Envoy's certificate, key and roots."""
+SECRETS_CLUSTER: Final = "sds"
 
 
 def cluster_name(service: Service) -> str:
@@ -21,13 +23,16 @@ def cluster_name(service: Service) -> str:
 def tls(
     context: str,
     settings: EnvoySettings,
-    least: str,
+    roots: str,
     peer: Json,
+    *,
+    least: str,
     protocols: list[str],
     **options: object,
 ) -> Json:
-    """Return a TLS socket that shows our certificate and asks for one that matches `peer`."""
+    """Return a TLS socket that shows our certificate and asks for one of these roots that matches `peer`."""
     peer_matcher = {"san_type": "URI", "matcher": peer}
+    files = settings.sds_directory is not None
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -39,10 +44,14 @@ def tls(
                     "tls_minimum_protocol_version": least,
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
-                "tls_certificate_sds_secret_configs": [secret(settings, IDENTITY_SECRET)],
+                "tls_certificate_sds_secret_configs": [
+                    secret(settings, IDENTITY_SECRET if files else DEFAULT_SVID)
+                ],
                 "combined_validation_context": {
                     "default_validation_context": {"match_typed_subject_alt_names": [peer_matcher]},
-                    "validation_context_sds_secret_config": secret(settings, f"{IDENTITY_SECRET}-bundle"),
+                    "validation_context_sds_secret_config": secret(
+                        settings, f"{IDENTITY_SECRET}-bundle" if files else roots
+                    ),
                 },
             },
         },
@@ -50,17 +59,26 @@ def tls(
 
 
 def secret(settings: EnvoySettings, name: str) -> Json:
-    """Return where a certificate or a bundle is read from, and again when the directory changes."""
-    return {
-        "name": name,
-        "sds_config": {
-            "resource_api_version": "V3",
+    """Return where a certificate or roots come from, and again whenever they change."""
+    if settings.sds_directory is None:
+        source: Json = {
+            # Not ready without its secrets, however long that takes: until then nobody is served.
+            "initial_fetch_timeout": "0s",
+            "api_config_source": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": SECRETS_CLUSTER}}],
+            },
+        }
+    else:
+        source = {
             "path_config_source": {
                 "path": str(settings.sds_directory / f"{name}.json"),
                 "watched_directory": {"path": str(settings.sds_directory)},
-            },
-        },
-    }
+            }
+        }
+    return {"name": name, "sds_config": {"resource_api_version": "V3", **source}}
 
 
 def envoy_address(address: Address) -> Json:
