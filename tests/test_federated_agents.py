@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import pytest
 
+from authz.audit.filter import Filter
+from authz.audit.record import GENESIS, Record, canonical
 from authz.broker.refusal import RefusedError
 from authz.broker.task_request import StartRequest
 from authz.federated_task import MAX_SVID_SECONDS
@@ -33,7 +35,7 @@ from identity.caller import Agent, Hop
 from identity.keys import KeySet, SigningKey
 from identity.names import new_ulid
 from identity.spiffe import SpiffeId, TrustDomain, agent_task_id
-from identity.tool_call import check_call
+from identity.tool_server import TxnTokenVerifier
 from identity.transaction import TransactionToken, verify_transaction_token
 from tests.fakes import DOMAIN, ISSUER, NOW, READ_TICKET, RUNNER, TICKETS, World, agent, reason
 from tests.identity_world import forge, header_of
@@ -142,16 +144,24 @@ def test_is_allowed_under_the_grants_for_its_domain() -> None:
     assert (record["effect"], record["agent"], record["task"]) == ("allow", NAME, world.run_id)
     assert (record["autonomous"], record["binding"], record["human"]) == (True, "svid", None)
     assert record["chain"] == [{"agent": NAME, "task": world.run_id}]
+    written = Record.parse(canonical(world.sink.entries[0].members(1, GENESIS)))
+    assert Filter(agent=NAME).matches(written)
+    assert not Filter(agent="triage").matches(written)
 
 
-def test_the_tool_server_reads_whose_agent_it_was() -> None:
+def test_the_tool_server_reads_whose_agent_it_was(tmp_path: Path) -> None:
     world = Abroad()
-    token = world.upstream(world.call(world.signed()))
+    keys = tmp_path / "jwks.json"
+    keys.write_text(json.dumps(world.authority.token_jwks()))
+    verifier = TxnTokenVerifier(
+        jwks=keys, issuer=ISSUER, trust_domain=DOMAIN.name, service="tickets", clock=lambda: NOW
+    )
+    text = world.call(world.signed()).ok_response.headers[0].header.value
+    token = asyncio.run(verifier.verify(text, "POST", READ_TICKET))
     assert token.to_claims()["sub"] == str(world.task_id)
     assert "act" not in token.to_claims()
     assert (token.human, token.chain) == (None, (Hop(NAME, world.run_id),))
     assert token.requester == world.task_id
-    check_call(token, "POST", READ_TICKET)
 
 
 def test_what_its_authority_issues_counts() -> None:
