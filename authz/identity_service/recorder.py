@@ -1,0 +1,124 @@
+"""The record of each SVID before it is handed out, and the registry's note of a task's newest certificate.
+
+- No record, no SVID. A task that is over gets none, also where it ended while the record was written: then a
+  second record says that nothing was handed out.
+- A task's newest X.509-SVID is what its delegation tokens are bound to, so the registry has it first.
+- Refusals on the sockets are a stranger's: some are recorded, the rest counted, and none fills the disk.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from authz.audit import entry
+from authz.audit.facts import DecisionFacts, Issued
+from authz.audit.strangers import Admission
+from authz.broker.deps import Broker
+from authz.codes import Code
+from authz.errors import AuditError, StoreError
+from authz.identity_service.entitlements import running_task
+from identity.caller import Hop, Human, Task
+from identity.entitlement import Entitlement, SvidKind
+from identity.errors import IssuanceUnavailableError, NotEntitledError
+
+_METHODS: Final[dict[SvidKind, str]] = {
+    "x509-svid": "workload-api/x509-svid",
+    "jwt-svid": "workload-api/jwt-svid",
+    "wit-svid": "workload-api/wit-svid",
+}
+
+
+class AuditRecorder:
+    """Writes to the audit log and the registry; see `identity.entitlement.Recorder`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def issued(
+        self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
+    ) -> None:
+        """Record an issuance before it happens; for a task, note the certificate as its newest.
+
+        Raises:
+            IssuanceUnavailableError: if it cannot be recorded; nothing is issued then.
+            NotEntitledError: if the task is over.
+        """
+        broker, now = self._broker, self._broker.clock()
+        task = self._task(entitlement)
+        facts, decision_id = _facts(kind, entitlement, task), broker.new_id(now)
+        issued = Issued(kind=kind, subject=str(entitlement.spiffe_id), expires_at=expires_at)
+        try:
+            await broker.sink.append(entry.issuance(facts, issued, decision_id, now))
+        except AuditError as error:
+            raise IssuanceUnavailableError("an SVID cannot be recorded, so it is not issued") from error
+        if task is None:
+            return
+        try:
+            if kind == "x509-svid" and thumbprint is not None:
+                await asyncio.to_thread(broker.tasks.set_thumbprint, task.id, thumbprint)
+            self._task(entitlement)
+        except (StoreError, NotEntitledError) as error:
+            await self._withdraw(facts, decision_id, error)
+            if isinstance(error, NotEntitledError):
+                raise
+            self._task(entitlement)
+            raise IssuanceUnavailableError(
+                "a task's certificate cannot be noted, so it is not issued"
+            ) from error
+
+    async def refused(self, uid: int | None, method: str, why: str) -> None:
+        """Record or count that a process was refused on a socket; this never raises."""
+        broker, now = self._broker, self._broker.clock()
+        peer = f"uid:{'?' if uid is None else uid}"
+        if broker.strangers.admit(peer, now) is not Admission.RECORD:
+            return
+        code = Code.PEER_MISSING.value
+        facts = DecisionFacts(effect="deny", code=code, peer=peer, method=method, detail=why)
+        try:
+            await broker.sink.append(entry.stranger(facts, broker.new_id(now), now))
+        except AuditError:
+            broker.strangers.count(peer, now)
+
+    def _task(self, entitlement: Entitlement) -> Task | None:
+        if entitlement.task is None:
+            return None
+        task = running_task(entitlement.task, self._broker)
+        if task is None:
+            raise NotEntitledError(f"a task that is over: {entitlement.task!r}")
+        return task
+
+    async def _withdraw(self, facts: DecisionFacts, decision_id: str, error: Exception) -> None:
+        now = self._broker.clock()
+        code = Code.TASK_ENDED if isinstance(error, NotEntitledError) else Code.INTERNAL
+        denied = replace(facts, effect="deny", code=code.value, detail=str(error))
+        try:
+            await self._broker.sink.append(
+                entry.withdrawn(denied, decision_id, self._broker.new_id(now), now)
+            )
+        except AuditError as failed:
+            raise IssuanceUnavailableError("an SVID that was not issued cannot be recorded") from failed
+
+
+def _facts(kind: SvidKind, entitlement: Entitlement, task: Task | None) -> DecisionFacts:
+    facts = DecisionFacts(
+        effect="allow",
+        code=Code.ALLOWED.value,
+        peer=str(task.workload if task else entitlement.spiffe_id),
+        protocol="identity",
+        method=_METHODS[kind],
+        phase="lifecycle",
+        resource_type="svid",
+        resource_name=str(entitlement.spiffe_id),
+    )
+    if task is None:
+        return facts
+    return replace(
+        facts,
+        human=Human.parse_uri(task.human) if task.human else None,
+        agent=task.agent,
+        task=task.id,
+        autonomous=task.human is None,
+        chain=(Hop(task.agent, task.id),),
+        detail=f"attested {task.origin}" if task.origin else "",
+    )
