@@ -1,0 +1,215 @@
+"""Under a SPIRE: our identity and its bundles come from its Workload API, and count by our own rules.
+
+The SPIRE is a real server of the standard, of another trust domain, and the client the PyPI package.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from authz.errors import ConfigError
+from authz.identity_service.upstream import Upstream
+from identity.entitlement import Entitlement
+from identity.spiffe import TrustDomain
+from identity.x509_svid import verify_x509_svid
+from tests.spire_stand_in import DEPUTY_OF_SPIRE, SPIRE, SpireStandIn, bundle_of, now, spire
+
+_DER = serialization.Encoding.DER
+OWN = TrustDomain.parse("agents.example")
+EAST = TrustDomain.parse("east.example")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dpt-") as directory:
+        yield Path(directory) / "spire"
+
+
+def connected(to: SpireStandIn, changed: Callable[[], None] = lambda: None) -> Upstream:
+    return Upstream.open(to.address, OWN, now, changed, start_seconds=20)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def chain_of(upstream: Upstream) -> list[bytes]:
+    pem = upstream.credential().certificate_chain
+    return [cert.public_bytes(_DER) for cert in x509.load_pem_x509_certificates(pem)]
+
+
+def test_our_identity_and_the_bundles_come_from_spire(place: Path) -> None:
+    with spire(place) as above, closing(connected(above)) as upstream:
+        assert upstream.spiffe_id == DEPUTY_OF_SPIRE
+        assert upstream.dns_names == {"localhost"}
+        verify_x509_svid(chain_of(upstream), above.authority.roots, SPIRE, now())
+        bundle = upstream.bundles()[SPIRE]
+        assert bundle.roots == above.authority.roots
+        assert bundle.jwt_keys == above.authority.svid_keys
+        assert upstream.is_ready(now())
+        assert upstream.problem == ""
+
+
+def test_the_key_is_in_no_text(place: Path) -> None:
+    with spire(place) as above, closing(connected(above)) as upstream:
+        assert "PRIVATE" not in repr(upstream.credential()) + repr(vars(upstream))
+
+
+def test_a_rotation_reaches_us_without_our_asking(place: Path) -> None:
+    with spire(place) as above:
+        told: list[None] = []
+        with closing(connected(above, lambda: told.append(None))) as upstream:
+            before, heard = upstream.credential(), len(told)
+            above.rotate()
+            until(lambda: upstream.credential() != before and upstream.bundles()[SPIRE].roots[1:] != ())
+            verify_x509_svid(chain_of(upstream), [above.authority.ca.certificate], SPIRE, now())
+            until(lambda: len(told) > heard)
+
+
+def test_a_1_a_root_and_a_domain_that_are_not_in_the_next_message_are_trusted_no_more(place: Path) -> None:
+    """A-1: absence is redaction."""
+    with spire(place) as above:
+        above.federated = {EAST: bundle_of("east.example")}
+        with closing(connected(above)) as upstream:
+            assert upstream.bundles().keys() == {SPIRE, EAST}
+            assert upstream.bundles()[EAST].jwt_keys == above.federated[EAST].jwt_keys
+            above.change(lambda: setattr(above, "federated", {}))
+            until(lambda: upstream.bundles().keys() == {SPIRE})
+            above.rotate()
+            above.revoke_oldest_root()
+            until(lambda: upstream.bundles()[SPIRE].roots == above.authority.roots)
+            assert len(above.authority.roots) == 1
+
+
+def test_the_bundles_are_one_object_until_they_change(place: Path) -> None:
+    with spire(place) as above, closing(connected(above)) as upstream:
+        before, credential = upstream.bundles(), upstream.credential()
+        above.change(lambda: setattr(above, "entitled", (Entitlement(DEPUTY_OF_SPIRE),)))
+        until(lambda: upstream.credential() != credential)
+        assert upstream.bundles() is before
+
+
+def test_a_bundle_of_our_own_trust_domain_is_not_taken_from_spire(place: Path) -> None:
+    """What SPIRE believes of us is its affair; who may sign our tasks is ours."""
+    with spire(place) as above:
+        above.federated = {OWN: bundle_of(OWN.name)}
+        with closing(connected(above)) as upstream:
+            assert upstream.bundles().keys() == {SPIRE}
+
+
+# ---- what is wrong at the start
+
+
+def refused(address: str, seconds: float = 20) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Upstream.open(address, OWN, now, start_seconds=seconds)
+    return str(caught.value)
+
+
+def test_no_socket_is_one_sentence(place: Path) -> None:
+    assert refused(f"unix://{place}/none.sock", 0.3) == (
+        f"there is no socket at 'unix://{place}/none.sock': "
+        "is the SPIRE agent running, and its socket mounted here?"
+    )
+
+
+def test_a_socket_that_nobody_serves_is_one_sentence(place: Path) -> None:
+    import socket
+
+    place.mkdir()
+    with closing(socket.socket(socket.AF_UNIX)) as dead:
+        dead.bind(str(place / "agent.sock"))
+    assert "does not answer" in refused(f"unix://{place}/agent.sock", 1)
+
+
+def test_a_socket_that_accepts_and_says_nothing_holds_the_start_up_no_longer_than_it_may(place: Path) -> None:
+    import socket
+
+    place.mkdir()
+    with closing(socket.socket(socket.AF_UNIX)) as silent:
+        silent.bind(str(place / "agent.sock"))
+        silent.listen()
+        assert "did not answer in 0.5 seconds" in refused(f"unix://{place}/agent.sock", 0.5)
+
+
+def test_who_is_entitled_to_nothing_is_told_to_register(place: Path) -> None:
+    with spire(place) as above:
+        above.entitled = ()
+        assert "has no identity for this process: register it in SPIRE" in refused(above.address, 1)
+
+
+def test_a_registration_that_comes_while_we_wait_is_enough(place: Path) -> None:
+    """A SPIRE agent learns of a new entry some seconds after it was made."""
+    import threading
+
+    with spire(place) as above:
+        entitled, above.entitled = above.entitled, ()
+        threading.Timer(0.5, lambda: setattr(above, "entitled", entitled)).start()
+        with closing(connected(above)) as upstream:
+            assert upstream.is_ready(now())
+
+
+def test_a_spire_of_our_own_trust_domain_is_refused_at_once(place: Path) -> None:
+    with spire(place, OWN) as above:
+        sentence = refused(above.address, 3600)
+    assert "is of 'agents.example' too: name another trust domain in trust_domain" in sentence
+
+
+# ---- what goes wrong later
+
+
+def test_while_the_socket_is_lost_we_serve_on_and_when_it_is_back_we_follow(place: Path) -> None:
+    with spire(place) as above, closing(connected(above)) as upstream:
+        before = upstream.credential()
+        above.shut()
+        until(lambda: upstream.problem != "")
+        assert upstream.credential() == before
+        assert upstream.bundles().keys() == {SPIRE}
+        assert upstream.is_ready(now())
+        assert not upstream.is_ready(now() + timedelta(seconds=601))
+        above.rotate()
+        above.listen()
+        until(lambda: upstream.credential() != before and upstream.problem == "")
+        verify_x509_svid(chain_of(upstream), [above.authority.ca.certificate], SPIRE, now())
+
+
+def test_a_1_who_loses_its_identity_is_not_ready_until_it_has_one_again(place: Path) -> None:
+    """A-1: PermissionDenied on an open stream takes the identity back."""
+    with spire(place) as above, closing(connected(above)) as upstream:
+        entitled = above.entitled
+        above.change(lambda: setattr(above, "entitled", ()))
+        until(lambda: not upstream.is_ready(now()))
+        assert "has no identity for this process" in upstream.problem
+        above.change(lambda: setattr(above, "entitled", entitled))
+        until(lambda: upstream.is_ready(now()))
+
+
+def test_an_identity_of_our_own_trust_domain_never_replaces_the_one_that_we_have(place: Path) -> None:
+    """Whoever takes SPIRE's socket cannot make us present a name of our own tasks' trust domain."""
+    with spire(place) as above, closing(connected(above)) as upstream:
+        before = upstream.credential()
+        above.shut()
+        with spire(place.with_name("other"), OWN, above.path):
+            until(lambda: "is of 'agents.example' too" in upstream.problem)
+            assert upstream.credential() == before
+            assert upstream.bundles() == {}
+
+
+def test_closing_ends_the_threads(place: Path) -> None:
+    import threading
+
+    with spire(place) as above:
+        before = threading.active_count()
+        upstream = connected(above)
+        upstream.close()
+        until(lambda: threading.active_count() <= before)
