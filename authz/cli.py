@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
-from authz.commands import audit, config, decisions, policy, quickstart, serve, version
+from authz.commands import audit, config, decisions, identity, policy, quickstart, serve, version
 from authz.commands.group import SETTINGS
 from authz.commands.output import ERROR, OK, USAGE, printable, say
 from authz.errors import AuthzError
@@ -40,6 +40,7 @@ app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(policy.app, name="policy")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(audit.app, name="audit")
+app.add_typer(identity.app, name="identity")
 app.add_typer(config.app, name="config")
 app.command("version", epilog=version.EXAMPLES)(version.version)
 
