@@ -293,20 +293,71 @@ def test_what_was_removed_meanwhile_stays_removed(tmp_path: Path) -> None:
 
 def test_a_bundle_from_the_old_endpoint_is_not_kept_for_the_new_one(tmp_path: Path) -> None:
     """Removed and added again with another URL, while the old one still answers."""
+    new = "https://new.example/"
+    theirs = Authority.generate(THEIRS, NOW)
 
     async def act(federation: Federation, fetcher: FakeFetcher) -> None:
         async def replace() -> None:
             fetcher.meanwhile = lambda: None
             await federation.remove(THEIRS)
-            await federation.add(Relationship.parse(THEIRS.name, "https://new.example/", "https_web"))
+            await federation.add(Relationship.parse(THEIRS.name, new, "https_web"))
 
         await federation.add(WEB)
         fetcher.meanwhile = replace
+        fetcher.served[new] = bundle_bytes(theirs)
         assert await federation.refresh(THEIRS, NOW) == federation.relationships()[0]
-        assert dict(federation.bundles()) == {}
-        assert federation.relationships()[0].url == "https://new.example/"
+        assert fetcher.asked == [URL, new]
+        assert federation.bundles()[THEIRS] == theirs.trust_bundle()
 
     run(tmp_path, act)
+
+
+def test_who_asks_while_it_is_under_way_gets_that_answer(tmp_path: Path) -> None:
+    """An operator who adds a trust domain sees its bundle, also where the duty was faster."""
+
+    async def act(federation: Federation, fetcher: FakeFetcher) -> None:
+        asked, gate = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            asked.set()
+            await gate.wait()
+
+        fetcher.meanwhile = wait
+        await federation.add(WEB)
+        polling = asyncio.create_task(federation.poll(NOW))
+        impatient = asyncio.create_task(federation.refresh(THEIRS, NOW))
+        patient = asyncio.create_task(federation.refresh(THEIRS, NOW))
+        await asked.wait()
+        impatient.cancel()
+        gate.set()
+        after = await patient
+        await polling
+        assert after is not None
+        assert after.bundle == THEIR_AUTHORITY.trust_bundle()
+        assert len(fetcher.asked) == 1
+
+    run(tmp_path, act)
+
+
+def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        fetcher, asked = FakeFetcher(), asyncio.Event()
+
+        async def hang() -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        fetcher.meanwhile = hang
+        federation = kept(tmp_path, fetcher)
+        await federation.add(WEB)
+        polling = asyncio.create_task(federation.poll(NOW))
+        await asked.wait()
+        federation.close()
+        with pytest.raises(asyncio.CancelledError):
+            await polling
+
+    tmp_path.chmod(0o700)
+    asyncio.run(scenario())
 
 
 def test_refresh_asks_at_once_and_says_what_came_of_it(tmp_path: Path) -> None:

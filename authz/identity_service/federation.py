@@ -69,7 +69,7 @@ class Federation:
         self._jitter = jitter
         self._writing = asyncio.Lock()
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._under_way: set[TrustDomain] = set()
+        self._under_way: dict[TrustDomain, asyncio.Task[None]] = {}
         self._early: dict[TrustDomain, float] = {}
         self._relationships: Mapping[TrustDomain, Relationship] = {}
         self._bundles: Mapping[TrustDomain, Bundle] = MappingProxyType({})
@@ -106,7 +106,9 @@ class Federation:
         return cls(directory, own, relationships, fetcher=fetcher, jitter=jitter)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Stop what is under way, and let go of the directory."""
+        for fetching in self._under_way.values():
+            fetching.cancel()
         self._directory.close()
 
     def bundles(self) -> Mapping[TrustDomain, Bundle]:
@@ -145,23 +147,28 @@ class Federation:
     async def poll(self, now: datetime) -> None:
         """Fetch what is due. It never raises."""
         due = [each.trust_domain for each in self.relationships() if self._is_due(each, now)]
-        await asyncio.gather(*(self.refresh(trust_domain, now) for trust_domain in due))
+        await asyncio.gather(*(self.refresh(each, now) for each in due if each not in self._under_way))
 
     async def refresh(self, trust_domain: TrustDomain, now: datetime) -> Relationship | None:
         """Fetch one bundle now, due or not, and return what is known after that.
 
-        It never raises; what failed is in `problem`. None: it is not federated, or not any more.
+        Who asks while it is under way waits for that answer. It never raises; what failed is in `problem`.
+        None: it is not federated, or not any more.
         """
-        if trust_domain in self._under_way:
-            return self._relationships.get(trust_domain)
-        self._under_way.add(trust_domain)
-        try:
-            async with self._slots:
-                if (before := self._relationships.get(trust_domain)) is not None:
-                    await self._keep(before, await self._attempt(before, now))
-        finally:
-            self._under_way.discard(trust_domain)
+        fetching = self._under_way.get(trust_domain)
+        if fetching is None:
+            fetching = self._under_way[trust_domain] = asyncio.create_task(self._fetch(trust_domain, now))
+            fetching.add_done_callback(lambda _: self._under_way.pop(trust_domain))
+        # Who goes away does not take the answer from the others.
+        await asyncio.shield(fetching)
         return self._relationships.get(trust_domain)
+
+    async def _fetch(self, trust_domain: TrustDomain, now: datetime) -> None:
+        async with self._slots:
+            # Once more where an operator put another relationship in its place meanwhile.
+            while (before := self._relationships.get(trust_domain)) is not None:
+                if await self._keep(before, await self._attempt(before, now)):
+                    break
 
     def _is_due(self, relationship: Relationship, now: datetime) -> bool:
         # One draw for each wait: a new one at every question would make the shortest wait the rule.
@@ -187,11 +194,11 @@ class Federation:
         bundle = self.trust().of(relationship.profile.endpoint_id.trust_domain)
         return () if bundle is None else bundle.roots
 
-    async def _keep(self, before: Relationship, after: Relationship) -> None:
-        """Keep what an attempt gave, unless an operator changed the relationship meanwhile."""
+    async def _keep(self, before: Relationship, after: Relationship) -> bool:
+        """Keep what an attempt gave, and say whether it still was about the relationship that there is."""
         async with self._writing:
             if self._relationships.get(before.trust_domain) is not before:
-                return
+                return False
             try:
                 await self._write(self._with(after))
             except FederationError as error:
@@ -200,6 +207,7 @@ class Federation:
             if after.problem and after.problem != before.problem:
                 _LOG.warning("federation of %s: %s", before.trust_domain, after.problem)
             self._set(self._with(after))
+            return True
 
     def _with(self, changed: Relationship) -> list[Relationship]:
         return list({**self._relationships, changed.trust_domain: changed}.values())
