@@ -23,8 +23,8 @@ is one sentence that says what to do.
 | 0 | done; allowed |
 | 1 | an error: it could not be done, or not be decided |
 | 2 | denied, or a person's approval is needed |
-| 3 | findings: a log that is not what was written, a policy that is not portable, a demo that went wrong |
-| 4 | unknown: no such decision |
+| 3 | findings: a log that is not what was written, a policy that is not portable, a broken rule |
+| 4 | unknown: no such decision, a federated bundle that could not be fetched yet |
 | 64 | the command line cannot be read |
 | 130 | Ctrl-C |
 

@@ -55,7 +55,9 @@ def status(config: ConfigOption = None, output: OutputOption = Output.TABLE) -> 
     ),
 )
 def rotate(
-    which: Annotated[WhichKeys, typer.Argument(help="Which keys to replace.")] = WhichKeys.ALL,
+    which: Annotated[
+        WhichKeys, typer.Argument(help="Which keys to replace.", metavar="KEYS")
+    ] = WhichKeys.ALL,
     now: Annotated[  # noqa: FBT002 - a flag of the command line
         bool,
         typer.Option(
