@@ -20,7 +20,7 @@ import select
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, Protocol, overload
 
 from identity.entitlement import Peer
 from identity.errors import AttestationError
@@ -40,9 +40,11 @@ File = tuple[int, int]
 class Socket(Protocol):
     """What we ask of a connected socket."""
 
-    def getsockopt(self, level: int, option: int, length: int = 0, /) -> int | bytes:
-        """Read an option."""
-        ...
+    @overload
+    def getsockopt(self, level: int, option: int, /) -> int: ...
+
+    @overload
+    def getsockopt(self, level: int, option: int, length: int, /) -> bytes: ...
 
 
 class PeerProcess:
@@ -78,8 +80,6 @@ class PeerProcess:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError as error:
             raise AttestationError("a caller without credentials") from error
-        if not isinstance(credentials, bytes):
-            raise AttestationError("a caller without credentials")
         pid, uid, gid = _CREDENTIALS.unpack(credentials)
         if pid <= 0:
             raise AttestationError("a caller in a pid namespace that we cannot see")
@@ -146,7 +146,7 @@ def _pidfd(connection: Socket, pid: int) -> int | None:
         if error.errno != errno.ENOPROTOOPT:
             raise AttestationError(f"a caller that is gone: pid {pid}") from error
     else:
-        return held if isinstance(held, int) else None
+        return held
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError as error:
