@@ -59,8 +59,8 @@ def authenticate(chain: Sequence[bytes], broker: Broker, now: datetime) -> X509S
     """Verify the certificates of the connection.
 
     Raises:
-        AuthenticationError: with PEER_MISSING if there is none that counts, TASK_UNKNOWN if it is the
-            certificate of an agent of another trust domain.
+        AuthenticationError: with PEER_MISSING if there is none that counts here; that of an agent of another
+            trust domain does not.
     """
     if not chain:
         raise AuthenticationError(Code.PEER_MISSING, "no client certificate")
@@ -70,7 +70,7 @@ def authenticate(chain: Sequence[bytes], broker: Broker, now: datetime) -> X509S
         raise AuthenticationError(Code.PEER_MISSING, str(error)) from error
     # A task is named by a path; the same path in another trust domain is somebody else's.
     if svid.spiffe_id.trust_domain != broker.trust_domain and svid.spiffe_id.path.startswith(_AGENTS):
-        raise AuthenticationError(Code.TASK_UNKNOWN, f"an agent of elsewhere: {str(svid.spiffe_id)!r}")
+        raise AuthenticationError(Code.PEER_MISSING, f"an agent of elsewhere: {str(svid.spiffe_id)!r}")
     return svid
 
 
