@@ -414,6 +414,25 @@ def test_a_slow_endpoint_ends_with_the_timeout(where: str) -> None:
     asyncio.run(scenario())
 
 
+def test_an_answer_that_is_not_http(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"secret words of the other side\r\n\r\n")
+        writer.close()
+
+    async def scenario() -> None:
+        (tmp_path / "server.pem").write_bytes(WEB.credential.private_key + WEB.credential.certificate_chain)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(FederationError, match="cannot fetch") as raised:
+            await CLIENT.fetch(f"https://localhost:{port}/", WebProfile(WEB.file(tmp_path)))
+        assert "secret" not in str(raised.value)
+        server.close()
+
+    asyncio.run(scenario())
+
+
 def test_nobody_there() -> None:
     with pytest.raises(FederationError, match="cannot connect"):
         asyncio.run(spiffe_fetch("https://127.0.0.1:1"))

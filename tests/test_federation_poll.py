@@ -273,9 +273,16 @@ def test_one_that_does_not_answer_holds_up_no_other(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         # A few at the same time, and each of them once, however often the duty comes round.
         assert (waiting, len(set(fetcher.asked))) == (8, 8)
+        assert federation.start_due(NOW) == ()
+        # An operator does not stand in line.
+        await federation.add(WEB)
+        fetcher.meanwhile = lambda: None
+        after = await federation.refresh(THEIRS, NOW)
+        assert after is not None
+        assert after.bundle is not None
         gate.set()
         await asyncio.gather(*polls)
-        assert sorted(fetcher.asked) == sorted(third(number).url for number in range(20))
+        assert sorted(fetcher.asked) == sorted([URL, *(third(number).url for number in range(20))])
 
     run(tmp_path, act)
 
@@ -337,6 +344,26 @@ def test_who_asks_while_it_is_under_way_gets_that_answer(tmp_path: Path) -> None
         assert len(fetcher.asked) == 1
 
     run(tmp_path, act)
+
+
+def test_what_nobody_foresaw_does_not_end_the_polling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for the tasks of a duty, so nothing may be lost in them."""
+
+    async def act(federation: Federation, fetcher: FakeFetcher) -> None:
+        def write(name: str, data: bytes) -> None:
+            raise RuntimeError("secret words")
+
+        await federation.add(WEB)
+        federation._directory.write = write  # type: ignore[method-assign] # a fault that it stands for
+        (fetching,) = federation.start_due(NOW)
+        await fetching
+        assert (await federation.refresh(THEIRS, NOW)) == WEB
+
+    run(tmp_path, act)
+    assert "federation of other.example: RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@
   that its trust domain has revoked. A restart then begins with the older bundle and fetches at once.
 - The file is of mode 0600, appears whole or not at all, and one that is damaged is refused at the start.
 - Each change of what is trusted is published, so that open streams get it.
-- A poll never raises, fetches each trust domain once at a time and a few at the same time; one that does not
-  answer holds up no other longer than the client's timeout.
+- A poll never raises, and fetches each trust domain once at a time and a few at the same time. An endpoint
+  that does not answer holds up the others in line for the client's timeout, and an operator not at all.
 - A relationship that was removed while its bundle was under way stays removed.
 """
 
@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -144,10 +145,18 @@ class Federation:
             self._early.pop(trust_domain, None)
             await self._change([each for each in self.relationships() if each.trust_domain != trust_domain])
 
+    def start_due(self, now: datetime) -> tuple[asyncio.Task[None], ...]:
+        """Begin to fetch what is due, a few at the same time, and wait for none of it."""
+        due = [each.trust_domain for each in self.relationships() if self._is_due(each, now)]
+        return tuple(
+            self._start(trust_domain, now, self._slots)
+            for trust_domain in due
+            if trust_domain not in self._under_way
+        )
+
     async def poll(self, now: datetime) -> None:
         """Fetch what is due. It never raises."""
-        due = [each.trust_domain for each in self.relationships() if self._is_due(each, now)]
-        await asyncio.gather(*(self.refresh(each, now) for each in due if each not in self._under_way))
+        await asyncio.gather(*map(asyncio.shield, self.start_due(now)))
 
     async def refresh(self, trust_domain: TrustDomain, now: datetime) -> Relationship | None:
         """Fetch one bundle now, due or not, and return what is known after that.
@@ -156,19 +165,31 @@ class Federation:
         None: it is not federated, or not any more.
         """
         fetching = self._under_way.get(trust_domain)
-        if fetching is None:
-            fetching = self._under_way[trust_domain] = asyncio.create_task(self._fetch(trust_domain, now))
-            fetching.add_done_callback(lambda _: self._under_way.pop(trust_domain))
+        # An operator does not stand in line behind endpoints that do not answer.
+        fetching = fetching or self._start(trust_domain, now, nullcontext())
         # Who goes away does not take the answer from the others.
         await asyncio.shield(fetching)
         return self._relationships.get(trust_domain)
 
-    async def _fetch(self, trust_domain: TrustDomain, now: datetime) -> None:
-        async with self._slots:
-            # Once more where an operator put another relationship in its place meanwhile.
-            while (before := self._relationships.get(trust_domain)) is not None:
-                if await self._keep(before, await self._attempt(before, now)):
-                    break
+    def _start(
+        self, trust_domain: TrustDomain, now: datetime, slot: AbstractAsyncContextManager[None]
+    ) -> asyncio.Task[None]:
+        fetching = asyncio.create_task(self._fetch(trust_domain, now, slot))
+        self._under_way[trust_domain] = fetching
+        fetching.add_done_callback(lambda _: self._under_way.pop(trust_domain))
+        return fetching
+
+    async def _fetch(
+        self, trust_domain: TrustDomain, now: datetime, slot: AbstractAsyncContextManager[None]
+    ) -> None:
+        try:
+            async with slot:
+                # Once more where an operator put another relationship in its place meanwhile.
+                while (before := self._relationships.get(trust_domain)) is not None:
+                    if await self._keep(before, await self._attempt(before, now)):
+                        break
+        except Exception as error:  # noqa: BLE001 - nobody may wait for this task, so it says itself what it met
+            _LOG.warning("federation of %s: %s", trust_domain, type(error).__name__)
 
     def _is_due(self, relationship: Relationship, now: datetime) -> bool:
         # One draw for each wait: a new one at every question would make the shortest wait the rule.
