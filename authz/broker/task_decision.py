@@ -129,7 +129,7 @@ def sign_svid(task: Task, public_key: ec.EllipticCurvePublicKey, case: TaskCase)
 
 def task_id_of(task: Task, broker: Broker) -> SpiffeId:
     """Return the SPIFFE ID of a task."""
-    return agent_task_id(broker.authority.trust_domain, task.agent, task.id)
+    return agent_task_id(broker.trust_domain, task.agent, task.id)
 
 
 def issued_task(task: Task, broker: Broker) -> Issued:

@@ -101,7 +101,7 @@ def _of_task(task_id: str | None, broker: Broker) -> tuple[Entitlement, ...]:
     ends = [task.deadline, agent.expires_at if agent else None]
     return (
         Entitlement(
-            spiffe_id=agent_task_id(broker.authority.trust_domain, task.agent, task.id),
+            spiffe_id=agent_task_id(broker.trust_domain, task.agent, task.id),
             hint=task.agent,
             not_after=min(end for end in ends if end is not None),
             task=task.id,

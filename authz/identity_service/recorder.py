@@ -17,9 +17,9 @@ from authz.audit.strangers import Admission
 from authz.broker.deps import Broker
 from authz.codes import Code
 from authz.errors import AuditError, StoreError
-from authz.identity_service.entitlements import running_task
+from authz.identity_service.entitlements import OneTask, running_task
 from identity.caller import Hop, Human, Task
-from identity.entitlement import Entitlement, SvidKind
+from identity.entitlement import Entitlement, Entitlements, Peer, SvidKind
 from identity.errors import IssuanceUnavailableError, NotEntitledError
 
 _METHODS: Final[dict[SvidKind, str]] = {
@@ -67,19 +67,6 @@ class AuditRecorder:
                 "a task's certificate cannot be noted, so it is not issued"
             ) from error
 
-    async def refused(self, uid: int | None, method: str, why: str) -> None:
-        """Record or count that a process was refused on a socket; this never raises."""
-        broker, now = self._broker, self._broker.clock()
-        peer = f"uid:{'?' if uid is None else uid}"
-        if broker.strangers.admit(peer, now) is not Admission.RECORD:
-            return
-        code = Code.PEER_MISSING.value
-        facts = DecisionFacts(effect="deny", code=code, peer=peer, method=method, detail=why)
-        try:
-            await broker.sink.append(entry.stranger(facts, broker.new_id(now), now))
-        except AuditError:
-            broker.strangers.count(peer, now)
-
     def _task(self, entitlement: Entitlement) -> Task | None:
         if entitlement.task is None:
             return None
@@ -98,6 +85,45 @@ class AuditRecorder:
             )
         except AuditError as failed:
             raise IssuanceUnavailableError("an SVID that was not issued cannot be recorded") from failed
+
+
+class WatchedEntitlements:
+    """The entitlements of one socket; a process that has none there leaves a record, or is counted."""
+
+    def __init__(self, entitlements: Entitlements, broker: Broker) -> None:
+        self._entitlements = entitlements
+        self._broker = broker
+        self._recording: set[asyncio.Task[None]] = set()
+
+    def of(self, peer: Peer) -> tuple[Entitlement, ...]:
+        """Return the identities of a caller."""
+        entitled = self._entitlements.of(peer)
+        if not entitled and not _was_entitled(self._entitlements, peer):
+            self._refused(f"uid:{peer.uid}", f"no identity on this socket: pid {peer.pid}, gid {peer.gid}")
+        return entitled
+
+    def _refused(self, peer: str, why: str) -> None:
+        broker, now = self._broker, self._broker.clock()
+        if broker.strangers.admit(peer, now) is not Admission.RECORD:
+            return
+        facts = DecisionFacts(
+            effect="deny", code=Code.PEER_MISSING.value, peer=peer, method="workload-api", detail=why
+        )
+        # The answer is a refusal whether or not it can be recorded, so it need not wait for the disk.
+        recording = asyncio.get_running_loop().create_task(self._record(facts, peer, now))
+        self._recording.add(recording)
+        recording.add_done_callback(self._recording.discard)
+
+    async def _record(self, facts: DecisionFacts, peer: str, now: datetime) -> None:
+        try:
+            await self._broker.sink.append(entry.stranger(facts, self._broker.new_id(now), now))
+        except AuditError:
+            self._broker.strangers.count(peer, now)
+
+
+def _was_entitled(entitlements: Entitlements, peer: Peer) -> bool:
+    """Say whether this is no stranger, but the process of a task that is over."""
+    return isinstance(entitlements, OneTask) and entitlements.uid == peer.uid
 
 
 def _facts(kind: SvidKind, entitlement: Entitlement, task: Task | None) -> DecisionFacts:

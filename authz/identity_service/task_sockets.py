@@ -26,6 +26,7 @@ from authz.broker.deps import Broker
 from authz.broker.refusal import refuse
 from authz.codes import Code
 from authz.identity_service.entitlements import OneTask, running_task
+from authz.identity_service.recorder import WatchedEntitlements
 from identity.caller import Task
 from identity.entitlement import Entitlements
 from identity.errors import SocketError
@@ -156,7 +157,8 @@ class TaskSockets:
         self._pending.add(made)
         try:
             _make_directory(home)
-            services = self._services(OneTask(task.id, uid, self._broker))
+            one_task = WatchedEntitlements(OneTask(task.id, uid, self._broker), self._broker)
+            services = self._services(one_task)
             await self._server.listen(made.path, services, files=self._files, mode=EVERYONE)
         except BaseException:
             await self.drop(made)
