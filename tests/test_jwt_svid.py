@@ -154,6 +154,7 @@ def test_j_6_refuses_other_or_several_audiences(audience: object) -> None:
 
 
 def test_j_6_accepts_one_audience_as_text_or_list() -> None:
+    """J-6: both forms of RFC 7519 section 4.1.3."""
     assert check(forged(aud=AUDIENCE)).spiffe_id == check(forged(aud=[AUDIENCE])).spiffe_id == TASK_ID
 
 

@@ -30,6 +30,7 @@ SEGMENT_BYTES = DOMAIN_BYTES | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     ],
 )
 def test_id_2_and_3_accepts_what_the_standard_allows(text: str) -> None:
+    """ID-2, ID-3: dots, hyphens and numbers are no special cases."""
     assert str(SpiffeId.parse(text)) == text
 
 
@@ -65,12 +66,14 @@ def test_id_2_and_3_accepts_what_the_standard_allows(text: str) -> None:
     ],
 )
 def test_id_1_to_5_refuses_what_is_not_canonical(text: str) -> None:
+    """ID-1, ID-2, ID-3, ID-5: two texts never name one identity."""
     with pytest.raises(SpiffeIdError):
         SpiffeId.parse(text)
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_id_2_every_byte_in_the_trust_domain(byte: int) -> None:
+    """ID-2: more places are in test_rules_spiffe_id.py."""
     text = f"spiffe://a{chr(byte)}b/x"
     if byte in DOMAIN_BYTES:
         assert str(SpiffeId.parse(text)) == text
@@ -83,6 +86,7 @@ def test_id_2_every_byte_in_the_trust_domain(byte: int) -> None:
 
 @pytest.mark.parametrize("byte", range(256))
 def test_id_3_every_byte_in_a_segment(byte: int) -> None:
+    """ID-3: more places are in test_rules_spiffe_id.py."""
     text = f"spiffe://td/a{chr(byte)}b"
     if byte in SEGMENT_BYTES or byte == ord("/"):
         assert str(SpiffeId.parse(text)) == text
@@ -92,6 +96,7 @@ def test_id_3_every_byte_in_a_segment(byte: int) -> None:
 
 
 def test_id_4_refuses_more_than_255_bytes() -> None:
+    """ID-4: of the whole."""
     longest = "spiffe://td/" + "a" * (MAX_ID_BYTES - len("spiffe://td/"))
     assert len(str(SpiffeId.parse(longest))) == MAX_ID_BYTES
     with pytest.raises(SpiffeIdError):
@@ -99,6 +104,7 @@ def test_id_4_refuses_more_than_255_bytes() -> None:
 
 
 def test_id_6_a_trust_domain_has_an_id_without_a_path() -> None:
+    """ID-6: that of its authority."""
     assert str(TrustDomain.parse("td").spiffe_id) == "spiffe://td"
     assert str(TrustDomain.parse("td")) == "td"
 

@@ -194,6 +194,7 @@ def test_x_4_key_usage(value: Any) -> None:
 
 
 def test_x_4_key_usage_of_ours() -> None:
+    """X-4: critical, and signs only."""
     found = extension(issue(), x509.KeyUsage)
     assert found.critical
     assert found.value == usage("digital_signature")
@@ -238,12 +239,14 @@ def test_x_7_root_of_another_trust_domain_cannot_vouch_for_ours() -> None:
 
 
 def test_x_7_authority_issues_for_its_own_trust_domain_only() -> None:
+    """X-7: it does not try to speak for another."""
     for foreign in (agent_task_id(OTHER_TD, "triage", ulid(1)), TD.spiffe_id):
         with pytest.raises(CertificateError):
             issue(spiffe_id=foreign)
 
 
 def test_x_7_any_root_of_the_trust_domain() -> None:
+    """X-7: every root of the bundle, during a rotation of them too."""
     roots = [CA.certificate, SECOND_CA.certificate]
     assert check(issue(SECOND_CA), roots=roots).spiffe_id == check(issue(), roots=roots).spiffe_id
 
@@ -284,6 +287,7 @@ def intermediate(path_length: int | None) -> tuple[CertificateAuthority, Certifi
 
 
 def test_x_8_one_intermediate_is_accepted() -> None:
+    """X-8: as SPIRE has one; without it in the chain there is no path."""
     root, middle = intermediate(None)
     chain = [issue(middle), middle.certificate.public_bytes(serialization.Encoding.DER)]
     assert check(*chain, roots=[root.certificate]).spiffe_id == TASK_ID
