@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -316,6 +317,46 @@ def test_without_a_certificate_it_does_not_start(tmp_path: Path, case: str) -> N
     with pytest.raises(ConfigError) as raised:
         BundleHost(Answers(), files if case == "no file" else lambda: presented)
     assert "PRIVATE" not in str(raised.value)
+
+
+@pytest.mark.parametrize("profile", ["web", "spiffe"])
+def test_go_spiffe_fetches_the_bundle_by_both_profiles(
+    tmp_path: Path, spiffe_client: Path, profile: str
+) -> None:
+    """B-3, B-4: the reference client, with its own rules about every entry."""
+
+    async def scenario() -> None:
+        source: list[Callable[[], Credential]] = [lambda: WEB.credential]
+
+        def presented() -> Credential:
+            return source[0]()
+
+        async with served(tmp_path, presented) as found:
+            current = found.live.current
+            found.live.apply([KeyChange("prepare", "x509"), KeyChange("prepare", "jwt")], NOW)
+            (tmp_path / "bundle.json").write_bytes(json.dumps(current.bundle()).encode())
+            if profile == "spiffe":
+                source[0] = lambda: credential(current.ca, OUR_ENDPOINT)
+                how = ["spiffe", str(OUR_ENDPOINT), str(tmp_path / "bundle.json")]
+            else:
+                how = ["web", WEB.file(tmp_path)]
+            process = await asyncio.create_subprocess_exec(
+                spiffe_client,
+                *("bundle", OURS.name, found.base + BUNDLE_PATH, *how),
+                stdout=PIPE,
+                stderr=PIPE,
+            )
+            answer, problem = await process.communicate()
+            assert process.returncode == 0, problem
+            assert json.loads(answer) == {
+                "trust_domain": OURS.name,
+                "roots": 2,
+                "jwt_keys": 2,
+                "sequence": found.live.current.sequence,
+                "refresh_hint": 300,
+            }
+
+    asyncio.run(scenario())
 
 
 # ---------------------------------------------------------------- TLS and limits
