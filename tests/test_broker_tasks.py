@@ -382,6 +382,22 @@ def test_a_task_or_its_workload_renews_the_certificate(by: str) -> None:
     run(act)
 
 
+def test_a_task_that_is_bound_to_an_instance_is_not_its_workloads_over_mtls() -> None:
+    """A task that a process or a pod started is that one's: its workload's key alone does not reach it."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        world.tasks.tasks[task.id] = replace(world.tasks.tasks[task.id], origin="pod:3f0e")
+        csr = {"csr": csr_of(SigningKey.generate().private_key)}
+        path = f"/tasks/{task.id}"
+        await refused(world, "POST", f"{path}/svid", world.runner, Code.TASK_MISMATCH, json=csr)
+        await refused(world, "DELETE", path, world.runner, Code.TASK_MISMATCH)
+        renewed = await world.renew(task)
+        assert (await world.send("DELETE", path, renewed.identity)).status_code == 204
+
+    run(act)
+
+
 def test_a_replaced_certificate_counts_no_more() -> None:
     """A stolen key is worth nothing after the next renewal, and cannot make that renewal unnoticed."""
 
