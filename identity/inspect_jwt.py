@@ -13,7 +13,7 @@ from typing import Final
 
 from identity.base64url import Base64UrlError, decode_base64url
 from identity.bundle import JWT_USE
-from identity.errors import TokenSignatureError
+from identity.errors import TokenAlgorithmError, TokenSignatureError
 from identity.inspect_keys import WIT_USE, TrustMaterial
 from identity.inspect_x509 import NOTHING_VERIFIED
 from identity.inspection import (
@@ -199,10 +199,14 @@ def _wit_svid(token: _Read, asked: Asked) -> Iterator[Finding]:
         ok="it has no audience, as the standard asks",
         failed="it has an audience, which it must not",
     )
-    if "iss" in claims:
-        yield unchecked(
-            "W-4", f"{_WIT} 3", "it names an issuer; nobody may find keys by it, which is not seen here"
-        )
+    issuer = claims.get("iss", "")
+    yield judge(
+        "W-4",
+        f"{_WIT} 3",
+        holds=isinstance(issuer, str) and not issuer.lower().startswith(("http:", "https:")),
+        ok="it names no issuer that OpenID Connect Discovery could find",
+        failed="it names an issuer that OpenID Connect Discovery could find",
+    )
     yield unchecked("W-6", f"{_WIT} 5", "it is worth nothing alone: its holder must prove the key in `cnf`")
 
 
@@ -297,15 +301,22 @@ def _audience(rule: str, section: str, token: _Read, asked: Asked) -> Iterator[F
     )
     if not named or not isinstance(audiences, list):
         yield Finding(rule, section, "failed", "no audience, or an empty one")
-    elif asked.audience is None:
-        yield unchecked(rule, section, "it names an audience; say with --audience whether that is you")
+        return
+    one = (
+        "one audience"
+        if len(audiences) == 1
+        else "several audiences, which the standard allows and we do not"
+    )
+    yield Finding(rule, section, "ok", one)
+    if asked.audience is None:
+        yield unchecked("J-9", section, "say with --audience whether the audience is you")
     else:
         yield judge(
             "J-9",
             section,
-            holds=audiences == [asked.audience],
-            ok="it is for this audience, and no other",
-            failed="it is for another audience, or for several",
+            holds=asked.audience in audiences,
+            ok="the audience that was asked for is there",
+            failed="it is for another audience",
         )
 
 
@@ -341,10 +352,10 @@ def _verification(kind: str, token: _Read, asked: Asked) -> tuple[Verification, 
     key = next((found for one in keys if isinstance(kid, str) and (found := one.get(kid))), None)
     if key is None:
         return "failed", f"no key of the bundle has its kid and is for a {kind}, or of a kind that we verify"
-    if token.header.get("alg") != key.algorithm:
-        return "failed", f"its algorithm is not the {key.algorithm} of its key"
     try:
-        key.verify(token.signature, token.signing_input)
+        key.verify(token.signature, token.signing_input, token.header.get("alg"))
+    except TokenAlgorithmError:
+        return "failed", f"its algorithm is not the {' or '.join(key.algorithms)} of its key"
     except TokenSignatureError as error:
         return "failed", f"its signature is wrong: {error}"
     return "verified", "its signature is right; time and audience are judged above"

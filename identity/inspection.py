@@ -163,7 +163,7 @@ def _is_path(path: str) -> bool:
 
 def _without_secrets(value: object, depth: int = 8) -> object:
     if depth == 0:
-        return "…"
+        return "..."
     if isinstance(value, Mapping):
         return {
             str(name): "[private, not shown]" if name in _PRIVATE else _without_secrets(inner, depth - 1)
