@@ -12,18 +12,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from google.protobuf.message import DecodeError
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from identity.entitlement import Entitlement, Entitlements, Peer, SvidSource
-from identity.errors import AttestationError, IssuanceUnavailableError, NotEntitledError
+from identity.errors import IssuanceUnavailableError, NotEntitledError
 from identity.pb import sds_pb2 as pb
 from identity.sds_secrets import (
     SECRET_TYPE,
@@ -38,6 +37,7 @@ from identity.sds_secrets import (
     trust_domain_of,
 )
 from identity.sds_stream import AnswerT, DeltaSubscription, RequestT, Subscription, WorldSubscription
+from identity.socket_server import peer_of
 
 PATH: Final = "/envoy.service.secret.v3.SecretDiscoveryService"
 
@@ -46,7 +46,6 @@ AnyStream = Stream[Any, Any]
 AnySubscription = Subscription[Any, Any]
 
 _LOG = logging.getLogger(__name__)
-_FIRST_REQUEST_SECONDS: Final = 10.0
 _SHORTEST: Final = timedelta(seconds=1)
 _RETRY: Final = timedelta(seconds=5)
 _LONGEST: Final = timedelta(seconds=60)  # after so long a clock that was set is noticed
@@ -64,17 +63,6 @@ class _View:
         self.until = min(self.until, moment)
 
 
-class Process(Protocol):
-    """A process at the other end of a socket, as `PeerProcess` is one."""
-
-    async def peer(self) -> Peer:
-        """Return who it is, checked now.
-
-        Raises:
-            AttestationError: if that cannot be said for sure.
-        """
-
-
 class SecretDiscovery:
     """The servicer of one socket."""
 
@@ -82,12 +70,12 @@ class SecretDiscovery:
         self,
         source: SvidSource,
         entitlements: Entitlements,
-        process_of: Callable[[AnyStream], Process],
+        peer_of: Callable[[AnyStream], Peer] = peer_of,
     ) -> None:
-        """Serve what `source` has to whom `entitlements` names; `process_of` says who opened a stream."""
+        """Serve what `source` issues to those whom `entitlements` knows."""
         self._source = source
         self._entitlements = entitlements
-        self._process_of = process_of
+        self._peer_of = peer_of
         self._nobody = nobody_root(source.clock())
 
     def __mapping__(self) -> Mapping[str, Handler]:
@@ -107,35 +95,31 @@ class SecretDiscovery:
     async def _delta_secrets(self, stream: AnyStream) -> None:
         await self._converse(stream, DeltaSubscription())
 
-    async def _fetch_secrets(self, stream: AnyStream) -> None:
-        await self._refuse_strangers(stream)
+    async def _fetch_secrets(self, stream: Stream[pb.DiscoveryRequest, pb.DiscoveryResponse]) -> None:
+        self._refuse_strangers(stream)
         subscription = WorldSubscription()
-        subscription.receive(_about_secrets(await _first(_next_request(stream))))
-        answer, _ = await self._answer(stream, subscription)
-        if answer is not None:  # a first request is always answered
-            await stream.send_message(answer)
+        subscription.receive(_about_secrets(await stream.recv_message()))
+        await self._answer(stream, subscription)
 
     async def _converse(
         self, stream: Stream[RequestT, AnswerT], subscription: Subscription[RequestT, AnswerT]
     ) -> None:
-        await self._refuse_strangers(stream)
-        requests: asyncio.Queue[RequestT | GRPCError | None] = asyncio.Queue(maxsize=1)
+        self._refuse_strangers(stream)
+        requests: asyncio.Queue[RequestT | Exception | None] = asyncio.Queue(maxsize=1)
         reading = asyncio.create_task(_read(stream, requests))
         try:
-            subscription.receive(_about_secrets(await _first(requests.get())))
+            subscription.receive(_about_secrets(await requests.get()))
             is_open = True
             while is_open:
                 seen = self._source.changes.version
-                answer, until = await self._answer(stream, subscription)
-                if answer is not None:
-                    await stream.send_message(answer)
+                until = await self._answer(stream, subscription)
                 is_open = await self._wait(requests, subscription, seen, until)
         finally:
             reading.cancel()
 
     async def _wait(
         self,
-        requests: "asyncio.Queue[RequestT | GRPCError | None]",
+        requests: "asyncio.Queue[RequestT | Exception | None]",
         subscription: Subscription[RequestT, AnswerT],
         seen: int,
         until: datetime,
@@ -163,18 +147,23 @@ class SecretDiscovery:
             hearing.cancel()
 
     async def _answer(
-        self, stream: AnyStream, subscription: Subscription[RequestT, AnswerT]
-    ) -> tuple[AnswerT | None, datetime]:
+        self, stream: Stream[RequestT, AnswerT], subscription: Subscription[RequestT, AnswerT]
+    ) -> datetime:
+        """Send what is due, and return when to look again."""
         view = await self._view(stream, subscription)
         if view.pending and not view.secrets and not subscription.sent:
-            raise GRPCError(Status.UNAVAILABLE, "nothing can be issued now")
+            raise IssuanceUnavailableError("nothing can be issued now")
         answer = subscription.answer(view.secrets, frozenset(view.pending))
         for line in subscription.take_lines():
             _LOG.warning("secret discovery: %s", line)
-        return answer, view.until
+        if answer is not None:
+            # To issue took time; whoever is gone since gets nothing.
+            self._peer_of(stream)
+            await stream.send_message(answer)
+        return view.until
 
     async def _view(self, stream: AnyStream, subscription: AnySubscription) -> _View:
-        mine, bundles = await self._entitled(stream), self._source.bundles()
+        mine, bundles = self._entitled(stream), self._source.bundles()
         view = _View(until=self._source.clock() + _LONGEST)
         for name in subscription.wanted(every_name(mine, bundles)):
             match meaning(name, mine, bundles):
@@ -208,57 +197,37 @@ class SecretDiscovery:
         if trust_domain is not None and subscription.holds(name):
             view.secrets[name] = nobody_secret(name, trust_domain, self._nobody)
 
-    async def _refuse_strangers(self, stream: AnyStream) -> None:
-        """Answer before the first request is read (E-3)."""
+    def _refuse_strangers(self, stream: AnyStream) -> None:
+        """Refuse before a request is waited for (E-3)."""
         if not self._source.is_ready:
-            raise GRPCError(Status.UNAVAILABLE, "not ready yet")
-        await self._entitled(stream)
+            raise IssuanceUnavailableError("not ready yet")
+        self._entitled(stream)
 
-    async def _entitled(self, stream: AnyStream) -> tuple[Entitlement, ...]:
-        try:
-            mine = self._entitlements.of(await self._process_of(stream).peer())
-        except AttestationError as error:
-            raise GRPCError(Status.PERMISSION_DENIED, "who asks cannot be said for sure") from error
+    def _entitled(self, stream: AnyStream) -> tuple[Entitlement, ...]:
         now = self._source.clock()
-        live = tuple(one for one in mine if one.not_after is None or now < one.not_after)
+        found = self._entitlements.of(self._peer_of(stream))
+        live = tuple(each for each in found if each.not_after is None or now < each.not_after)
         if not live:
-            raise GRPCError(Status.PERMISSION_DENIED, "no identity issued")
+            raise NotEntitledError("no identity for this caller")
         return live
 
 
 async def _read(
-    stream: Stream[RequestT, AnswerT], requests: "asyncio.Queue[RequestT | GRPCError | None]"
+    stream: Stream[RequestT, AnswerT], requests: "asyncio.Queue[RequestT | Exception | None]"
 ) -> None:
-    """Pass requests on, one at a time: who is not listened to waits in the connection's window."""
+    """Pass requests on, one at a time: who is not listened to waits in the window of the stream."""
     try:
-        while (request := await _next_request(stream)) is not None:
+        while (request := await stream.recv_message()) is not None:
             await requests.put(request)
-    except GRPCError as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the call is answered
         await requests.put(error)
     else:
         await requests.put(None)
 
 
-async def _first(request: Awaitable[RequestT | GRPCError | None]) -> RequestT | GRPCError | None:
-    try:
-        async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
-            return await request
-    except TimeoutError as error:
-        raise GRPCError(Status.DEADLINE_EXCEEDED, "no request came") from error
-
-
-async def _next_request(stream: Stream[RequestT, AnswerT]) -> RequestT | None:
-    try:
-        return await stream.recv_message()
-    except (DecodeError, AssertionError) as error:
-        raise GRPCError(Status.INVALID_ARGUMENT, "not a discovery request") from error
-    except NotImplementedError as error:
-        raise GRPCError(Status.UNIMPLEMENTED, "compression is not supported") from error
-
-
-def _about_secrets(request: RequestT | GRPCError | None) -> RequestT:
+def _about_secrets(request: RequestT | Exception | None) -> RequestT:
     """Return a request that is one, and about secrets."""
-    if isinstance(request, GRPCError):
+    if isinstance(request, Exception):
         raise request
     if request is None:
         raise GRPCError(Status.INVALID_ARGUMENT, "no request came")

@@ -1,108 +1,153 @@
-"""What the tests of secret discovery stand on: a source that the test changes."""
+"""Secret discovery on a real Unix socket, with an authority whose keys, time and callers the test turns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography import x509
 
 from identity.authority import Authority
-from identity.bundle import Bundle
-from identity.entitlement import Entitlement, HeldSvid, HeldWit, Peer
+from identity.entitlement import Entitlement, Peer
 from identity.errors import AttestationError
-from identity.feed import Feed
-from identity.keys import SigningKey
-from identity.live_authority import LiveAuthority
-from identity.spiffe import SpiffeId, TrustDomain
-from identity.trust_bundles import TrustBundles
+from identity.pb import sds_pb2 as pb
+from identity.sds import PATH, SecretDiscovery
+from identity.sds_secrets import SECRET_TYPE
+from identity.socket_server import SocketServer, peer_of
+from identity.spiffe import SpiffeId
+from tests.socket_world import OTHER, SocketWorld
 
-TD = TrustDomain.parse("mesh.example")
-OTHER = TrustDomain.parse("other.example")
 ENVOY = SpiffeId.parse("spiffe://mesh.example/ns/gateway/sa/envoy")
 SECOND = SpiffeId.parse("spiffe://mesh.example/ns/gateway/sa/second")
-TTL = 600
+FOREIGN = str(OTHER.spiffe_id)
 
 
-def bundle_of(authority: Authority) -> Bundle:
-    return authority.trust_bundle()
+class SecretsWorld(SocketWorld):
+    """All parts of one socket that serves Envoy."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.entitlements.given = (Entitlement(ENVOY, dns_names=("localhost",)),)
+        self.foreign = Authority.generate(OTHER, self.clock.now)
+        self.is_gone = False
+        self.looked = 0
+        self.secrets = SecretDiscovery(self.source, self.entitlements, self._peer_of)
 
-@dataclass
-class FakeSource:
-    """An authority whose SVIDs are kept until its CA changes, or until the test asks for new ones."""
-
-    live: LiveAuthority
-    federated: dict[TrustDomain, Bundle] = field(default_factory=dict)
-    is_ready: bool = True
-    wit_enabled: bool = False
-    trouble: Exception | None = None
-    now: datetime | None = None
-    ttl: int = TTL
-    renew_in: timedelta | None = None
-    held: dict[SpiffeId, tuple[str, HeldSvid]] = field(default_factory=dict)
-    issued: int = 0
-
-    @property
-    def changes(self) -> Feed:
-        return self.live.feed
-
-    def clock(self) -> datetime:
-        return self.now or datetime.now(UTC)
-
-    def bundles(self) -> TrustBundles:
-        return TrustBundles(bundle_of(self.live.current), dict(self.federated))
-
-    def change(self) -> None:
-        self.live.feed.publish()
-
-    async def x509_svid(self, entitlement: Entitlement) -> HeldSvid:
-        if self.trouble is not None:
-            raise self.trouble
-        authority = self.live.current
-        signer, held = self.held.get(entitlement.spiffe_id, ("", None))
-        if held is None or signer != authority.ca.key.kid or self.clock() >= held.renew_at:
-            held = self._issue(authority, entitlement)
-            self.held[entitlement.spiffe_id] = (authority.ca.key.kid, held)
-        return held
-
-    def _issue(self, authority: Authority, entitlement: Entitlement) -> HeldSvid:
-        self.issued += 1
-        key, now = SigningKey.generate(), self.clock()
-        leaf = authority.issue_workload_svid(
-            entitlement.spiffe_id,
-            key.private_key.public_key(),
-            now=now,
-            ttl=self.ttl,
-            dns_names=entitlement.dns_names,
-        )
-        end = now + timedelta(seconds=self.ttl)
-        return HeldSvid(entitlement.spiffe_id, (leaf,), key, end, now + (self.renew_in or (end - now) / 2))
-
-    async def jwt_svid(self, entitlement: Entitlement, audiences: Sequence[str]) -> str:
-        raise NotImplementedError
-
-    async def wit_svid(self, entitlement: Entitlement) -> HeldWit:
-        raise NotImplementedError
-
-
-@dataclass
-class FakeEntitlements:
-    """The identities of whoever asks, as the test says."""
-
-    mine: tuple[Entitlement, ...] = (Entitlement(ENVOY, dns_names=("localhost",)),)
-    trouble: Exception | None = None
-
-    def of(self, peer: Peer) -> tuple[Entitlement, ...]:
-        if self.trouble is not None:
-            raise self.trouble
-        return self.mine
-
-
-@dataclass
-class FakeProcess:
-    """A caller that is there until the test says that it is gone."""
-
-    is_gone: bool = False
-
-    async def peer(self) -> Peer:
+    def _peer_of(self, stream: Any) -> Peer:
+        self.looked += 1
         if self.is_gone:
             raise AttestationError("a caller that is gone")
-        return Peer(1, 1000, 1000)
+        return peer_of(stream)
+
+    def renew(self) -> None:
+        """Let half of each SVID's life pass, and tell so."""
+        self.clock.advance(400)
+        self.live.feed.publish()
+
+    @asynccontextmanager
+    async def envoy(self, directory: Path) -> AsyncIterator["EnvoyClient"]:
+        path = directory / "s" / "sds.sock"
+        server = SocketServer(is_ready=lambda: self.is_ready, changes=self.live.feed)
+        await server.listen(path, [self.secrets])
+        try:
+            async with grpc.aio.insecure_channel(f"unix:{path}") as channel, asyncio.timeout(30):
+                yield EnvoyClient(channel)
+        finally:
+            await server.close()
+
+
+class EnvoyClient:
+    """A raw client of grpcio, which knows nothing of the service but the wire."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+
+    def stream(self, rpc: str = "StreamSecrets") -> Any:
+        answer = pb.DiscoveryResponse if rpc == "StreamSecrets" else pb.DeltaDiscoveryResponse
+        method = self.channel.stream_stream(
+            f"{PATH}/{rpc}", request_serializer=_bytes, response_deserializer=answer.FromString
+        )
+        return method()
+
+    async def world(self, *names: str) -> Any:
+        call = self.stream()
+        await call.write(pb.DiscoveryRequest(resource_names=names, type_url=SECRET_TYPE))
+        return call
+
+    async def delta(self, *names: str) -> Any:
+        call = self.stream("DeltaSecrets")
+        await call.write(pb.DeltaDiscoveryRequest(resource_names_subscribe=names, type_url=SECRET_TYPE))
+        return call
+
+    async def fetch(self, *names: str) -> dict[str, pb.Secret]:
+        method = self.channel.unary_unary(
+            f"{PATH}/FetchSecrets",
+            request_serializer=_bytes,
+            response_deserializer=pb.DiscoveryResponse.FromString,
+        )
+        return secrets(await method(pb.DiscoveryRequest(resource_names=names)))
+
+
+async def heard(call: Any) -> dict[str, pb.Secret]:
+    """The secrets of the next answer."""
+    return secrets(await answered(call))
+
+
+async def answered(call: Any) -> Any:
+    answer = await call.read()
+    assert answer is not grpc.aio.EOF, (await call.code(), await call.details())
+    return answer
+
+
+def secrets(answer: Any) -> dict[str, pb.Secret]:
+    assert answer.type_url == SECRET_TYPE
+    bodies = [getattr(body, "resource", body) for body in answer.resources]
+    assert all(body.type_url == SECRET_TYPE for body in bodies)
+    found = [pb.Secret.FromString(body.value) for body in bodies]
+    return {secret.name: secret for secret in found}
+
+
+async def ending(call: Any) -> grpc.StatusCode:
+    """The status with which a stream ends, whatever still comes before it."""
+    try:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    code: grpc.StatusCode = await call.code()
+    return code
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    for _ in range(1000):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("it did not happen")
+
+
+def leaf(secret: pb.Secret) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(secret.tls_certificate.certificate_chain.inline_bytes)
+
+
+def trusted(secret: pb.Secret) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(secret.validation_context.trusted_ca.inline_bytes)
+
+
+def domains(secret: pb.Secret) -> dict[str, list[x509.Certificate]]:
+    """The trust domains of a SPIFFE validator, with their roots."""
+    context = secret.validation_context
+    assert not context.HasField("trusted_ca")
+    assert context.custom_validator_config.name == "envoy.tls.cert_validator.spiffe"
+    config = pb.SPIFFECertValidatorConfig.FromString(context.custom_validator_config.typed_config.value)
+    return {
+        domain.name: x509.load_pem_x509_certificates(domain.trust_bundle.inline_bytes)
+        for domain in config.trust_domains
+    }
+
+
+def _bytes(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
