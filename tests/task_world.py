@@ -128,7 +128,7 @@ class TaskWorld:
         await self.server.close()
 
     def services(self, entitlements: Entitlements) -> Sequence[Servicer]:
-        return (WorkloadApi(self.source, entitlements),)
+        return (WorkloadApi(self.source, WatchedEntitlements(entitlements, self.broker)),)
 
     def peer_of(self, stream: Stream[Any, Any]) -> Peer:
         return self.peer(peer_of(stream))
@@ -218,10 +218,16 @@ def registered(*more: Registration) -> Registrations:
     )
 
 
+def let_others_pass(directory: Path) -> None:
+    """As a directory for the processes of other users is."""
+    directory.chmod(0o711)
+
+
 @asynccontextmanager
 async def task_world(directory: Path | None = None, **options: Any) -> AsyncIterator[TaskWorld]:
     # A socket's path is short, shorter than what pytest gives.
     with tempfile.TemporaryDirectory(prefix="dpt") as made:
+        let_others_pass(Path(made))
         given = {"registrations": registered(), **options}
         base = given.pop("base", None) or broker_alone()
         world = TaskWorld(base, directory or Path(made), **given)

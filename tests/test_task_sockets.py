@@ -14,10 +14,11 @@ from grpclib.const import Status
 from authz.identity_service.task_sockets import NAME, TaskSockets
 from identity.errors import SocketError
 from identity.feed import Feed
+from identity.pb import task_pb2 as pb
 from identity.socket_server import SocketServer
 from identity.unix_socket import MAX_PATH
 from tests.broker_fakes import broker_alone
-from tests.task_world import TaskWorld, refusal, run, task_world, until, watching
+from tests.task_world import AGENT_UID, TaskWorld, let_others_pass, refusal, run, task_world, until, watching
 
 HOME = "0123456789abcdef" * 2
 
@@ -146,6 +147,21 @@ def test_a_socket_works_at_the_longest_path(place: Path) -> None:
             answer = await world.start()
             assert len(answer.identity.endpoint_socket) == len("unix://") + MAX_PATH
             assert await world.svids(answer.identity.endpoint_socket)
+
+    asyncio.run(act())
+
+
+def test_a_way_that_the_agents_user_cannot_pass_is_said_at_the_start(place: Path) -> None:
+    """The data directory is closed to others; a socket in it serves our own user only."""
+
+    async def act() -> None:
+        async with task_world(place) as world:
+            await world.start()
+            wish = pb.Delivery(private_socket={"uid": AGENT_UID})
+            status, text = await refusal(world.start(delivery=wish))
+            assert (status, "outside of data_dir" in text) == (Status.INTERNAL, True)
+            let_others_pass(place)
+            await world.start(delivery=wish)
 
     asyncio.run(act())
 

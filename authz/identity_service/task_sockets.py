@@ -7,6 +7,7 @@
   keeps from being that of a second process beside the first.
 - After a restart a task that lives on has no socket, until it is renewed.
 - Sockets are bounded, for each workload and in all.
+- A directory that the agent's user could never pass to is said, before an agent finds it out.
 """
 
 import asyncio
@@ -26,7 +27,6 @@ from authz.broker.deps import Broker
 from authz.broker.refusal import refuse
 from authz.codes import Code
 from authz.identity_service.entitlements import OneTask, running_task
-from authz.identity_service.recorder import WatchedEntitlements
 from identity.caller import Task
 from identity.entitlement import Entitlements
 from identity.errors import SocketError
@@ -151,14 +151,14 @@ class TaskSockets:
             SocketError: if it cannot be made.
         """
         self._check_room(task)
+        self._check_way(uid)
         # 128 random bits are drawn once a socket, so two of one name mean a broken source: mkdir refuses.
         home = self._directory / self._broker.entropy(RANDOM_BYTES).hex()
         made = TaskSocket(task.id, task.workload, home / NAME, self)
         self._pending.add(made)
         try:
             _make_directory(home)
-            one_task = WatchedEntitlements(OneTask(task.id, uid, self._broker), self._broker)
-            services = self._services(one_task)
+            services = self._services(OneTask(task.id, uid, self._broker))
             await self._server.listen(made.path, services, files=self._files, mode=EVERYONE)
         except BaseException:
             await self.drop(made)
@@ -219,6 +219,18 @@ class TaskSockets:
         else:
             return
         raise refuse(Code.OVERLOADED, text, description=text)
+
+    def _check_way(self, uid: int) -> None:
+        """See that a user can pass to the directory, as far as the modes on its way say."""
+        if uid in {0, os.geteuid()}:
+            return
+        for step in self._directory.parents:
+            if not step.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+                text = (
+                    f"uid {uid} cannot pass through the directory of the private sockets: an operator sets "
+                    "identity.task_sockets to one outside of data_dir"
+                )
+                raise refuse(Code.INTERNAL, f"{text} ({str(step)!r})", description=text)
 
     def _part_from_the_dead(self) -> None:
         over = [socket for task_id, socket in self._kept.items() if not running_task(task_id, self._broker)]
