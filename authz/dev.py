@@ -21,11 +21,11 @@ import yaml
 from authz.address import TcpAddress, parse_address
 from authz.config import Config, load_config
 from authz.errors import ConfigError
+from authz.identity_parts import DEPUTY_PATH
 from authz.mesh.envoy import render
 from authz.mesh.envoy_process import write_private
 from authz.mesh.identities import LIFETIME_SECONDS, IdentityFiles, write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings, Service
-from authz.parts import DEPUTY_PATH
 from authz.serve import serve
 from authz.store.private import private_directory
 from identity.authority import Authority

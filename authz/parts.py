@@ -25,25 +25,21 @@ from authz.broker.human import OpenIdPeople
 from authz.broker.id_token import IdentityProvider
 from authz.check import Flow
 from authz.config import Config
+from authz.identity_parts import IdentityParts, open_identity
 from authz.live_trust import LiveTrust
-from authz.own_identity import OwnIdentity
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
 from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
 from authz.store.snapshot import State
 from authz.store.sqlite import Registration, Store
-from identity.bundle import Bundle
-from identity.live_authority import AuthoritySettings, LiveAuthority
+from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
-from identity.spiffe import SpiffeId, TrustDomain
 from identity.transaction import TransactionIssuer
 
 DISTRIBUTION: Final = "deputy-authz"
-DEPUTY_PATH: Final = "/deputy"
 # Records a second that all strangers together may leave in the log, as a multiple of what one may.
 _ALL_PEERS: Final = 10
-_NOBODY: Final[Mapping[TrustDomain, Bundle]] = {}
 
 Clock = Callable[[], datetime]
 Entropy = Callable[[int], bytes]
@@ -54,15 +50,24 @@ class Parts:
     """What runs, and what must be told when time passes or the end comes."""
 
     config: Config
-    authority: LiveAuthority
+    identity: IdentityParts
     state: State
     audit: AuditLog
     strangers: tuple[Strangers, ...]
     policy: LivePolicy
-    own: OwnIdentity
     flow: Flow
     broker: Broker
     clock: Clock
+
+    @property
+    def authority(self) -> LiveAuthority:
+        """The keys."""
+        return self.identity.live
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether calls can be decided and answered now."""
+        return self.policy.ready and self.identity.is_ready(self.clock())
 
     async def write_summaries(self, *, final: bool = False) -> None:
         """Record how many refusals of strangers were counted only.
@@ -107,19 +112,18 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         IdentityError: if the keys on disk are not what they should be.
     """
     private_directory(config.data_dir)
-    trust_domain = TrustDomain.parse(config.trust_domain)
     with ExitStack() as stack:
-        authority = LiveAuthority.open(config.data_dir / "keys", trust_domain, AuthoritySettings(), clock())
-        stack.callback(authority.close)
         audit = _open_audit(config, clock, entropy)
         stack.callback(audit.close)
+        identity = await open_identity(config, audit, clock, entropy, stack)
         store = Store.open(config.data_dir / "state.db")
         stack.callback(store.close)
         state = State.load(store, clock())
+        state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:
             policy = await LivePolicy.open(config.policy.grants, load, _recorder(audit, clock, entropy))
-            parts = _wire(config, authority, state, audit, policy, clock, entropy)
+            parts = _wire(config, identity, state, audit, policy, clock, entropy)
             await parts.note("start")
             try:
                 yield parts
@@ -161,7 +165,7 @@ async def _register(config: Config, state: State, audit: Sink, clock: Clock, ent
 
 def _wire(  # noqa: PLR0917 - all parts meet here, once
     config: Config,
-    authority: LiveAuthority,
+    identity: IdentityParts,
     state: State,
     audit: AuditLog,
     policy: LivePolicy,
@@ -170,6 +174,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
 ) -> Parts:
     services = config.to_services()
     limits, issuer = config.limits, config.broker.issuer
+    authority = identity.live
     trust_domain = authority.current.trust_domain
     one_peer = config.audit.refusals_per_second
     rates = Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer)
@@ -178,7 +183,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         services=services,
         trust=LiveTrust(
             authority=lambda: authority.current,
-            federated=lambda: _NOBODY,
+            federated=identity.known.federated,
             issuer=issuer,
             leeway=limits.clock_leeway_seconds,
             max_depth=limits.delegation_depth,
@@ -194,12 +199,6 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         clock=clock,
         entropy=entropy,
     )
-    own = OwnIdentity(
-        authority.current,
-        SpiffeId(trust_domain, DEPUTY_PATH),
-        tuple(config.broker.names),
-        clock,
-    )
     broker = Broker(
         settings=_broker_settings(config, services_audiences=audiences_of(services)),
         live=authority,
@@ -210,9 +209,10 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         tasks=state,
         clock=clock,
         entropy=entropy,
+        peers=identity.broker_peers,
     )
     strangers = (at_check, at_broker)
-    return Parts(config, authority, state, audit, strangers, policy, own, flow, broker, clock)
+    return Parts(config, identity, state, audit, strangers, policy, flow, broker, clock)
 
 
 def _broker_settings(config: Config, services_audiences: Mapping[str, str]) -> Settings:

@@ -4,7 +4,9 @@
   one sentence, and nothing starts.
 - One process holds authority, broker and authorizer; they share the registry in memory, so that a task that
   ends at the broker is dead at the very next call.
-- Its own certificate is an X.509-SVID of its own authority, renewed at half of its life.
+- Its own certificate is an X.509-SVID of its own authority, or of the SPIRE above it, renewed in time.
+- Keys, bundles of others and what hangs on them are looked after each second; private sockets hand out
+  identities.
 - Connections take descriptors, which the log needs too: as many are allowed as the system lets us have, and
   running out of them fills no other log.
 - It ends as it began: not ready first, then drained, then the log is closed with a record that says so.
@@ -28,8 +30,13 @@ from authz.config import Config
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost
+from authz.identity_parts import IdentityParts
+from authz.identity_service.bundle_app import bundle_app
+from authz.identity_service.bundle_host import BundleHost, credential_files
+from authz.identity_service.doors import open_doors
 from authz.parts import Clock, Parts, open_parts
 from authz.response import fallback_response, overloaded_response, stranger_response
+from identity.oidc_discovery import OidcIssuer
 from identity.spiffe import SpiffeId
 
 TICK_SECONDS: Final = 1.0
@@ -96,14 +103,41 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         grpc_host = _grpc_host(parts)
         await grpc_host.start()
         stack.push_async_callback(grpc_host.stop)
-        http_host = HttpHost(broker_app(parts.broker, lambda: parts.policy.ready), tls=parts.own.material)
+        broker = broker_app(parts.broker, lambda: parts.is_ready)
+        http_host = HttpHost(broker, tls=parts.identity.broker_tls())
         stack.push_async_callback(http_host.close)
         await http_host.listen(parse_address(parts.config.broker.listen))
+        await stack.enter_async_context(_bundle_endpoint(parts.config, parts.identity))
+        await stack.enter_async_context(open_doors(parts.config, parts.identity, parts.broker))
         ticking = asyncio.create_task(_tick(parts, grpc_host))
         stack.callback(ticking.cancel)
-        await grpc_host.set_ready(parts.policy.ready)
+        await grpc_host.set_ready(parts.is_ready)
         yield
         await grpc_host.set_ready(False)
+
+
+@asynccontextmanager
+async def _bundle_endpoint(config: Config, identity: IdentityParts) -> AsyncIterator[None]:
+    """Serve the bundle, and the keys of JWT-SVIDs, where the configuration says so.
+
+    Raises:
+        ConfigError: if there is no certificate to present, or the address cannot be had.
+        IssuerError: if the issuer of JWT-SVIDs is not one that can be found.
+    """
+    endpoint, issuer = config.identity.bundle_endpoint, config.identity.jwt_issuer
+    if endpoint is None:
+        yield
+        return
+    credential = identity.credential
+    if endpoint.certificate is not None and endpoint.key is not None:
+        credential = credential_files(endpoint.certificate, endpoint.key)
+    app = bundle_app(lambda: identity.live.current, OidcIssuer.parse(issuer) if issuer else None)
+    host = BundleHost(app, credential)
+    await host.listen(parse_address(endpoint.listen))
+    try:
+        yield
+    finally:
+        await host.close()
 
 
 def _grpc_host(parts: Parts) -> GrpcHost:
@@ -115,7 +149,7 @@ def _grpc_host(parts: Parts) -> GrpcHost:
         answer,
         denials=Denials(failed=fallback_response(), busy=overloaded_response(), stranger=stranger_response()),
         listen=listen,
-        tls=None if isinstance(listen, UnixAddress) else parts.own.material,
+        tls=None if isinstance(listen, UnixAddress) else parts.identity.check_tls(),
         limits=GrpcLimits(in_flight=parts.config.check.max_concurrent),
         refused=lambda why: parts.flow.strangers.count(f"(the host itself: {why})", parts.clock()),
     )
@@ -130,12 +164,25 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
     async def prune() -> None:
         await asyncio.to_thread(parts.state.prune, parts.clock())
 
+    async def follow_federation() -> None:
+        parts.identity.federation.start_due(parts.clock())
+
     async def say_ready() -> None:
-        await host.set_ready(parts.policy.ready)
+        await host.set_ready(parts.is_ready)
 
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        await do_each((parts.policy.reload, say_ready, parts.write_summaries, publish_head, prune))
+        await do_each(
+            (
+                parts.identity.rotation.tick,
+                follow_federation,
+                parts.policy.reload,
+                say_ready,
+                parts.write_summaries,
+                publish_head,
+                prune,
+            )
+        )
 
 
 async def do_each(duties: Iterable[Callable[[], Awaitable[object]]]) -> None:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from identity.authority import Authority
-from identity.bundle import REFRESH_HINT
+from identity.bundle import REFRESH_HINT, Bundle
 from identity.certificate_authority import CertificateAuthority
 from identity.errors import AuthorityStateError, KeyMaterialError
 from identity.feed import Feed
@@ -77,10 +77,13 @@ class LiveAuthority:
         settings: AuthoritySettings,
         now: datetime,
         store: KeyStore | None = None,
+        *,
+        begin: bool = True,
     ) -> Self:
         """Read the authority of a directory, or make one where there is none yet, and claim it.
 
-        Private keys are kept in files beside the state, or in the `store` that is given.
+        Private keys are kept in files beside the state, or in the `store` that is given. Who records each
+        step before it is taken says `begin=False`, takes those that are due, and has a `current` only then.
 
         Raises:
             KeyMaterialError: with a sentence that says what to do, if the directory or a file in it is not
@@ -98,7 +101,7 @@ class LiveAuthority:
             keys = {slot.kid: kept.load(slot.kid) for slot in signing}
             files.destroy_others(frozenset(keys) if store is None else frozenset())
             live = cls(document, keys, settings, kept, directory)
-            while due := live.due(now):
+            while begin and (due := live.due(now)):
                 live.apply(due, now)
             live._show()
         except BaseException:
@@ -123,6 +126,10 @@ class LiveAuthority:
         if self._current is None:
             raise AuthorityStateError("an authority without keys")
         return self._current
+
+    def trust_bundle(self) -> Bundle:
+        """Return what verifies our SVIDs now."""
+        return self.current.trust_bundle()
 
     def due(self, now: datetime) -> tuple[KeyChange, ...]:
         """Return the steps that time asks for, in order."""

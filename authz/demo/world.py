@@ -32,12 +32,12 @@ from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
 from authz.errors import ConfigError
+from authz.identity_parts import DEPUTY_PATH
 from authz.mesh.envoy import LISTENER, render
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.identities import write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings
 from authz.mesh.settings import Service as EnvoyService
-from authz.parts import DEPUTY_PATH
 from authz.policy.grants import Grants
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import OpaProcess, start_opa

@@ -61,9 +61,10 @@ class Federation:
         *,
         fetcher: BundleFetcher | None = None,
         jitter: Callable[[], float] = random.random,
+        feed: Feed | None = None,
     ) -> None:
         """Begin with relationships that `open` read; `own` gives our bundle of the moment."""
-        self.feed = Feed()
+        self.feed = Feed() if feed is None else feed
         self._directory = directory
         self._own = own
         self._fetcher = fetcher or BundleClient()
@@ -84,6 +85,7 @@ class Federation:
         *,
         fetcher: BundleFetcher | None = None,
         jitter: Callable[[], float] = random.random,
+        feed: Feed | None = None,
     ) -> Self:
         """Read what an earlier process kept in a directory of keys.
 
@@ -104,7 +106,7 @@ class Federation:
         except BaseException:
             directory.close()
             raise
-        return cls(directory, own, relationships, fetcher=fetcher, jitter=jitter)
+        return cls(directory, own, relationships, fetcher=fetcher, jitter=jitter, feed=feed)
 
     def close(self) -> None:
         """Stop what is under way, and let go of the directory."""

@@ -20,7 +20,7 @@ from authz.mesh.envoy import IDENTITY_SECRET, LISTENER, render
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.sds import write_sds
 from authz.mesh.settings import EnvoySettings, Service
-from authz.parts import DEPUTY_PATH
+from authz.identity_parts import DEPUTY_PATH
 from identity.spiffe import SpiffeId
 from tests.bench.grants import SERVICE
 from tests.bench.measure import percentile

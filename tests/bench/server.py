@@ -70,7 +70,7 @@ async def listen(stack: AsyncExitStack, place: Place, check: Check, address: Add
         check,
         denials=Denials(failed=fallback_response(), busy=overloaded_response(), stranger=stranger_response()),
         listen=address,
-        tls=place.parts.own.material if secure else None,
+        tls=place.parts.identity.check_tls() if secure else None,
         limits=Limits(drain_seconds=0, grace_seconds=0, connection_seconds=HOUR),
     )
     bound = await host.start()
