@@ -161,9 +161,5 @@ def _jwt_keys(document: bytes, _domain: TrustDomain) -> KeySet:
         raise KeyMaterialError("a key set that is not an object")
     # A private key refuses the set, whatever it is said to be for.
     KeySet.parse_jwks(value, JWT_USE)
-    ours = [
-        {name: member for name, member in entry.items() if name != "use"}
-        for entry in jwks(value)
-        if entry.get("use") in {None, JWT_USE}
-    ]
-    return KeySet.parse_jwks({"keys": ours}, None)
+    ours = [{**entry, "use": JWT_USE} for entry in jwks(value) if entry.get("use") in {None, JWT_USE}]
+    return KeySet.parse_jwks({"keys": ours}, JWT_USE)

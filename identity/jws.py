@@ -2,8 +2,8 @@
 
 - A token is a compact JWS of at most 8 kB: three parts of strict base64url, header and claims strict JSON
   objects.
-- `alg` is on our list and fits the key; the header chooses nothing else: `jku`, `x5u`, `jwk` and `x5c` are
-  never followed, `crit`, `b64` and `zip` are refused (RFC 8725 sections 3.1, 3.2 and 3.10).
+- `alg` is one of the nine of SPIFFE and fits the key; the header chooses nothing else: `jku`, `x5u`, `jwk`
+  and `x5c` are never followed, `crit`, `b64` and `zip` are refused (RFC 8725 sections 3.1, 3.2 and 3.10).
 - `typ` must be one of those that the caller of `verify` names: no kind of token stands for another (section
   3.11).
 - What is not verified is an `UnverifiedToken`; `verify` alone makes a `VerifiedToken` of it.
@@ -35,11 +35,11 @@ from identity.errors import (
     TokenTypeError,
 )
 from identity.keys import KeySet, SigningKey
+from identity.signature_algorithms import SIGNING_ALGORITHM, SVID_ALGORITHMS
 from identity.strict_json import Limits, StrictJsonError, loads
 
 MAX_TOKEN: Final = 8192
 MAX_LEEWAY: Final = 60  # seconds (JW-06)
-ALGORITHMS: Final = ("ES256", "RS256")
 # The header of our own tokens and of a JWT-SVID (JWT-SVID section 2), where anything else is refused.
 BARE_HEADER: Final = frozenset({"alg", "kid", "typ"})
 # The type of a token that names none.
@@ -99,7 +99,7 @@ def verify(
         TokenTypeError: if the type is not one of `typ`.
         TokenMalformedError: if the header has a member beyond `header_members`.
         TokenKeyError: if no key of the set has the token's `kid`.
-        TokenAlgorithmError: if `alg` is not the one of that key.
+        TokenAlgorithmError: if `alg` is not that of the key.
         TokenSignatureError: if the signature is not of that key.
     """
     # 1. The type, before any key is looked at.
@@ -114,12 +114,9 @@ def verify(
     key = keys.get(kid) if isinstance(kid, str) else None
     if key is None:
         raise TokenKeyError("a token with a kid that its issuer does not have")
-    # 3. The algorithm is the key's; a token that says another one is refused before the signature is
-    # computed.
-    if token.header["alg"] != key.algorithm:
-        raise TokenAlgorithmError(f"a token with an algorithm that is not the {key.algorithm} of its key")
+    # 3. The algorithm is the key's; a token that says another one is refused before anything is computed.
     # 4. The signature.
-    key.verify(token.signature, token.signing_input)
+    key.verify(token.signature, token.signing_input, token.header["alg"])
     return VerifiedToken(token.typ, key.kid, token.unverified_claims, token.token_id)
 
 
@@ -159,7 +156,7 @@ def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
     Raises:
         TokenMalformedError: if the token would be longer than we accept ourselves.
     """
-    signing_input = f"{_header(key.public.algorithm, key.kid, typ)}.{_encoded(claims)}"
+    signing_input = f"{_header(key.kid, typ)}.{_encoded(claims)}"
     token = f"{signing_input}.{encode_base64url(key.sign(signing_input.encode('ascii')))}"
     if len(token) > MAX_TOKEN:
         raise TokenMalformedError(f"a token that would be longer than {MAX_TOKEN} characters")
@@ -190,7 +187,7 @@ def _read_header(part: str) -> tuple[Mapping[str, object], str]:
     header = _json_object(part, "header")
     if _REFUSED_MEMBERS & header.keys():
         raise TokenMalformedError("a token with an extension in its header")
-    if header.get("alg") not in ALGORITHMS:
+    if header.get("alg") not in SVID_ALGORITHMS:
         raise TokenAlgorithmError("a token with an algorithm that is not on our list")
     return header, _typ(header)
 
@@ -230,8 +227,8 @@ def _json_object(part: str, name: str) -> Mapping[str, object]:
 
 
 @lru_cache(maxsize=64)  # a few keys and types, at every call
-def _header(alg: str, kid: str, typ: str) -> str:
-    return _encoded({"alg": alg, "kid": kid, "typ": typ})
+def _header(kid: str, typ: str) -> str:
+    return _encoded({"alg": SIGNING_ALGORITHM, "kid": kid, "typ": typ})
 
 
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode

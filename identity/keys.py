@@ -1,9 +1,9 @@
 """Keys that sign and keys that verify.
 
-- We sign with ECDSA P-256 (ES256) only. We verify ES256, and RS256 of providers of people, whose keys are
-  RSA.
-- A verification key carries its one algorithm; a token cannot choose another one for it (RFC 8725 section
-  3.1).
+- We sign with ECDSA P-256 (ES256) only. SVIDs are verified with the nine algorithms of SPIFFE, tokens of
+  providers of people with ES256 and RS256.
+- A verification key carries its algorithm; a token cannot choose another one for it (RFC 8725 section 3.1).
+  An RSA key of a SPIFFE bundle that names none has those of our list that are RSA's: SPIRE names none.
 - A key is named by its RFC 7638 thumbprint when it is ours; a foreign `kid` is an opaque name in its own set.
 - A set that holds a private or symmetric key is refused as a whole; a key of a kind that we do not use is
   left out.
@@ -13,26 +13,32 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from identity.base64url import Base64UrlError, decode_base64url, encode_base64url
-from identity.errors import KeyMaterialError, TokenSignatureError
+from identity.errors import KeyMaterialError, TokenAlgorithmError, TokenSignatureError
+from identity.signature_algorithms import (
+    ECDSA_SCHEMES,
+    PROVIDER_ALGORITHMS,
+    RSA_SCHEMES,
+    SIGNING_ALGORITHM,
+    SVID_ALGORITHMS,
+    Algorithm,
+)
 from identity.strict_json import Limits, StrictJsonError, loads
 
 MAX_KEYS: Final = 100
 MAX_SET_BYTES: Final = 256 * 1024
 MAX_KID: Final = 255
-
-Algorithm = Literal["ES256", "RS256"]
 
 _COORDINATE: Final = 32
 _MIN_RSA_BITS: Final = 2048
@@ -40,19 +46,20 @@ _MIN_RSA_BITS: Final = 2048
 _MAX_RSA_BITS: Final = 8192
 _MIN_RSA_EXPONENT: Final = 3
 _MAX_RSA_EXPONENT: Final = 2**32
-_ECDSA_SHA256: Final = ec.ECDSA(hashes.SHA256())
-_PKCS1: Final = padding.PKCS1v15()
-_SHA256: Final = hashes.SHA256()
+_ES256: Final = ECDSA_SCHEMES[SIGNING_ALGORITHM].signature
+_CURVES: Final[Mapping[object, Algorithm]] = MappingProxyType(
+    {scheme.crv: algorithm for algorithm, scheme in ECDSA_SCHEMES.items()}
+)
 _SET_LIMITS: Final = Limits(depth=8, keys=20 * MAX_KEYS)
 _SECRET_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key, its name and the one algorithm that it verifies."""
+    """A public key, its name and the algorithm that it verifies; only a foreign RSA key may have several."""
 
     kid: str
-    algorithm: Algorithm
+    algorithms: tuple[Algorithm, ...]
     public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey = field(repr=False)
 
     @classmethod
@@ -65,24 +72,27 @@ class VerificationKey:
         if not isinstance(public_key.curve, ec.SECP256R1):
             raise KeyMaterialError(f"not a P-256 key: {public_key.curve.name}")
         members = json.dumps(_ec_members(public_key), sort_keys=True, separators=(",", ":"))
-        return cls(encode_base64url(hashlib.sha256(members.encode()).digest()), "ES256", public_key)
+        kid = encode_base64url(hashlib.sha256(members.encode()).digest())
+        return cls(kid, (SIGNING_ALGORITHM,), public_key)
 
     @classmethod
-    def parse_jwk(cls, jwk: Mapping[str, object]) -> "VerificationKey":
-        """Read one public key (RFC 7517, RFC 7518 section 6).
+    def parse_jwk(
+        cls, jwk: Mapping[str, object], accepted: Sequence[Algorithm] = SVID_ALGORITHMS
+    ) -> "VerificationKey":
+        """Read one public key of an issuer from whom these algorithms are accepted (RFC 7518 section 6).
 
         Raises:
-            KeyMaterialError: if it is not a public P-256 or RSA key with a `kid` that we accept.
+            KeyMaterialError: if it is not a public key of one of them, with a `kid` that we accept.
         """
         if jwk.get("kty") == "oct" or _SECRET_MEMBERS & jwk.keys():
             raise KeyMaterialError("a private or symmetric key where a public one is published")
-        kid, algorithm = jwk.get("kid"), _algorithm(jwk)
+        kid, algorithms = jwk.get("kid"), _algorithms(jwk, accepted)
         if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
             raise KeyMaterialError(f"a key without a kid of at most {MAX_KID} characters")
-        if algorithm is None:
+        if not algorithms:
             raise KeyMaterialError(f"a key of a kind that we do not use: kid {kid!r}")
         try:
-            return cls(kid, algorithm, _public_key(jwk, algorithm))
+            return cls(kid, algorithms, _public_key(jwk, algorithms[0]))
         except (ValueError, Base64UrlError) as error:
             raise KeyMaterialError(f"a malformed key: kid {kid!r}") from error
 
@@ -93,19 +103,29 @@ class VerificationKey:
         else:
             numbers = self.public_key.public_numbers()
             members = {"kty": "RSA", "n": _uint(numbers.n), "e": _uint(numbers.e)}
-        return {**members, "alg": self.algorithm, "kid": self.kid}
+        if len(self.algorithms) == 1:
+            members["alg"] = self.algorithms[0]
+        return {**members, "kid": self.kid}
 
-    def verify(self, signature: bytes, data: bytes) -> None:
-        """Check a JWS signature over some bytes.
+    def verify(self, signature: bytes, data: bytes, algorithm: object = SIGNING_ALGORITHM) -> None:
+        """Check a JWS signature over some bytes, by the algorithm that its header names; our own is ES256.
 
         Raises:
-            TokenSignatureError: if it is not one of this key's.
+            TokenAlgorithmError: if that is not one of this key's; nothing is computed then.
+            TokenSignatureError: if it is not a signature of this key.
         """
+        chosen = next((own for own in self.algorithms if own == algorithm), None)
+        if chosen is None:
+            raise TokenAlgorithmError(
+                f"a token with an algorithm that is not the {' or '.join(self.algorithms)} of its key"
+            )
         try:
             if isinstance(self.public_key, ec.EllipticCurvePublicKey):
-                self.public_key.verify(_der_signature(signature), data, _ECDSA_SHA256)
+                ecdsa = ECDSA_SCHEMES[chosen]
+                self.public_key.verify(_der_signature(signature, ecdsa.size), data, ecdsa.signature)
             else:
-                self.public_key.verify(signature, data, _PKCS1, _SHA256)
+                scheme = RSA_SCHEMES[chosen]
+                self.public_key.verify(signature, data, scheme.padding, scheme.digest)
         except InvalidSignature as error:
             raise TokenSignatureError("a signature that is not of this key") from error
 
@@ -159,7 +179,7 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         """Return the raw ES256 signature, r and s of 32 bytes each (RFC 7518 section 3.4)."""
-        r, s = decode_dss_signature(self.private_key.sign(data, _ECDSA_SHA256))
+        r, s = decode_dss_signature(self.private_key.sign(data, _ES256))
         return r.to_bytes(_COORDINATE) + s.to_bytes(_COORDINATE)
 
 
@@ -189,19 +209,20 @@ class KeySet:
     def parse_jwks(cls, source: bytes | Mapping[str, object], use: str | None) -> "KeySet":
         """Read the keys of a JWK Set that are published for one use.
 
-        With a `use` of None, those for signatures (`use` absent or `sig`); those of another use, or of a kind
-        that we do not use, are left out.
+        With a `use` of None, those for signatures (`use` absent or `sig`) of a provider of people, or of our
+        own; else those of SVIDs. Keys of another use, or of a kind that we do not use, are left out (B-3).
 
         Raises:
             KeyMaterialError: if the set is malformed, or any key in it is private, symmetric or malformed.
         """
         wanted = {None, "sig"} if use is None else {use}
+        accepted = PROVIDER_ALGORITHMS if use is None else SVID_ALGORITHMS
         entries = list(jwks(_parse_set(source) if isinstance(source, bytes) else source))
         for jwk in entries:
             if jwk.get("kty") == "oct" or _SECRET_MEMBERS & jwk.keys():
                 raise KeyMaterialError("a key set with a private or symmetric key")
-        ours = (jwk for jwk in entries if jwk.get("use") in wanted and _algorithm(jwk) is not None)
-        return cls.of(VerificationKey.parse_jwk(jwk) for jwk in ours)
+        ours = (jwk for jwk in entries if jwk.get("use") in wanted and _algorithms(jwk, accepted))
+        return cls.of(VerificationKey.parse_jwk(jwk, accepted) for jwk in ours)
 
     def get(self, kid: str) -> VerificationKey | None:
         """Return the key of a name."""
@@ -238,29 +259,30 @@ def _parse_set(data: bytes) -> Mapping[str, object]:
     return value
 
 
-def _algorithm(jwk: Mapping[str, object]) -> Algorithm | None:
-    """Return the one algorithm of a key, or None if it is of a kind that we do not use."""
-    operations = jwk.get("key_ops", ["verify"])
-    if operations != ["verify"]:
-        return None
-    match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):
-        case "EC", "P-256", "ES256" | None:
-            return "ES256"
-        case "RSA", None, "RS256" | None:
-            return "RS256"
-    return None
+def _algorithms(jwk: Mapping[str, object], accepted: Sequence[Algorithm]) -> tuple[Algorithm, ...]:
+    """Return the algorithms of a key; none, if it is of a kind that we do not use."""
+    if jwk.get("key_ops", ["verify"]) != ["verify"]:
+        return ()
+    match jwk.get("kty"), jwk.get("crv"):
+        case "EC", str(crv):
+            # The curve says it (RFC 7518 section 3.4).
+            own = [algorithm for name, algorithm in _CURVES.items() if name == crv]
+        case "RSA", None:
+            own = list(RSA_SCHEMES)
+        case _:
+            own = []
+    named = jwk.get("alg")
+    return tuple(algorithm for algorithm in own if algorithm in accepted and named in (None, algorithm))
 
 
 def _public_key(
     jwk: Mapping[str, object], algorithm: Algorithm
 ) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
-    if algorithm == "ES256":
+    if (scheme := ECDSA_SCHEMES.get(algorithm)) is not None:
         x, y = _bytes(jwk, "x"), _bytes(jwk, "y")
-        if len(x) != _COORDINATE or len(y) != _COORDINATE:
-            raise ValueError("a coordinate that is not 32 bytes long")
-        return ec.EllipticCurvePublicNumbers(
-            int.from_bytes(x), int.from_bytes(y), ec.SECP256R1()
-        ).public_key()
+        if len(x) != scheme.size or len(y) != scheme.size:
+            raise ValueError(f"a coordinate that is not {scheme.size} bytes long")
+        return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), scheme.curve).public_key()
     n, e = int.from_bytes(_bytes(jwk, "n")), int.from_bytes(_bytes(jwk, "e"))
     if not _MIN_RSA_BITS <= n.bit_length() <= _MAX_RSA_BITS or not _MIN_RSA_EXPONENT <= e < _MAX_RSA_EXPONENT:
         raise ValueError("an RSA key of a size that we do not accept")
@@ -289,10 +311,11 @@ def _bytes(jwk: Mapping[str, object], member: str) -> bytes:
     return decode_base64url(text)
 
 
-def _ec_members(public_key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    numbers = public_key.public_numbers()
-    x, y = numbers.x.to_bytes(_COORDINATE), numbers.y.to_bytes(_COORDINATE)
-    return {"crv": "P-256", "kty": "EC", "x": encode_base64url(x), "y": encode_base64url(y)}
+def _ec_members(public_key: ec.EllipticCurvePublicKey) -> dict[str, object]:
+    numbers, size = public_key.public_numbers(), (public_key.key_size + 7) // 8
+    x, y = numbers.x.to_bytes(size), numbers.y.to_bytes(size)
+    crv = next(s.crv for s in ECDSA_SCHEMES.values() if s.curve.name == public_key.curve.name)
+    return {"crv": crv, "kty": "EC", "x": encode_base64url(x), "y": encode_base64url(y)}
 
 
 def _uint(value: int) -> str:
@@ -300,9 +323,7 @@ def _uint(value: int) -> str:
 
 
 @lru_cache(maxsize=256)  # an agent shows one token many times
-def _der_signature(signature: bytes) -> bytes:
-    if len(signature) != 2 * _COORDINATE:
-        raise TokenSignatureError("an ES256 signature that is not 64 bytes long")
-    return encode_dss_signature(
-        int.from_bytes(signature[:_COORDINATE]), int.from_bytes(signature[_COORDINATE:])
-    )
+def _der_signature(signature: bytes, size: int) -> bytes:
+    if len(signature) != 2 * size:
+        raise TokenSignatureError(f"an ECDSA signature that is not {2 * size} bytes long")
+    return encode_dss_signature(int.from_bytes(signature[:size]), int.from_bytes(signature[size:]))

@@ -26,8 +26,9 @@ from identity.errors import (
     TokenClaimsError,
     TokenIssuerError,
 )
-from identity.jws import ALGORITHMS, BARE_HEADER, UnverifiedToken, check_times, check_type, sign, verify
+from identity.jws import BARE_HEADER, UnverifiedToken, check_times, check_type, sign, verify
 from identity.keys import KeySet, SigningKey, VerificationKey
+from identity.signature_algorithms import SVID_ALGORITHMS
 from identity.spiffe import SpiffeId, TrustDomain
 
 WIT_TYP: Final = "wit+jwt"
@@ -116,7 +117,7 @@ def verify_wit_svid(
 def _holder(claims: Mapping[str, object]) -> VerificationKey:
     """Return the key of `cnf.jwk` (RFC 7800 section 3.2)."""
     match claims.get("cnf"):
-        case {"jwk": dict(jwk), **others} if not others and jwk.get("alg") in ALGORITHMS:
+        case {"jwk": dict(jwk), **others} if not others and jwk.get("alg") in SVID_ALGORITHMS:
             try:
                 return VerificationKey.parse_jwk({**jwk, "kid": _HOLDER})
             except KeyMaterialError as error:

@@ -29,6 +29,8 @@ from identity.errors import (
 )
 from identity.jws import MAX_LEEWAY, MAX_TOKEN, UnverifiedToken, check_times, sign, verify
 from identity.keys import KeySet, SigningKey, VerificationKey
+from identity.signature_algorithms import SVID_ALGORITHMS, Algorithm
+from tests.foreign_keys import foreign_token
 from tests.identity_world import (
     LEEWAY,
     NOW,
@@ -110,7 +112,7 @@ def test_nothing_behind_a_wrong_algorithm_is_read() -> None:
 
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
-RSA_PUBLIC = VerificationKey("r1", "RS256", RSA_KEY.public_key())
+RSA_PUBLIC = VerificationKey("r1", ("RS256",), RSA_KEY.public_key())
 RSA_KEYS = KeySet.of([RSA_PUBLIC, TOKEN_KEY.public])
 
 
@@ -142,6 +144,13 @@ def test_jw_01_algorithm_is_the_keys_not_the_headers() -> None:
         check(text, RSA_KEYS)
     with pytest.raises(TokenAlgorithmError):
         check(with_header(alg="RS256"), RSA_KEYS)
+
+
+@pytest.mark.parametrize("algorithm", SVID_ALGORITHMS[1:])
+def test_jw_01_tokens_of_ours_are_es256(algorithm: Algorithm) -> None:
+    """JW-01: our list for SVIDs is longer; the keys of our own tokens have one algorithm."""
+    with pytest.raises(TokenAlgorithmError):
+        check(foreign_token(algorithm, CLAIMS, typ="at+jwt", kid=TOKEN_KEY.kid))
 
 
 @pytest.mark.parametrize("kid", ["../../dev/null", "' OR '1'='1", "a\x00", "k" * 3000, "", STRANGER_KEY.kid])
@@ -393,7 +402,7 @@ def test_empty_key_set_verifies_nothing() -> None:
 
 def test_key_of_two_issuers_under_one_kid_stays_apart() -> None:
     """A foreign set may have our kid for its own key; only the set that was chosen is looked at."""
-    foreign = KeySet.of([VerificationKey(TOKEN_KEY.kid, "ES256", STRANGER_KEY.public.public_key)])
+    foreign = KeySet.of([VerificationKey(TOKEN_KEY.kid, ("ES256",), STRANGER_KEY.public.public_key)])
     with pytest.raises(TokenSignatureError):
         check(RIGHT, foreign)
 

@@ -1,10 +1,13 @@
 """JWT-SVIDs: rules/spiffe.md J-1 to J-10, and tokens of other kinds in their place."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from identity.base64url import encode_base64url
+from identity.bundle import JWT_USE, Bundle
 from identity.errors import (
     TokenAlgorithmError,
     TokenAudienceError,
@@ -20,7 +23,9 @@ from identity.errors import (
 from identity.jws import UnverifiedToken, sign
 from identity.jwt_svid import JwtSvid, issue_jwt_svid, verify_jwt_svid
 from identity.keys import KeySet
+from identity.signature_algorithms import SVID_ALGORITHMS, Algorithm
 from identity.spiffe import SpiffeId, agent_task_id
+from tests.foreign_keys import foreign_jwk, foreign_token
 from tests.identity_world import (
     AUDIENCE,
     LEEWAY,
@@ -79,6 +84,89 @@ def test_j_2_refuses_other_algorithms(alg: str) -> None:
     """J-2, J-9: refused before anything else is processed."""
     with pytest.raises(TokenAlgorithmError):
         check(forge(SVID_KEY, {**header_of(SVID_KEY, "JWT"), "alg": alg}, {"sub": str(TASK_ID)}))
+
+
+FOREIGN_ID = agent_task_id(OTHER_TD, "nightly-report", ulid(1))
+FOREIGN = {"sub": str(FOREIGN_ID), "aud": [AUDIENCE], "exp": SECONDS + 60}
+
+
+def check_foreign(text: str, *jwks: dict[str, object]) -> JwtSvid:
+    """Verify an SVID of another trust domain with the bundle that it publishes."""
+    document = {"keys": [{**jwk, "use": JWT_USE} for jwk in jwks]}
+    bundle = Bundle.parse(json.dumps(document).encode(), OTHER_TD)
+    return check(text, bundles={**SVID_KEYS, OTHER_TD: bundle.jwt_keys})
+
+
+@pytest.mark.parametrize("algorithm", SVID_ALGORITHMS)
+def test_j_2_accepts_each_of_the_nine_algorithms(algorithm: Algorithm) -> None:
+    """J-2: as other authorities sign, with the key's algorithm named in their bundle or not."""
+    text = foreign_token(algorithm, FOREIGN)
+    for jwk in (foreign_jwk(algorithm), foreign_jwk(algorithm, alg=algorithm)):
+        assert check_foreign(text, jwk).spiffe_id == FOREIGN_ID
+
+
+@pytest.mark.parametrize(
+    ("said", "jwk"),
+    [
+        ("ES256", foreign_jwk("ES384")),
+        ("ES384", foreign_jwk("ES256")),
+        ("ES512", foreign_jwk("ES384")),
+        ("RS256", foreign_jwk("ES256")),
+        ("PS512", foreign_jwk("ES512")),
+        ("PS256", foreign_jwk("RS256", alg="RS256")),
+        ("RS256", foreign_jwk("PS256", alg="PS256")),
+        ("RS384", foreign_jwk("RS256", alg="RS256")),
+        ("ES256", foreign_jwk("RS256", alg="RS256")),
+        ("ES256", foreign_jwk("RS256")),
+    ],
+)
+def test_j_2_refuses_algorithm_that_is_not_the_keys(said: Algorithm, jwk: dict[str, object]) -> None:
+    """J-2, JW-01: also where a key could compute it; a header that lies over a right signature, too."""
+    own = next(name for name in SVID_ALGORITHMS if jwk["kid"] == f"{name}-key")
+    with pytest.raises(TokenAlgorithmError):
+        check_foreign(foreign_token(said, FOREIGN, kid=jwk["kid"]), jwk)
+    _, claims, signature = foreign_token(own, FOREIGN).split(".")
+    header = encode_base64url(json.dumps({"alg": said, "kid": jwk["kid"]}).encode())
+    with pytest.raises(TokenAlgorithmError):
+        check_foreign(f"{header}.{claims}.{signature}", jwk)
+
+
+@pytest.mark.parametrize("said", ["EdDSA", "Ed25519", "none", "HS256", "HS512", "ES256K", "RS1", "RSA-OAEP"])
+def test_j_2_rsa_key_without_algorithm_verifies_nothing_beyond_the_list(said: str) -> None:
+    """J-2: what a key does not name is not the token's to choose."""
+    _, claims, signature = foreign_token("RS256", FOREIGN).split(".")
+    header = encode_base64url(json.dumps({"alg": said, "kid": "RS256-key"}).encode())
+    with pytest.raises(TokenAlgorithmError):
+        check_foreign(f"{header}.{claims}.{signature}", foreign_jwk("RS256"))
+
+
+@pytest.mark.parametrize("said", ["PS384", "RS512"])
+def test_j_2_signature_of_another_algorithm_of_rsa_is_none(said: str) -> None:
+    """J-2: the header is signed, and the padding is another."""
+    _, claims, signature = foreign_token("RS256", FOREIGN).split(".")
+    header = encode_base64url(json.dumps({"alg": said, "kid": "RS256-key"}).encode())
+    with pytest.raises(TokenSignatureError):
+        check_foreign(f"{header}.{claims}.{signature}", foreign_jwk("RS256"))
+
+
+def test_b_3_keys_that_we_cannot_use_cost_the_others_nothing() -> None:
+    """B-3: unknown kinds are ignored, EdDSA among them, which SPIFFE does not have (J-2)."""
+    unusable: list[dict[str, object]] = [
+        {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "e", "x": "A" * 43},
+        {"kty": "EC", "crv": "secp256k1", "alg": "ES256K", "kid": "k", "x": "A" * 43, "y": "A" * 43},
+        {**foreign_jwk("RS256"), "kid": "o", "alg": "RSA-OAEP"},
+        {**foreign_jwk("ES384"), "kid": "x", "alg": "ES256"},
+        {"kty": "new", "kid": "n"},
+    ]
+    text = foreign_token("ES384", FOREIGN)
+    assert check_foreign(text, *unusable, foreign_jwk("ES384")).spiffe_id == FOREIGN_ID
+    for jwk in unusable:
+        with pytest.raises(TokenKeyError):
+            check_foreign(foreign_token("RS256", FOREIGN, kid=jwk["kid"]), *unusable)
+
+
+def test_what_we_issue_is_es256() -> None:
+    assert UnverifiedToken.parse(issue()).header["alg"] == "ES256"
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "JOSE", "jwt"])

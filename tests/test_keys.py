@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from identity.base64url import encode_base64url
-from identity.errors import KeyMaterialError, TokenSignatureError
+from identity.errors import KeyMaterialError, TokenAlgorithmError, TokenSignatureError
 from identity.keys import MAX_KEYS, MAX_SET_BYTES, KeySet, SigningKey, VerificationKey
+from identity.signature_algorithms import SVID_ALGORITHMS, Algorithm
+from tests.foreign_keys import foreign_jwk, foreign_signature
 
 KEY = SigningKey.generate()
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -66,20 +68,75 @@ def test_refuses_der_signature() -> None:
 def test_rsa_key_verifies_rs256() -> None:
     key = VerificationKey.parse_jwk(rsa_jwk())
     signature = RSA_KEY.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
-    key.verify(signature, b"data")
+    key.verify(signature, b"data", "RS256")
     with pytest.raises(TokenSignatureError):
-        key.verify(signature, b"other")
+        key.verify(signature, b"other", "RS256")
     pss = RSA_KEY.sign(b"data", padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
     with pytest.raises(TokenSignatureError):
-        key.verify(pss, b"data")
+        key.verify(pss, b"data", "RS256")
+
+
+@pytest.mark.parametrize("algorithm", SVID_ALGORITHMS)
+def test_j_2_each_algorithm_verifies_real_signatures(algorithm: Algorithm) -> None:
+    """J-2: as another library signs them, and of this key and these bytes alone."""
+    key = VerificationKey.parse_jwk(foreign_jwk(algorithm))
+    assert algorithm in key.algorithms
+    signed = foreign_signature(algorithm, b"data")
+    key.verify(signed, b"data", algorithm)
+    for wrong in (signed[:-1], signed + b"\x00", bytes(len(signed)), signed[::-1], b""):
+        with pytest.raises(TokenSignatureError):
+            key.verify(wrong, b"data", algorithm)
+    with pytest.raises(TokenSignatureError):
+        key.verify(signed, b"other", algorithm)
+
+
+@pytest.mark.parametrize("named", SVID_ALGORITHMS)
+@pytest.mark.parametrize("asked", [*SVID_ALGORITHMS, "none", "HS256", "EdDSA", "ES256K", "RS1", "", None, 7])
+def test_jw_01_key_with_an_algorithm_verifies_no_other(named: Algorithm, asked: object) -> None:
+    """JW-01: the curve fixes it, or the publisher; whatever a token says, nothing is computed."""
+    key = VerificationKey.parse_jwk(foreign_jwk(named, alg=named))
+    assert key.algorithms == (named,)
+    with pytest.raises(TokenSignatureError if asked == named else TokenAlgorithmError):
+        key.verify(bytes(132), b"data", asked)
+
+
+def test_j_2_rsa_key_without_algorithm_verifies_those_of_rsa() -> None:
+    """J-2: SPIRE names none. The list is ours, whatever the token says."""
+    key = VerificationKey.parse_jwk(rsa_jwk())
+    assert key.algorithms == ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+    for asked in ("ES256", "RS1", "HS256", "none", "RSA-OAEP", "rs256", None):
+        with pytest.raises(TokenAlgorithmError):
+            key.verify(bytes(256), b"data", asked)
+
+
+@pytest.mark.parametrize("size", [0, 20, 31, 33, 64, "longest"])
+def test_j_2_pss_salt_is_as_long_as_its_hash(size: Any) -> None:
+    """RFC 7518 section 3.5: another salt is another algorithm."""
+    key = VerificationKey.parse_jwk(rsa_jwk(alg="PS256"))
+    salt = padding.PSS.MAX_LENGTH if size == "longest" else size
+    signature = RSA_KEY.sign(b"data", padding.PSS(padding.MGF1(hashes.SHA256()), salt), hashes.SHA256())
+    with pytest.raises(TokenSignatureError):
+        key.verify(signature, b"data", "PS256")
+
+
+@pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512"])
+def test_jw_01_providers_of_people_sign_with_two_algorithms(alg: Algorithm) -> None:
+    """JW-01: the list is the issuer's, too; what an SVID may be signed with says nothing of an ID token."""
+    jwk = foreign_jwk(alg, alg=alg)
+    assert not KeySet.parse_jwks({"keys": [jwk]}, use=None).keys
+    assert KeySet.parse_jwks({"keys": [{**jwk, "use": "jwt-svid"}]}, use="jwt-svid").keys
+    unnamed = KeySet.parse_jwks({"keys": [rsa_jwk()]}, use=None).get("r1")
+    assert unnamed is not None
+    assert unnamed.algorithms == ("RS256",)
 
 
 def test_jwk_round_trip() -> None:
-    for jwk in (ec_jwk(), rsa_jwk()):
+    for jwk in (ec_jwk(), rsa_jwk(), *(foreign_jwk(algorithm) for algorithm in SVID_ALGORITHMS)):
         key = VerificationKey.parse_jwk(jwk)
         assert VerificationKey.parse_jwk(key.jwk()) == key
     assert KEY.public.jwk()["alg"] == "ES256"
-    assert VerificationKey.parse_jwk(rsa_jwk()).jwk()["alg"] == "RS256"
+    assert VerificationKey.parse_jwk(rsa_jwk(alg="RS256")).jwk()["alg"] == "RS256"
+    assert "alg" not in VerificationKey.parse_jwk(rsa_jwk()).jwk()
 
 
 def test_pem_round_trip() -> None:
@@ -151,7 +208,19 @@ def test_private_key_cannot_be_printed() -> None:
         {"kty": "oct", "kid": "o", "k": encode_base64url(b"secret")},
         {"kty": "oct", "kid": "o"},
         {"kty": "OKP", "crv": "Ed25519", "kid": "o", "x": encode_base64url(b"\x01" * 32)},
-        rsa_jwk(alg="PS256"),
+        ec_jwk(alg="ES384"),
+        ec_jwk(crv="P-384", alg="ES256"),
+        ec_jwk(crv="P-521"),
+        ec_jwk(crv=["P-256"]),
+        ec_jwk(alg=["ES256"]),
+        ec_jwk(alg="PS256"),
+        foreign_jwk("ES384", crv="P-256"),
+        foreign_jwk("ES512", crv="P-384"),
+        foreign_jwk("ES512", alg="ES384"),
+        foreign_jwk("ES512", x=encode_base64url(b"\xff" * 66)),
+        rsa_jwk(alg="RSA-OAEP"),
+        rsa_jwk(alg="ES256"),
+        rsa_jwk(alg=["RS256"]),
         rsa_jwk(alg="RS1"),
         rsa_jwk(e=1),
         rsa_jwk(e=2),
@@ -194,7 +263,7 @@ def test_message_about_a_key_does_not_show_it() -> None:
 def test_set_finds_keys_by_kid() -> None:
     keys = KeySet.parse_jwks(json.dumps({"keys": [ec_jwk(), rsa_jwk(use="sig")]}).encode(), use=None)
     assert keys.get(KEY.kid) == KEY.public
-    assert {key.algorithm for key in keys} == {"ES256", "RS256"}
+    assert {key.algorithms for key in keys} == {("ES256",), ("RS256",)}
 
 
 @pytest.mark.parametrize(
@@ -213,6 +282,8 @@ def test_jw_02_kid_is_an_opaque_name(kid: str) -> None:
         ec_jwk(use="jwt-svid"),
         ec_jwk(use="x509-svid"),
         ec_jwk(alg="ES384"),
+        ec_jwk(crv="secp256k1", alg="ES256K"),
+        rsa_jwk(alg="RSA-OAEP"),
         {"kty": "new"},
         {},
     ],
@@ -255,7 +326,7 @@ def test_jw_07_refuses_set_that_is_malformed_or_holds_a_secret(source: bytes) ->
 
 
 def test_set_of_too_many_keys_of_ours_is_refused() -> None:
-    keys = [VerificationKey(str(number), "ES256", KEY.public.public_key) for number in range(MAX_KEYS + 1)]
+    keys = [VerificationKey(str(number), ("ES256",), KEY.public.public_key) for number in range(MAX_KEYS + 1)]
     with pytest.raises(KeyMaterialError):
         KeySet.of(keys)
     with pytest.raises(KeyMaterialError):

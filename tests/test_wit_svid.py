@@ -172,8 +172,8 @@ def test_w_2_our_own_key_names_its_algorithm_and_no_more_than_it_must() -> None:
 
 def test_w_2_holder_of_another_issuer_may_have_an_rsa_key() -> None:
     public = rsa.generate_private_key(65537, 2048).public_key()
-    jwk = VerificationKey("k", "RS256", public).jwk()
-    assert verify(forged(cnf={"jwk": jwk})).holder.algorithm == "RS256"
+    jwk = VerificationKey("k", ("RS256",), public).jwk()
+    assert verify(forged(cnf={"jwk": jwk})).holder.algorithms == ("RS256",)
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, [AUDIENCE], [], "", None])
@@ -317,7 +317,7 @@ def test_example_of_the_standard_is_read() -> None:
         "sub": "spiffe://example.com/my-workload",
     }
     domain = SpiffeId.parse("spiffe://example.com/my-workload").trust_domain
-    named = VerificationKey(str(header["kid"]), "ES256", WIT_KEY.public.public_key)
+    named = VerificationKey(str(header["kid"]), ("ES256",), WIT_KEY.public.public_key)
     text, bundles = forge(WIT_KEY, header, claims), {domain: KeySet.of([named])}
     wit = verify(text, now=NOW.fromtimestamp(1765452903, tz=NOW.tzinfo), bundles=bundles)
     assert wit.holder.jwk() == {**jwk, "kid": "cnf"}
