@@ -15,7 +15,7 @@ from identity.bundle import JWT_USE, X509_USE
 from identity.certificate_authority import UNREADABLE, authority_domain, load_certificate
 from identity.errors import CertificateError, KeyMaterialError
 from identity.inspection import MAX_INPUT, InspectionError
-from identity.keys import KeySet, VerificationKey, jwks
+from identity.keys import KeySet, jwks
 from identity.spiffe import TrustDomain
 from identity.strict_json import Limits, StrictJsonError, loads
 
@@ -49,11 +49,6 @@ class TrustMaterial:
         if len(domains) > 1:
             raise InspectionError("the bundle holds roots of several trust domains; give that of one")
         return cls(domains.pop() if domains else None, roots, keys)
-
-    def find(self, kid: str, uses: tuple[str, ...]) -> VerificationKey | None:
-        """Return the key of a name that is published for one of some uses."""
-        found = (self.keys[use].get(kid) for use in uses if use in self.keys)
-        return next((key for key in found if key is not None), None)
 
 
 def _of_pem(data: bytes) -> tuple[tuple[x509.Certificate, ...], Mapping[str, KeySet]]:

@@ -638,3 +638,26 @@ def test_any_token_is_explained(header: dict[str, Any], claims: dict[str, Any]) 
 def test_any_key_set_is_explained_or_refused(keys: list[dict[str, Any]]) -> None:
     with suppress(InspectionError):
         inspect_svid(json.dumps({"keys": keys}).encode(), now=NOW)
+
+
+EC_KEY = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"  # id-ecPublicKey (RFC 5480 section 2.1.1)
+NO_KEY = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x7f"
+
+
+def as_pem(label: str, der: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
+
+
+def test_a_key_that_nobody_can_read_is_named_so() -> None:
+    leaf = as_pem("CERTIFICATE", issue().replace(EC_KEY, NO_KEY))
+    found, key = inspect_svid(leaf + LEAF_KEY.reveal_pem(), now=NOW)
+    assert dict(found.parts)["key"] == "of another kind"
+    assert "no certificate" in key.verdict
+    csr = x509.load_pem_x509_csr(request(LEAF_KEY.private_key)).public_bytes(serialization.Encoding.DER)
+    assert broken(look(as_pem("CERTIFICATE REQUEST", csr.replace(EC_KEY, NO_KEY)))) == {"CSR-1", "CSR-2"}
+
+
+def test_b2_numbers_may_be_missing() -> None:
+    """B-2: SHOULD, not MUST."""
+    data = json.dumps({"keys": ENTRIES}).encode()
+    assert outcomes(look(data), "B-2") == {"not-checked"}

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from grpclib import GRPCError, Status
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.exceptions import StreamTerminatedError
+from h2.exceptions import ProtocolError
 
 from authz.commands.output import printable
 from authz.errors import AuthzError
@@ -101,7 +102,7 @@ async def service_of(data_dir: Path) -> AsyncIterator[Service]:
         raise NotRunningError(data_dir) from error
     except TimeoutError as error:
         raise ServiceError(f"the service did not answer within {_SECONDS:.0f} s: see its log") from error
-    except StreamTerminatedError as error:
+    except (StreamTerminatedError, ProtocolError) as error:
         raise ServiceError("the service ended the call: is it still running? Ask again") from error
     except OSError as error:
         raise ServiceError(f"cannot reach {str(path)!r}: {error.strerror or error}") from error

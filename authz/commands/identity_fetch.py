@@ -9,6 +9,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from grpclib import GRPCError, Status
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.exceptions import StreamTerminatedError
+from h2.exceptions import ProtocolError
 
 from authz.commands.identity_client import ServiceError
 from authz.commands.output import Output, emit_one, printable
@@ -39,7 +41,7 @@ JWT_VERSION: Final = "deputy.identity-jwt-svid/v1"
 _API: Final = "/SpiffeWorkloadAPI"
 _HEADER: Final = {"workload.spiffe.io": "true"}
 _SECONDS: Final = 20.0
-_SOCKET: Final = re.compile(r"unix:(?://)?(/[^?#\x00]+)")
+_SOCKET: Final = re.compile(r"unix:(?://)?(/[^/?#\x00][^?#\x00]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ async def _calling(path: str, fetch: Any, wanted: Wanted) -> Any:  # noqa: ANN40
         ) from error
     except TimeoutError as error:
         raise ServiceError(f"the Workload API did not answer within {_SECONDS:.0f} s") from error
-    except (StreamTerminatedError, OSError) as error:
+    except (StreamTerminatedError, ProtocolError, OSError) as error:
         raise ServiceError(
             f"the Workload API on {path!r} cannot be used: {printable(error)[:200]}"
         ) from error
@@ -140,8 +142,10 @@ async def _fetch_x509(channel: Channel, _: Wanted) -> pb.X509SVIDResponse:
         await stream.send_message(pb.X509SVIDRequest(), end=True)
         answer = await stream.recv_message()
         if answer is not None:
-            # The first answer is the whole state; the stream would go on for as long as we live.
-            await stream.cancel()
+            # The first answer is the whole state; the stream would go on for as long as we live, unless the
+            # server ended it already.
+            with suppress(ProtocolError):
+                await stream.cancel()
             return answer
     raise ServiceError("the Workload API ended the stream without an answer")
 
