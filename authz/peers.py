@@ -4,6 +4,8 @@
   only keeps strangers out; who it is, is said here, and a CA of one domain vouches for no name of another.
 - A listener knows the trust domains that its configuration names. Roots of no other are loaded for it, and a
   name of another counts for nothing, whoever signed it.
+- A root that looks like one of a domain before it, ours first, is not given to TLS: it would shut the peers
+  of the other out.
 - What was verified is remembered by the hash of its chain until a certificate of its path ends, the clock
   goes back or the roots of the listener change. So a root that is withdrawn counts at the very next call,
   also on a connection that is open already.
@@ -55,8 +57,10 @@ class _Known:
     @cached_property
     def pem(self) -> bytes:
         """The roots of all domains, for the TLS library."""
-        pem = serialization.Encoding.PEM
-        return b"".join(root.public_bytes(pem) for roots in self.roots.values() for root in roots)
+        pool: list[x509.Certificate] = []
+        for roots in self.roots.values():
+            pool += [root for root in roots if not any(_shadows(other, root) for other in pool)]
+        return b"".join(root.public_bytes(serialization.Encoding.PEM) for root in pool)
 
 
 @dataclass(slots=True)
@@ -94,6 +98,19 @@ class Peers:
         if roots != self._known.roots:
             self._known = _Known(roots)
         return self._known
+
+
+def _shadows(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Say whether TLS could take one root for another: it looks by name, and tries no second one."""
+    if one.subject != other.subject or one.public_key() == other.public_key():
+        return False
+    names = {_key_name(one), _key_name(other)}
+    return len(names) == 1 or None in names
+
+
+def _key_name(root: x509.Certificate) -> bytes | None:
+    parts = (part.value for part in root.extensions)
+    return next((part.digest for part in parts if isinstance(part, x509.SubjectKeyIdentifier)), None)
 
 
 def _hash(chain: Sequence[bytes]) -> bytes:

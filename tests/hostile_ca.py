@@ -52,6 +52,24 @@ class HostileCa:
         key = ec.generate_private_key(ec.SECP256R1())
         return cls(domain, _ca(domain, key, None, lifetime), key)
 
+    @classmethod
+    def lookalike(cls, domain: str, of: "HostileCa", *, names_its_key: bool) -> Self:
+        """A root that calls itself as another root does, and outlives it."""
+        key, identifier = ec.generate_private_key(ec.SECP256R1()), None
+        if names_its_key:
+            identifier = of.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder(of.certificate.subject, of.certificate.subject, key.public_key(), 7)
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(days=300))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
+        )
+        if identifier is not None:
+            builder = builder.add_extension(identifier, critical=False)
+        return cls(domain, builder.sign(key, hashes.SHA256()), key)
+
     @property
     def pem(self) -> bytes:
         return self.certificate.public_bytes(_PEM)

@@ -81,6 +81,27 @@ def test_only_the_roots_of_the_domains_that_are_named_are_loaded() -> None:
     assert world.peers.roots_pem() == b""
 
 
+@pytest.mark.parametrize("names_its_key", [True, False])
+def test_a_root_that_looks_like_ours_is_not_given_to_tls_and_the_next_of_ours_is(names_its_key: bool) -> None:
+    """A root is found by its name and tried once: the double would shut out all whom ours vouches for."""
+    world = World()
+    double = HostileCa.lookalike(SPIRE.name, world.mesh, names_its_key=names_its_key)
+    world.trust(spire=(double, world.spire))
+    assert world.peers.roots_pem() == world.mesh.pem + world.spire.pem
+    same_name = HostileCa.lookalike(MESH.name, world.mesh, names_its_key=True)
+    world.trust(mesh=(world.mesh, same_name))
+    assert world.peers.roots_pem() == world.mesh.pem + same_name.pem + world.spire.pem
+
+
+def test_a_root_that_two_domains_share_is_given_to_tls() -> None:
+    """Two SPIREs below one CA of the company; each vouches by it for its own names alone."""
+    world = World()
+    shared = HostileCa(SPIRE.name, world.mesh.certificate, world.mesh.key)
+    world.trust(spire=(shared,))
+    assert world.who(shared.issue(RUNNER)) == RUNNER
+    assert world.peers.roots_pem() == world.mesh.pem * 2
+
+
 def test_a_root_that_is_withdrawn_counts_at_the_very_next_call() -> None:
     world = World()
     peer = world.spire.issue(RUNNER)

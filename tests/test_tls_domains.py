@@ -143,6 +143,14 @@ class BrokerServer:
 
 @asynccontextmanager
 async def check_server(mesh: Mesh) -> AsyncIterator[CheckServer]:
+    async with check_server_of(mesh.tls) as server:
+        server.roots = mesh.ours.pem
+        yield server
+
+
+@asynccontextmanager
+async def check_server_of(tls: ListenerTls) -> AsyncIterator[CheckServer]:
+    """Run Check; the server does not know with which roots its clients verify it."""
     askers: list[SpiffeId | None] = []
 
     async def check(_: bytes, asker: SpiffeId | None) -> bytes:
@@ -153,13 +161,13 @@ async def check_server(mesh: Mesh) -> AsyncIterator[CheckServer]:
         check,
         denials=Denials(failed=NO, busy=NO, stranger=NO),
         listen=TcpAddress("127.0.0.1", 0),
-        tls=mesh.tls,
+        tls=tls,
         limits=Limits(drain_seconds=0, grace_seconds=1),
     )
     address = await host.start()
     assert isinstance(address, TcpAddress)
     try:
-        yield CheckServer(address.port, mesh.ours.pem, askers)
+        yield CheckServer(address.port, b"", askers)
     finally:
         await host.stop()
 
@@ -285,6 +293,19 @@ def test_a_name_of_an_agents_task_of_another_domain_is_no_task_of_ours() -> None
             assert server.world.tasks.tasks[task].ended_at is None
 
     asyncio.run(scenario())
+
+
+@both
+@pytest.mark.parametrize("names_its_key", [True, False])
+def test_a_root_of_a_federated_domain_that_looks_like_ours_shuts_none_of_ours_out(
+    running: Running, names_its_key: bool
+) -> None:
+    """A TLS library finds a root by its name, and tries no second one when a signature is wrong."""
+    mesh = Mesh()
+    double = HostileCa.lookalike(SPIRE.name, mesh.ours, names_its_key=names_its_key)
+    mesh.roots[SPIRE] = (double, mesh.spire)
+    assert outcome_of(running, mesh, mesh.ours.issue(str(GATEWAY))) == "accepted"
+    assert outcome_of(running, mesh, mesh.spire.issue(str(FOREIGN_GATEWAY))) == "accepted"
 
 
 # ---- roots that change

@@ -3,10 +3,13 @@
 The SPIRE is a real server of the standard, of another trust domain, and the client the PyPI package.
 """
 
+import asyncio
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +18,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from authz.errors import ConfigError
+from authz.hosts.tls import ListenerTls
 from authz.identity_service.upstream import Upstream
+from authz.peers import Peers, domains_of
 from identity.entitlement import Entitlement
-from identity.spiffe import TrustDomain
+from identity.keys import SigningKey
+from identity.spiffe import SpiffeId, TrustDomain
+from identity.trust_bundles import TrustBundles
 from identity.x509_svid import verify_x509_svid
+from tests.hostile_ca import HostileCa, Peer
 from tests.spire_stand_in import DEPUTY_OF_SPIRE, SPIRE, SpireStandIn, bundle_of, now, spire
+from tests.test_tls_domains import called, check_server_of
 
 _DER = serialization.Encoding.DER
 OWN = TrustDomain.parse("agents.example")
@@ -213,3 +222,48 @@ def test_closing_ends_the_threads(place: Path) -> None:
         upstream = connected(above)
         upstream.close()
         until(lambda: threading.active_count() <= before)
+
+
+# ---- the servers under a SPIRE
+
+
+def test_check_serves_with_spires_identity_and_knows_spires_proxies_by_spires_roots(place: Path) -> None:
+    """Tasks live in our domain, the mesh in SPIRE's: neither CA speaks for a name of the other."""
+    ours = HostileCa.root(OWN.name)
+    gateway = "spiffe://spire.example/ns/mesh/sa/gateway"
+
+    def issued(above: SpireStandIn, name: str) -> Peer:
+        key = SigningKey.generate()
+        der = above.authority.issue_workload_svid(
+            SpiffeId.parse(name), key.private_key.public_key(), now(), 600
+        )
+        return Peer(ssl.DER_cert_to_PEM_cert(der).encode(), key.reveal_pem())
+
+    async def scenario(above: SpireStandIn, upstream: Upstream) -> None:
+        bundles = TrustBundles(ours.bundle)
+        peers = Peers(
+            lambda: replace(bundles, federated=upstream.bundles()),
+            domains_of([SpiffeId.parse(gateway)], OWN),
+        )
+        async with check_server_of(ListenerTls(upstream.credential, peers)) as server:
+            server.roots = above.authority.ca.certificate_pem()
+            old = issued(above, gateway)
+            assert await called(server, old) == "accepted"
+            assert await called(server, ours.issue(gateway)) == "refused"
+            assert await called(server, ours.issue(f"spiffe://{OWN}/ns/mesh/sa/waypoint")) == "accepted"
+            before = upstream.credential()
+            above.rotate()
+            above.revoke_oldest_root()
+            await asyncio.to_thread(
+                until,
+                lambda: (
+                    upstream.credential() != before
+                    and upstream.bundles()[SPIRE].roots == above.authority.roots
+                ),
+            )
+            server.roots = above.authority.ca.certificate_pem()
+            assert await called(server, old) == "shut out"
+            assert await called(server, issued(above, gateway)) == "accepted"
+
+    with spire(place) as above, closing(connected(above)) as upstream:
+        asyncio.run(scenario(above, upstream))

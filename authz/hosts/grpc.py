@@ -123,6 +123,7 @@ class GrpcHost:
         self._limits = limits
         self._refused = refused
         self._in_flight = 0
+        self._explained_at = float("-inf")
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
 
@@ -168,8 +169,10 @@ class GrpcHost:
         try:
             asker = None
             if self._tls is not None:
-                asker = _asker(context.auth_context(), self._tls.peers)
-                if asker is None:
+                try:
+                    asker = _asker(context.auth_context(), self._tls.peers)
+                except CertificateError as error:
+                    self._explain(error)
                     return self._refuse("stranger")
             async with asyncio.timeout(self._limits.check_seconds):
                 answer = await self._check(request, asker)
@@ -180,6 +183,13 @@ class GrpcHost:
             return self._refuse("failed")
         finally:
             self._in_flight -= 1
+
+    def _explain(self, error: CertificateError) -> None:
+        """Say why a peer is a stranger, at most once a second: it may ask as often as it likes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._explained_at >= 1.0:
+            self._explained_at = now
+            _LOG.warning("client certificate that does not count: %s", error)
 
     def _without_status(self) -> bytes:
         _LOG.error("check answered without a status")
@@ -244,14 +254,10 @@ def _options(limits: Limits) -> Sequence[tuple[str, int]]:
     )
 
 
-def _asker(auth_context: Mapping[str, Iterable[bytes]], peers: Peers) -> SpiffeId | None:
+def _asker(auth_context: Mapping[str, Iterable[bytes]], peers: Peers) -> SpiffeId:
     (leaf,) = auth_context.get("x509_pem_cert", ()) or (b"",)
     (issuers,) = auth_context.get("x509_pem_cert_chain", ()) or (b"",)
-    try:
-        return peers.verify(_chain(leaf, issuers), datetime.now(UTC)).spiffe_id
-    except CertificateError as error:
-        _LOG.warning("client certificate that does not count: %s", error)
-        return None
+    return peers.verify(_chain(leaf, issuers), datetime.now(UTC)).spiffe_id
 
 
 @lru_cache(maxsize=512)

@@ -70,13 +70,17 @@ class ListenerTls:
         self.peers = peers
         self._source = credential
         self._credential = credential()
+        self._problem = ""
 
     def __call__(self) -> TlsMaterial:
         """Return what counts for the handshake that begins now."""
         try:
-            self._credential = self._source()
+            self._credential, self._problem = self._source(), ""
         except Exception as error:  # noqa: BLE001  # whatever fails, the certificate that we have is better than none
-            _LOG.warning("certificate not renewed; the last one stays: %s", error)
+            # Once, not at each handshake: strangers begin as many as they like.
+            if self._problem != str(error):
+                self._problem = str(error)
+                _LOG.warning("certificate not renewed; the last one stays: %s", error)
         roots = self.peers.roots_pem() or _root_of_nobody()
         return TlsMaterial(self._credential.certificate_chain, self._credential.private_key, roots)
 
