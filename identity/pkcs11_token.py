@@ -2,7 +2,7 @@
 
 - `python-pkcs11` is the extra `hsm` and is imported when a token is opened, not before.
 - It starts a module without locks of the module's own, so one call at a time is made in the whole process,
-  from whichever thread.
+  from whichever thread. A call blocks for as long as the module takes.
 - The PIN lies in a file of mode 0600 of the user that runs us, and is read whenever a session is opened. A
   wrong one is never tried again, because a token locks itself after a few.
 - A session that failed is closed, and what it should do is tried once in a new one: tokens are unplugged,

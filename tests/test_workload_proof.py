@@ -1,10 +1,13 @@
 """Proofs of possession for WIT-SVIDs: rules/spiffe.md W-7."""
 
 import hashlib
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from identity.base64url import encode_base64url
 from identity.errors import (
@@ -86,6 +89,24 @@ def test_w_7_algorithm_is_that_of_the_holders_key() -> None:
     for alg in ("RS256", "EdDSA", "none", "HS256"):
         with pytest.raises(TokenAlgorithmError):
             check(forged({"alg": alg, "typ": "wpt+jwt"}))
+
+
+@pytest.mark.parametrize("alg", ["RS256", "RS512", "PS256", "PS384", "ES384", "ES512"])
+def test_w_7_holder_of_another_authority_proves_with_its_own_algorithm(alg: str) -> None:
+    """W-7, W-2: one of the nine, the one that `cnf.jwk` names; of one RSA key not the others."""
+    curve = {"ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}.get(alg)
+    key: Any = ec.generate_private_key(curve) if curve else rsa.generate_private_key(65537, 2048)
+    public = json.loads(jwt.get_algorithm_by_name(alg).to_jwk(key.public_key()))
+    jwk = {name: value for name, value in public.items() if name != "key_ops"} | {"alg": alg}
+    claims = {"sub": str(TASK_ID), "cnf": {"jwk": jwk}, "exp": SECONDS + 600}
+    text = forge(WIT_KEY, header_of(WIT_KEY, "wit+jwt"), claims)
+    said = {"aud": TARGET, "exp": SECONDS + 60, "jti": "j" * 22, "wth": digest(text)}
+    proof = jwt.encode(said, key, alg, headers={"typ": "wpt+jwt"})
+    assert check(proof, verified(text)).spiffe_id == TASK_ID
+    if curve is None:
+        other = jwt.encode(said, key, "RS384", headers={"typ": "wpt+jwt"})
+        with pytest.raises(TokenAlgorithmError):
+            check(other, verified(text))
 
 
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5c", "nonce"])
