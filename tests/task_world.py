@@ -75,6 +75,7 @@ class TaskWorld:
     pods: Pods | None = None
     bounds: SocketBounds = field(default_factory=lambda: SocketBounds(grace_seconds=0.05))
     tasks_given: Any = None
+    shared_mode: int = 0o600
     # What the kernel is taken to say of the caller of the shared socket.
     peer: Callable[[Peer], Peer] = lambda peer: peer
 
@@ -118,7 +119,10 @@ class TaskWorld:
         self.service = TaskService(self.broker, deliveries, doorway)
         watched = WatchedEntitlements(self.entitlements, self.broker)
         api = WorkloadApi(self.source, watched, self.peer_of)
-        await self.server.listen(self.shared, [self.service, api], mode=0o600)
+        self.shared.parent.mkdir(mode=0o700)
+        if self.shared_mode & 0o006:
+            let_others_pass(self.shared.parent)
+        await self.server.listen(self.shared, [self.service, api], mode=self.shared_mode)
 
     async def close(self) -> None:
         self.running.cancel()

@@ -24,6 +24,7 @@ from identity.errors import AttestationError, IssuanceUnavailableError
 from identity.keys import SigningKey
 from identity.pb import task_pb2 as pb
 from identity.pod_identity import PodIdentity
+from identity.registration import OVERFLOW_UID
 from identity.spiffe import SpiffeId, agent_task_id
 from identity.x509_svid import thumbprint, verify_x509_svid
 from tests.broker_fakes import AGENTS, MESH, RUNNER, TICKETS, broker_alone, csr_of, id_token_with
@@ -746,6 +747,16 @@ def test_a_pod_starts_a_task_and_it_alone_renews_and_ends_it() -> None:
             await refused(world, call, Status.PERMISSION_DENIED, Code.TASK_MISMATCH)
         await world.renew(answer.task, metadata=bearer("one"))
         await world.end(answer.task, metadata=bearer("one"))
+
+    with_pods(act)
+
+
+def test_a_pod_whose_user_the_kernel_cannot_translate_brings_a_key() -> None:
+    async def act(world: TaskWorld) -> None:
+        world.become(OVERFLOW_UID)
+        call = world.start(metadata=bearer("one"))
+        await refused(world, call, Status.INVALID_ARGUMENT, Code.REQUEST_MALFORMED)
+        await world.start(metadata=bearer("one"), delivery=own_key())
 
     with_pods(act)
 

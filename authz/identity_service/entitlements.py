@@ -4,8 +4,9 @@
   own SVID, never one of the tasks that it runs, however many those are.
 - A workload's own socket gives that workload's SVID and nothing else; who reaches it was decided by whoever
   placed it there (SPIFFE Workload Endpoint section 5).
-- A task's private socket gives that task's SVID and nothing else, to one uid. That uid is the protection: the
-  path is random, but a system lists the paths of its sockets to everybody (/proc/net/unix).
+- A task's private socket gives that task's SVID and nothing else, to one uid. Its random path protects pods
+  that share a uid from each other, but not users of one system, which lists the paths of its sockets to
+  everybody (/proc/net/unix).
 - A uid of an agent gets the one live task that was started for it.
 - A task is looked up at each use. One that is over, whose agent has expired or was retired, or whose workload
   may not host it any more, gives nothing.

@@ -2,7 +2,8 @@
 
 - A task has one of them at a time; a renewal with another takes the place of what there was.
 - What is prepared gives nothing yet. It counts once the task is recorded and stored; else it is dropped.
-- Which uid may come is the caller's own, or one that the operator listed for the agent.
+- Which uid may come is the caller's own, or one that the operator listed for the agent. One that the kernel
+  could not translate is that of many, so it gets no socket.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from identity.caller import Task
 from identity.entitlement import Peer
 from identity.errors import SocketError
 from identity.pb import task_pb2 as pb
+from identity.registration import OVERFLOW_UID
 
 Held = Signed | TaskSocket | UidClaim
 
@@ -105,6 +107,8 @@ class Deliveries:
     async def _private(self, task: Task, uid: int, peer: Peer, case: TaskCase) -> Delivered:
         if self.sockets is None:
             raise malformed("there are no private sockets here: an operator sets identity.task_sockets")
+        if uid == OVERFLOW_UID:
+            raise malformed(f"uid {uid} may be anybody's: send a key, or run as a user of your own")
         if uid != peer.uid:
             self.uids.check_agent(uid, task.agent)
         try:
