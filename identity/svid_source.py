@@ -213,7 +213,8 @@ class IssuingSource:
         return HeldSvid(entitlement.spiffe_id, (der,), key, not_after, renew_at)
 
     def _issue_wit(self, authority: Authority, entitlement: Entitlement, now: datetime) -> HeldWit:
-        slot, signer = authority.rings["wit"].active, authority.wit_key
+        ring, signer = authority.rings.get("wit"), authority.wit_key
+        slot = ring.active if ring is not None else None
         if slot is None or signer is None:
             raise IssuanceUnavailableError("no key of WIT-SVIDs is active")
         if now < slot.published_at - BACKDATE:

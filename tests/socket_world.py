@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from identity.authority import Authority
 from identity.bundle import Bundle
 from identity.entitlement import Entitlement, Peer, SvidKind
 from identity.feed import Feed
+from identity.key_ring import KeyRing, KeySlot, Stage
+from identity.keys import SigningKey
 from identity.pb import workload_pb2 as pb
 from identity.socket_connection import SocketLimits
 from identity.socket_server import SocketServer
@@ -164,6 +166,22 @@ class Client:
             return await anext(aiter(call))
         finally:
             call.cancel()
+
+
+def wit_world() -> SocketWorld:
+    world = SocketWorld(SvidSettings(jwt_audiences=frozenset({AUDIENCE}), wit_enabled=True))
+    world.live.current = with_wit(world.live.current, world)
+    return world
+
+
+def with_wit(authority: Authority, world: SocketWorld) -> Authority:
+    key = SigningKey.generate()
+    slot = KeySlot("wit", Stage.ACTIVE, key.public, world.clock.now, authority.ca.not_after)
+    return replace(
+        authority,
+        rings={**authority.rings, "wit": KeyRing("wit", (slot,))},
+        keys={**authority.keys, key.kid: key},
+    )
 
 
 async def refusal(awaitable: Any) -> tuple[grpc.StatusCode, str]:

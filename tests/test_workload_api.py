@@ -17,12 +17,22 @@ from google.protobuf.json_format import MessageToDict
 from identity.authority import Authority
 from identity.entitlement import Entitlement
 from identity.errors import AttestationError, IssuanceUnavailableError
-from identity.key_ring import KeyRing, KeySlot, Stage
-from identity.keys import KeySet, SigningKey
+from identity.keys import KeySet
 from identity.pb import workload_pb2 as pb
 from identity.spiffe import SpiffeId
-from identity.svid_source import SvidSettings
-from tests.socket_world import AUDIENCE, HEADER, JOB, MESH, OTHER, WEB, Client, SocketWorld, refusal
+from tests.socket_world import (
+    AUDIENCE,
+    HEADER,
+    JOB,
+    MESH,
+    OTHER,
+    WEB,
+    Client,
+    SocketWorld,
+    refusal,
+    wit_world,
+    with_wit,
+)
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -204,22 +214,6 @@ def test_a1_stream_ends_denied_when_the_entitlement_is_lost(
             assert (await refusal(anext(messages)))[0] is DENIED
 
     asyncio.run(main())
-
-
-def wit_world() -> SocketWorld:
-    world = SocketWorld(SvidSettings(jwt_audiences=frozenset({AUDIENCE}), wit_enabled=True))
-    world.live.current = with_wit(world.live.current, world)
-    return world
-
-
-def with_wit(authority: Authority, world: SocketWorld) -> Authority:
-    key = SigningKey.generate()
-    slot = KeySlot("wit", Stage.ACTIVE, key.public, world.clock.now, authority.ca.not_after)
-    return replace(
-        authority,
-        rings={**authority.rings, "wit": KeyRing("wit", (slot,))},
-        keys={**authority.keys, key.kid: key},
-    )
 
 
 def test_a1_an_entitlement_whose_deadline_is_over_is_none(tmp_path: Path) -> None:
