@@ -122,7 +122,8 @@ class TaskWorld:
         self.shared.parent.mkdir(mode=0o700)
         if self.shared_mode & 0o006:
             let_others_pass(self.shared.parent)
-        await self.server.listen(self.shared, [self.service, api], mode=self.shared_mode)
+        files, mode = (pb.DESCRIPTOR,), self.shared_mode
+        await self.server.listen(self.shared, [self.service, api], files=files, mode=mode)
 
     async def close(self) -> None:
         self.running.cancel()

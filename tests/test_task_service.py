@@ -7,7 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # type: ignore[import-untyped]  # no stubs
+    ProtoReflectionDescriptorDatabase,
+)
 from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
@@ -820,6 +826,29 @@ def test_a_refusal_carries_its_code_its_advice_and_its_record() -> None:
         assert trailers["deputy-code"] == "DPT-TASK-UNKNOWN"
         assert trailers["deputy-fix"] == "start a task"
         assert trailers["deputy-decision-id"] == world.sink.last["id"]
+
+    run(act)
+
+
+def test_e_5_a_stock_grpc_client_finds_and_calls_the_service() -> None:
+    """E-5: reflection shows the service and its messages, and grpcio starts a task with them alone."""
+
+    async def act(world: TaskWorld) -> None:
+        def call() -> Any:
+            with grpc.insecure_channel(f"unix:{world.shared}") as channel:
+                found = ProtoReflectionDescriptorDatabase(channel)
+                assert {SERVICE, "SpiffeWorkloadAPI"} <= set(found.get_services())
+                method = DescriptorPool(found).FindServiceByName(SERVICE).FindMethodByName("StartTask")
+                request, answer = (GetMessageClass(each) for each in (method.input_type, method.output_type))
+                start = channel.unary_unary(
+                    f"/{SERVICE}/StartTask",
+                    request_serializer=request.SerializeToString,
+                    response_deserializer=answer.FromString,
+                )
+                return start(request(agent="nightly-report", lifetime_seconds=60), timeout=20)
+
+        answer = await asyncio.to_thread(call)
+        assert answer.identity.spiffe_id == str(task_id(answer.task, "nightly-report"))
 
     run(act)
 

@@ -145,7 +145,8 @@ def issued_svid(signed: Signed, broker: Broker) -> Issued:
 async def _human(request: StartRequest, agent: Agent, case: TaskCase) -> Human | None:
     if request.unverified_subject is None:
         if not agent.autonomous:
-            raise refuse(Code.HUMAN_MISSING, f"agent {agent.name!r} is not autonomous")
+            text = "this agent acts for a person: send the person's ID token with the request"
+            raise refuse(Code.HUMAN_MISSING, f"agent {agent.name!r} is not autonomous", description=text)
         case.evidence.autonomous = True
         return None
     token = await case.broker.people.verify(UnverifiedToken.parse(request.unverified_subject), case.now)
