@@ -38,6 +38,7 @@ class Authority:
     sequence: int = 1
     refresh_hint: int = REFRESH_HINT
     jwt_issuer: str | None = None
+    active: Mapping[Role, KeySlot] = field(init=False, repr=False)
     ca: CertificateAuthority = field(init=False, repr=False)
     svid_keys: KeySet = field(init=False, repr=False)
     token_keys: KeySet = field(init=False, repr=False)
@@ -48,10 +49,12 @@ class Authority:
         kids = [slot.kid for ring in self.rings.values() for slot in ring]
         if len(set(kids)) != len(kids):
             raise KeyMaterialError("one key in two roles")
+        # The dataclass is frozen; these are parts of it that are asked for at every call.
+        active = {role: ring.active for role, ring in self.rings.items() if ring.active is not None}
+        object.__setattr__(self, "active", MappingProxyType(active))
         root = self._active("x509")
         if root.certificate is None:
             raise KeyMaterialError("an authority without a certificate")
-        # The dataclass is frozen; these are parts of it that are asked for at every call.
         object.__setattr__(
             self, "ca", CertificateAuthority(self.trust_domain, root.certificate, self._signing("x509"))
         )
@@ -102,8 +105,7 @@ class Authority:
     @property
     def wit_key(self) -> SigningKey | None:
         """The key that signs WIT-SVIDs, where they are served."""
-        ring = self.rings.get("wit")
-        return self._signing("wit") if ring is not None and ring.active is not None else None
+        return self._signing("wit") if "wit" in self.active else None
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
@@ -202,10 +204,10 @@ class Authority:
             )
 
     def _active(self, role: Role) -> KeySlot:
-        ring = self.rings.get(role)
-        if ring is None or ring.active is None:
+        slot = self.active.get(role)
+        if slot is None:
             raise IssuanceUnavailableError(f"no key of role {role!r} is active")
-        return ring.active
+        return slot
 
     def _signing(self, role: Role) -> SigningKey:
         slot = self._active(role)

@@ -6,7 +6,7 @@
 - An expired authority signs nothing; what it signs never outlives it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.utils import CryptographyDeprecationWarning
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from identity.errors import CertificateError, KeyMaterialError, SpiffeIdError
 from identity.keys import SigningKey
@@ -48,15 +48,42 @@ SIGNS_CERTIFICATES: Final = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
+_SIGNS: Final = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+_BOTH_SIDES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_NOT_A_CA: Final = x509.BasicConstraints(ca=False, path_length=None)
+_NO_NAME: Final = x509.Name([])
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateAuthority:
-    """A CA certificate and its key."""
+    """A CA certificate and its key; `leaf` is what all certificates below it have in common."""
 
     trust_domain: TrustDomain
     certificate: x509.Certificate
     key: SigningKey
+    leaf: x509.CertificateBuilder = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make once what every leaf needs."""
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.private_key.public_key())
+        leaf = (
+            x509.CertificateBuilder(self.certificate.subject, _NO_NAME)
+            .add_extension(_NOT_A_CA, critical=True)
+            .add_extension(_SIGNS, critical=True)
+            .add_extension(_BOTH_SIDES, critical=False)
+            .add_extension(issuer, critical=False)
+        )
+        object.__setattr__(self, "leaf", leaf)
 
     @classmethod
     def generate(

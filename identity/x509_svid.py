@@ -34,21 +34,7 @@ from identity.spiffe import SpiffeId, TrustDomain
 MAX_CHAIN: Final = 4
 MAX_CERTIFICATE: Final = 16 * 1024
 
-_SIGNS: Final = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
 _BOTH_SIDES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-_BOTH: Final = x509.ExtendedKeyUsage(_BOTH_SIDES)
-_NOT_A_CA: Final = x509.BasicConstraints(ca=False, path_length=None)
-_NO_NAME: Final = x509.Name([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +71,14 @@ def issue_x509_svid(
     names = x509.SubjectAlternativeName(
         [x509.UniformResourceIdentifier(str(spiffe_id)), *map(_name, dns_names)]
     )
-    ca_key = ca.key.private_key
     certificate = (
-        x509.CertificateBuilder(ca.certificate.subject, _NO_NAME, public_key, x509.random_serial_number())
+        ca.leaf.public_key(public_key)
+        .serial_number(x509.random_serial_number())
         .not_valid_before(start - BACKDATE)
         .not_valid_after(end)
-        .add_extension(_NOT_A_CA, critical=True)
-        .add_extension(_SIGNS, critical=True)
-        .add_extension(_BOTH, critical=False)
         .add_extension(names, critical=True)  # critical, because the subject is empty
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-        .sign(ca_key, hashes.SHA256())
+        .sign(ca.key.private_key, hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.DER)
 
