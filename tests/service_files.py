@@ -10,7 +10,12 @@ from authz.config import Config, load_config
 from authz.pb import ext_authz_pb2 as pb
 from authz.store.private import private_directory
 from authz.store.sqlite import Store
-from identity.live_authority import AuthoritySettings, LiveAuthority
+from identity.authority import Authority
+from identity.key_directory import KeyDirectory
+from identity.key_files import FileKeyStore
+from identity.key_ring import Stage
+from identity.live_authority import AuthoritySettings, LiveAuthority, read_published
+from identity.spiffe import TrustDomain
 from tests.fakes import DOMAIN, NOW, Run, World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +38,15 @@ AGENT = """\
   - {{name: {name}, owner: owner, sponsor: sponsor, purpose: purpose, ceiling: contributor,
      autonomous: {autonomous}, hosts: ["spiffe://mesh.example/ns/agents/sa/runner"]}}
 """
+
+
+def authority_on_disk(directory: Path, trust_domain: TrustDomain) -> Authority:
+    """Read an authority with its private keys, beside the process that has claimed it."""
+    document, opened = read_published(directory, trust_domain), KeyDirectory.open(directory)
+    kids = [slot.kid for ring in document.rings.values() for slot in ring if slot.stage is not Stage.RETIRED]
+    keys = {kid: FileKeyStore(opened).load(kid) for kid in kids}
+    opened.close()
+    return Authority(trust_domain, document.rings, keys, document.sequence)
 
 
 def config_text(extra: str = "") -> str:

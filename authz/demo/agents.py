@@ -1,51 +1,34 @@
 """Agents of the demo, as an agent developer would write them: an identity, a token, a call.
 
-- A runner is a mesh workload that may host agents; it starts tasks at the broker over mTLS.
-- A task makes its own key; only a certificate request leaves it.
+- A runner is a mesh workload that may host agents; it starts tasks at the task service, on its own socket.
+- A task has a socket of its own; the Workload API there gives it its X.509-SVID and its JWT-SVIDs.
 - Calls are made by the official MCP client; what is reported is what it and Envoy really answered.
 """
 
 import base64
-import ssl
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from authz.demo.identity import Identity
 from authz.response import DECISION_HEADER, REASON_HEADER
+from identity.pb import task_pb2
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type, no secret
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type, no secret
 JWT = "urn:ietf:params:oauth:token-type:jwt"
+START_TASK = "/deputy.identity.v1.TaskService/StartTask"
 TIMEOUT = 10.0
 # A client that knows its server needs no discovery: its first message is the call.
 MODERN: ConnectMode = "2026-07-28"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """An X.509-SVID on disk, and the roots to verify others with."""
-
-    spiffe_id: str
-    certificate: Path
-    key: Path
-    roots: Path
-
-    def tls(self) -> ssl.SSLContext:
-        """Return a client context that presents the SVID."""
-        context = ssl.create_default_context(cafile=str(self.roots))
-        context.load_cert_chain(self.certificate, self.key)
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +110,8 @@ class AgentTask:
         )
 
     async def jwt_svid(self, audience: str) -> str:
-        """Fetch a JWT-SVID of this task."""
-        async with _client(self.identity) as client:
-            response = await client.post(
-                f"{self.places.broker}/tasks/{self.id}/jwt-svid", json={"audience": audience}
-            )
-        response.raise_for_status()
-        return str(response.json()["jwt_svid"])
+        """Fetch a JWT-SVID of this task from its own socket."""
+        return await self.identity.jwt_svid(audience)
 
     async def broker_issuer(self) -> str:
         """Ask the broker for its issuer name."""
@@ -166,47 +144,32 @@ class AgentTask:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A mesh workload that may host agents."""
+    """A mesh workload that may host agents; `opened` are the identities that it opened for them."""
 
     identity: Identity
     places: Places
-    directory: Path
+    opened: list[Identity] = field(default_factory=list, repr=False)
 
     async def start(self, agent: str, human: str = "", subject_token: str = "") -> AgentTask:
-        """Start a task of an agent, for a human or for nobody."""
-        key, request = make_key_and_request()
-        body = {"agent": agent, "csr": request}
-        if subject_token:
-            body["subject_token"] = subject_token
-        async with _client(self.identity) as client:
-            response = await client.post(f"{self.places.broker}/tasks", json=body)
-        response.raise_for_status()
-        started = response.json()
-        identity = write_identity(self.directory / started["task"], started, key)
-        return AgentTask(agent, human, started["task"], identity, self.places, self)
+        """Start a task of an agent, for a human or for nobody; it gets a Workload API of its own."""
+        request = task_pb2.StartTaskRequest(agent=agent, id_token=subject_token)
+        async with grpc.aio.insecure_channel(self.identity.socket) as channel:
+            call: grpc.aio.UnaryUnaryMultiCallable[task_pb2.StartTaskRequest, task_pb2.StartTaskResponse] = (
+                channel.unary_unary(
+                    START_TASK,
+                    request_serializer=task_pb2.StartTaskRequest.SerializeToString,
+                    response_deserializer=task_pb2.StartTaskResponse.FromString,
+                )
+            )
+            started = await call(request, timeout=TIMEOUT)
+        identity = await Identity.open(started.identity.endpoint_socket)
+        self.opened.append(identity)
+        return AgentTask(agent, human, started.task, identity, self.places, self)
 
-
-def make_key_and_request() -> tuple[bytes, str]:
-    """Make a key and a certificate request that proves its possession (PEM, both)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem, request.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def write_identity(directory: Path, issued: dict[str, str], key: bytes) -> Identity:
-    """Write an SVID and its key where only this user reads them."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = Identity(
-        issued["spiffe_id"], directory / "svid.pem", directory / "key.pem", directory / "roots.pem"
-    )
-    identity.key.touch(mode=0o600)
-    identity.key.write_bytes(key)
-    identity.certificate.write_text(issued["certificate_chain"])
-    identity.roots.write_text(issued["bundle"])
-    return identity
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for identity in (*self.opened, self.identity):
+            identity.close()
 
 
 async def call_tool(identity: Identity, url: str, call: Call, bearer: str) -> Answer:

@@ -108,10 +108,9 @@ def _end_on_sigterm() -> None:
 
 
 async def _keep(world: DemoWorld, tell: Callable[[str], None]) -> None:
-    """Leave everything running; identities and the caller's token are renewed before they expire."""
+    """Leave everything running; the credentials in files are renewed before they expire."""
     with contextlib.suppress(asyncio.CancelledError):
         tell(await how_to_call(world))
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            world.renew()
             await how_to_call(world)

@@ -17,12 +17,10 @@ async def how_to_call(world: DemoWorld) -> str:
     token = await task.exchange(world.audience("tickets"), await world.sign_in("lead"))
     home = world.directory / "try"
     home.mkdir(mode=0o700, exist_ok=True)
-    for source, name in (
-        (task.identity.certificate, "svid.pem"),
-        (task.identity.key, "key.pem"),
-        (task.identity.roots, "roots.pem"),
-    ):
-        write_private(home / name, source.read_bytes())
+    # For curl, which reads files; an agent itself needs none.
+    certificate, key = task.identity.reveal()
+    for name, data in (("svid.pem", certificate), ("key.pem", key), ("roots.pem", task.identity.roots)):
+        write_private(home / name, data)
     # In files, so that the token is in no process list and no shell history.
     write_private(home / "headers", f"Authorization: Bearer {token.value}\n".encode())
     write_private(home / "curl.conf", _curl_options(home, world.runner.places.gateway).encode())

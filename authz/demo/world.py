@@ -1,8 +1,8 @@
 """The demo's world: every part a process of its own, real and wired as an operator would.
 
 - OpenID Provider, two MCP servers, Deputy, OPA where asked for, and Envoy in front of the servers.
-- Identities of the mesh (Envoy, the agents' runner, another workload) come from Deputy's own authority,
-  written before it starts; in a cluster the mesh does this.
+- Identities of the mesh (Envoy, the agents' runner, another workload) come from Deputy's sockets, one each:
+  Envoy takes its own by SDS, the others theirs by the Workload API. None of them is ever on disk.
 - Tool servers listen on Unix sockets in a private directory: there is no way round Envoy.
 - All files are in one directory; all processes end with the world.
 """
@@ -13,10 +13,10 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,7 +27,8 @@ from authz.address import UnixAddress, parse_address
 from authz.audit.filter import Filter
 from authz.audit.read import find, latest
 from authz.config import Config, load_config
-from authz.demo.agents import Identity, Places, Runner
+from authz.demo.agents import Places, Runner
+from authz.demo.identity import Identity
 from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
@@ -35,27 +36,22 @@ from authz.errors import ConfigError
 from authz.identity_parts import DEPUTY_PATH
 from authz.mesh.envoy import LISTENER, render
 from authz.mesh.envoy_process import EnvoyProcess
-from authz.mesh.identities import write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings
 from authz.mesh.settings import Service as EnvoyService
 from authz.policy.grants import Grants
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import OpaProcess, start_opa
 from authz.policy.revision import Revision
-from identity.authority import Authority
-from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
 
 HERE = Path(__file__).parent
 SERVICES = ("tickets", "billing")
-GATEWAY_PATH = "/ns/mesh/sa/gateway"
-RUNNER_PATH = "/ns/agents/sa/runner"
-STRANGER_PATH = "/ns/shop/sa/web"
 OPA_POLICY = "  engine: opa\n  grants: grants.yaml\n  opa: {{url: 'unix://{socket}'}}"
 CLERKS = "clerk: {tickets: [read, write]}"
 CLERKS_WITH_BILLING = "clerk: {tickets: [read, write], billing: [read, write]}"
 RELOAD_POLLS = 200
 MARKER = ".deputy-demo"
+SOCKET = "api.sock"
 EMBEDDED_POLICY = "  engine: embedded\n  grants: grants.yaml"
 
 Say = Callable[[str], None]
@@ -67,7 +63,6 @@ class DemoWorld:
 
     directory: Path
     config: Config
-    authority: Authority
     sign_ins: SignIn
     runner: Runner
     stranger: Runner
@@ -138,12 +133,6 @@ class DemoWorld:
         if self.opa is not None:
             self.opa.start()
             await _until_ready(self.runner)
-
-    def renew(self) -> None:
-        """Issue the mesh's identities anew; Envoy takes them from its directory within milliseconds."""
-        _write_gateway(self.authority, self.directory)
-        _write_workload(self.authority, self.directory, RUNNER_PATH)
-        _write_workload(self.authority, self.directory, STRANGER_PATH)
 
 
 @dataclass(slots=True)
@@ -217,39 +206,43 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
         opa = OpaSeat(opa_binary, directory / "opa")
         running.add(opa.stop)
         opa.start()
-    config = _write_config(directory, sign_ins, with_opa=opa is not None)
-    trust_domain = TrustDomain.parse(config.trust_domain)
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    live = LiveAuthority.open(config.data_dir / "keys", trust_domain, AuthoritySettings(), datetime.now(UTC))
-    live.close()
-    authority = live.current
-    say("starting the MCP servers")
-    await _start_tools(directory, config, authority, running)
+    sockets = Path(tempfile.mkdtemp(prefix="deputy-"))
+    running.add(lambda: shutil.rmtree(sockets, ignore_errors=True))
+    config = _write_config(directory, sign_ins, sockets, with_opa=opa is not None)
     say("starting Deputy")
-    _write_gateway(authority, directory)
-    runner_identity = _write_workload(authority, directory, RUNNER_PATH)
-    stranger_identity = _write_workload(authority, directory, STRANGER_PATH)
     deputy = Process.python("deputy", directory, "authz", "serve", "--config", str(directory / "deputy.yaml"))
     running.add(deputy.stop)
+    await deputy.ready(lambda: asyncio.to_thread((sockets / "stranger" / SOCKET).exists))
+    identities = [await _open(sockets / name / SOCKET, running) for name in ("runner", "stranger")]
     places = Places(f"https://localhost:{config.broker.listen.rpartition(':')[2]}", "")
-    runner = Runner(runner_identity, places, directory / "agents")
+    runner = Runner(identities[0], places)
     await deputy.ready(lambda: _is_ready(runner))
+    say("starting the MCP servers")
+    await _start_tools(directory, config, runner, running)
     say("starting Envoy")
-    envoy = EnvoyProcess.start(render(_envoy_settings(directory, config)), directory / "envoy")
+    settings = _envoy_settings(directory, config, sockets / "gateway" / SOCKET)
+    envoy = EnvoyProcess.start(render(settings), directory / "envoy")
     running.add(envoy.stop)
     places = Places(places.broker, f"https://localhost:{envoy.port(LISTENER)}")
+    runner, stranger = (Runner(identity, places) for identity in identities)
+    running.add(runner.close)
     return DemoWorld(
         directory=directory,
         config=config,
-        authority=authority,
         sign_ins=sign_ins,
-        runner=Runner(runner_identity, places, directory / "agents"),
-        stranger=Runner(stranger_identity, places, directory / "agents"),
+        runner=runner,
+        stranger=stranger,
         deputy=deputy,
         envoy=envoy,
         running=running,
         opa=opa,
     )
+
+
+async def _open(socket: Path, running: Running) -> Identity:
+    identity = await Identity.open(f"unix://{socket}")
+    running.add(identity.close)
+    return identity
 
 
 async def _start_provider(directory: Path, running: Running) -> SignIn:
@@ -267,9 +260,10 @@ async def _start_provider(directory: Path, running: Running) -> SignIn:
     return SignIn.read(home)
 
 
-async def _start_tools(directory: Path, config: Config, authority: Authority, running: Running) -> None:
+async def _start_tools(directory: Path, config: Config, runner: Runner, running: Running) -> None:
     jwks = directory / "broker-jwks.json"
-    jwks.write_text(json.dumps(authority.token_jwks()))
+    async with httpx2.AsyncClient(verify=runner.identity.tls(), trust_env=False) as client:
+        jwks.write_bytes((await client.get(f"{runner.places.broker}/jwks")).raise_for_status().content)
     for service in SERVICES:
         home = directory / service
         home.mkdir(mode=0o700)
@@ -285,19 +279,23 @@ async def _start_tools(directory: Path, config: Config, authority: Authority, ru
         await process.ready(serves)
 
 
-def _write_config(directory: Path, sign_ins: SignIn, *, with_opa: bool) -> Config:
+def _write_config(directory: Path, sign_ins: SignIn, sockets: Path, *, with_opa: bool) -> Config:
     shutil.copy(HERE / "grants.yaml", directory / "grants.yaml")
     policy = OPA_POLICY.format(socket=_opa_socket(directory)) if with_opa else EMBEDDED_POLICY
     ports = _free_ports(2)
     text = Template((HERE / "deputy.yaml").read_text(encoding="utf-8")).safe_substitute(
-        check_port=ports[0], broker_port=ports[1], provider=sign_ins.issuer, policy=policy
+        check_port=ports[0],
+        broker_port=ports[1],
+        provider=sign_ins.issuer,
+        policy=policy,
+        sockets=sockets,
     )
     path = directory / "deputy.yaml"
     path.write_text(text, encoding="utf-8")
     return load_config(path)
 
 
-def _envoy_settings(directory: Path, config: Config) -> EnvoySettings:
+def _envoy_settings(directory: Path, config: Config, secrets: Path) -> EnvoySettings:
     trust_domain = TrustDomain.parse(config.trust_domain)
     services = tuple(
         EnvoyService(name, UnixAddress(str(directory / name / "mcp.sock")), name) for name in SERVICES
@@ -308,19 +306,9 @@ def _envoy_settings(directory: Path, config: Config) -> EnvoySettings:
         deputy=(parse_address(config.check.listen),),
         deputy_id=SpiffeId(trust_domain, DEPUTY_PATH),
         services=services,
-        sds_directory=directory / "envoy" / "sds",
+        sds_socket=secrets,
         run_directory=directory / "envoy",
     )
-
-
-def _write_gateway(authority: Authority, directory: Path) -> None:
-    write_gateway(authority, GATEWAY_PATH, directory / "envoy" / "sds", datetime.now(UTC))
-
-
-def _write_workload(authority: Authority, directory: Path, path: str) -> Identity:
-    home = directory / "workloads" / path.rpartition("/")[2]
-    files = write_workload(authority, path, home, datetime.now(UTC))
-    return Identity(str(files.spiffe_id), files.certificate, files.key, files.roots)
 
 
 async def _is_ready(runner: Runner) -> bool:

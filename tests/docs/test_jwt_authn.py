@@ -23,12 +23,12 @@ from identity.authority import Authority
 from identity.caller import Caller
 from identity.delegation import issue_delegation_token
 from identity.grant import Grant
-from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.keys import SigningKey
 from identity.transaction import TransactionIssuer
 from tests import identity_world as world
 from tests.docs.blocks import ROOT
 from tests.docs.demo import KeptDemo
+from tests.service_files import authority_on_disk
 
 pytestmark = pytest.mark.e2e
 FILE = ROOT / "mesh-config/envoy/jwt_authn.yaml"
@@ -120,9 +120,7 @@ def guarded(demo: KeptDemo, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home = tmp_path_factory.mktemp("jwt")
     (home / "roots.pem").write_bytes((demo.home / "try/roots.pem").read_bytes())
     broker = yaml.safe_load((demo.home / "deputy.yaml").read_text())["broker"]["listen"].rpartition(":")[2]
-    live = LiveAuthority.open(demo.home / "data/keys", world.TD, AuthoritySettings(), datetime.now(UTC))
-    live.close()
-    authority = live.current
+    authority = authority_on_disk(demo.home / "data/keys", world.TD)
     with _serving() as port:
         changes = {
             "/run/deputy-tickets": str(home),

@@ -7,13 +7,17 @@ import signal
 import ssl
 import time
 
+import grpc
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from authz.audit.read_verify import verify_directory
-from authz.demo.agents import AgentTask, Answer, make_key_and_request
+from authz.demo.agents import AgentTask, Answer
 from authz.demo.scenario import CLOSE, READ, TICKETS, Call, Stage
 from authz.demo.world import SERVICES
+from identity.keys import SigningKey
 from tests.e2e.conftest import Live
 
 pytestmark = pytest.mark.e2e
@@ -31,10 +35,16 @@ async def _raw(task: AgentTask, path: str, bearer: str, **headers: str) -> httpx
         return await client.post(f"{task.places.gateway}{path}", content=READ.rpc(1), headers=sent)
 
 
+def _request() -> str:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    request = builder.sign(SigningKey.generate().private_key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
 def test_nobody_without_a_certificate_gets_in(live: Live) -> None:
     async def play(stage: Stage) -> None:
         roots = (await stage.task("triage", "lead")).identity.roots
-        context = ssl.create_default_context(cafile=str(roots))
+        context = ssl.create_default_context(cadata=roots.decode())
         async with httpx2.AsyncClient(verify=context, trust_env=False) as client:
             with pytest.raises((httpx2.TransportError, ssl.SSLError)):
                 await client.post(f"{live.world.runner.places.gateway}/tickets/mcp", content=b"{}")
@@ -148,9 +158,12 @@ def test_a_delegate_dies_with_its_delegators_task(live: Live) -> None:
 
 def test_a_runner_starts_no_agent_that_it_may_not_host(live: Live) -> None:
     async def play(stage: Stage) -> None:
-        _, request = make_key_and_request()
-        body = {"agent": "triage", "csr": request, "subject_token": await live.world.sign_in("lead")}
-        stranger = live.world.stranger
+        stranger, token = live.world.stranger, await live.world.sign_in("lead")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stranger.start("triage", "lead", token)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert ("deputy-code", "DPT-AGENT-HOST") in list(refused.value.trailing_metadata() or ())
+        body = {"agent": "triage", "csr": _request(), "subject_token": token}
         async with httpx2.AsyncClient(verify=stranger.identity.tls(), trust_env=False) as client:
             response = await client.post(f"{stranger.places.broker}/tasks", json=body)
         assert response.status_code >= 400
@@ -171,16 +184,13 @@ def test_an_agent_does_not_start_for_one_human_and_act_for_another(live: Live) -
 
 def test_an_agent_asks_the_authorizer_itself_in_vain(live: Live) -> None:
     """The Check port is on mTLS too, and an agent has a certificate; the list of askers keeps it out."""
-    import grpc
-
     from authz.pb.ext_authz_pb2 import CheckResponse
     from tests.check_requests import check_request
 
     async def play(stage: Stage) -> None:
         identity = (await stage.task("triage", "lead")).identity
-        credentials = grpc.ssl_channel_credentials(
-            identity.roots.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
-        )
+        certificate, key = identity.reveal()
+        credentials = grpc.ssl_channel_credentials(identity.roots, key, certificate)
         options = (("grpc.ssl_target_name_override", "localhost"),)
         async with grpc.aio.secure_channel(live.world.config.check.listen, credentials, options) as channel:
             check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
