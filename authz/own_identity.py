@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from authz.hosts.tls import Credential, ListenerTls
-from authz.peers import Peers
+from authz.hosts.tls import Credential
 from identity.authority import Authority
 from identity.keys import SigningKey
 from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId
-from identity.trust_bundles import TrustBundles
 
 LIFETIME: Final = timedelta(minutes=10)
 
@@ -37,7 +35,7 @@ class _Issued:
 class OwnIdentity:
     """The newest certificate and key."""
 
-    live: LiveAuthority | Authority
+    live: LiveAuthority
     spiffe_id: SpiffeId
     dns_names: tuple[str, ...]
     clock: Callable[[], datetime]
@@ -49,22 +47,10 @@ class OwnIdentity:
         Raises:
             CertificateError: if the authority has expired.
         """
-        authority, now, issued = self._authority, self.clock(), self._issued
+        authority, now, issued = self.live.current, self.clock(), self._issued
         if issued is None or issued.ca != authority.ca.key.kid or not issued.since <= now < issued.until:
             issued = self._issued = self._issue(authority, now)
         return issued.credential
-
-    @property
-    def material(self) -> ListenerTls:
-        """TLS of a listener for peers of our own trust domain alone."""
-        domains = frozenset({self.spiffe_id.trust_domain})
-        return ListenerTls(
-            self.credential, Peers(lambda: TrustBundles(self._authority.trust_bundle()), domains)
-        )
-
-    @property
-    def _authority(self) -> Authority:
-        return self.live if isinstance(self.live, Authority) else self.live.current
 
     def _issue(self, authority: Authority, now: datetime) -> _Issued:
         key = SigningKey.generate()

@@ -34,6 +34,7 @@ from authz.demo.provider import Account, Key, Provider
 from authz.errors import AuditError, StoreError
 from authz.hosts.http import App, HttpHost, Limits
 from authz.hosts.tls import TlsMaterial
+from authz.peers import Peers
 from authz.policy.port import Query
 from authz.policy.schema import problems
 from authz.policy.verdict import Reason, Verdict
@@ -44,6 +45,7 @@ from identity.jws import UnverifiedToken
 from identity.keys import SigningKey
 from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
+from identity.trust_bundles import TrustBundles
 from identity.x509_svid import leaf_spiffe_id, thumbprint
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, tzinfo=UTC)
@@ -430,9 +432,10 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
     fakes = Fakes()
     web = Web.of(provider_of())
     known = IdentityProvider(ISSUER, frozenset({CLIENT}))
+    live = LiveAuthority.fixed(Authority.generate(MESH, fakes.clock.now))
     broker = Broker(
         settings=settings,
-        live=LiveAuthority.fixed(Authority.generate(MESH, fakes.clock.now)),
+        live=live,
         people=OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks()),
         policy=fakes.policy,
         sink=fakes.sink,
@@ -440,6 +443,7 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
         tasks=fakes.tasks,
         clock=fakes.clock,
         entropy=os.urandom,
+        peers=Peers(lambda: TrustBundles(live.trust_bundle()), frozenset({MESH})),
     )
     return World("", broker, fakes, web)
 

@@ -211,7 +211,7 @@ def test_an_identity_of_our_own_trust_domain_never_replaces_the_one_that_we_have
         with spire(place.with_name("other"), OWN, above.path):
             until(lambda: "is of 'agents.example' too" in upstream.problem)
             assert upstream.credential() == before
-            assert upstream.bundles() == {}
+            until(lambda: upstream.bundles() == {})
 
 
 def test_closing_ends_the_threads(place: Path) -> None:

@@ -65,7 +65,7 @@ def authenticate(chain: Sequence[bytes], broker: Broker, now: datetime) -> X509S
     if not chain:
         raise AuthenticationError(Code.PEER_MISSING, "no client certificate")
     try:
-        svid = broker.verify_peer(chain, now)
+        svid = broker.peers.verify(chain, now)
     except CertificateError as error:
         raise AuthenticationError(Code.PEER_MISSING, str(error)) from error
     # A task is named by a path; the same path in another trust domain is somebody else's.

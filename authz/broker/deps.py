@@ -4,7 +4,7 @@
 - An audience names one service; two services with one audience are a mistake that is found at start.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -25,7 +25,6 @@ from identity.claims import MIN_ENTROPY, new_token_name
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import TrustDomain
-from identity.x509_svid import X509Svid, verify_x509_svid
 
 
 class Tasks(Registered, Protocol):
@@ -77,8 +76,7 @@ class Broker:
     tasks: Tasks
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
-    # Without it, peers are of our own trust domain only.
-    peers: Peers | None = None
+    peers: Peers
 
     @property
     def authority(self) -> Authority:
@@ -89,16 +87,6 @@ class Broker:
     def trust_domain(self) -> TrustDomain:
         """The trust domain of tasks."""
         return self.authority.trust_domain
-
-    def verify_peer(self, chain: Sequence[bytes], now: datetime) -> X509Svid:
-        """Verify the chain of a connection, with the roots of the peer's own trust domain.
-
-        Raises:
-            CertificateError: if it is of nobody who may connect here.
-        """
-        if self.peers is None:
-            return verify_x509_svid(chain, self.authority.roots, self.trust_domain, now)
-        return self.peers.verify(chain, now)
 
     def token_jwks(self) -> Mapping[str, object]:
         """Return the keys of the broker's tokens, as they are now."""

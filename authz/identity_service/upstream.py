@@ -45,8 +45,8 @@ from identity.spiffe import SpiffeId, TrustDomain
 START_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
-# Where JWT-SVIDs are turned off, asking again and again would tell nothing new.
-_JWT_PAUSE: Final = 30.0
+# Where JWT-SVIDs are turned off, asking more often would tell nothing new.
+_JWT_PAUSE: Final = 10.0
 # How long the start waits for JWT bundles once it has an identity.
 _JWT_START: Final = 5.0
 

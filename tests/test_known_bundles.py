@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from authz.live_bundles import Federated, LiveBundles
+from authz.identity_service.known_bundles import Bundles, KnownBundles
 from identity.authority import Authority
 from identity.bundle import Bundle
 from identity.spiffe import TrustDomain
@@ -17,44 +17,44 @@ def bundle(trust_domain: TrustDomain) -> Bundle:
 
 
 class World:
-    """An authority and two sources that are set."""
+    """An authority and two parts that are set."""
 
     def __init__(self) -> None:
         self.authority = Authority.generate(DOMAIN, NOW)
-        self.fetched: Federated = {}
-        self.upstream: Federated = {}
-        self.bundles = LiveBundles(lambda: self.authority, (lambda: self.fetched, lambda: self.upstream))
+        self.fetched: Bundles = {}
+        self.upstream: Bundles = {}
+        self.known = KnownBundles(lambda: self.authority, (lambda: self.upstream, lambda: self.fetched))
 
 
-def test_every_source_is_joined_and_ours_is_the_authoritys() -> None:
+def test_every_part_is_joined_and_ours_is_the_authoritys() -> None:
     world = World()
     world.fetched, world.upstream = {EAST: bundle(EAST)}, {SPIRE: bundle(SPIRE)}
-    found = world.bundles()
+    found = world.known.trust()
     assert found.own == world.authority.trust_bundle()
     assert found.federated == {**world.fetched, **world.upstream}
-    assert world.bundles.federated() is found.federated
+    assert world.known.federated() is found.federated
 
 
 def test_nobody_else_speaks_for_our_own_trust_domain() -> None:
     world = World()
     world.fetched = {DOMAIN: bundle(DOMAIN)}
-    assert world.bundles().all == {DOMAIN: world.authority.trust_bundle()}
+    assert world.known.trust().all == {DOMAIN: world.authority.trust_bundle()}
 
 
-def test_the_later_source_speaks_for_a_domain_that_two_know() -> None:
+def test_the_first_part_speaks_for_a_domain_that_two_know() -> None:
     world = World()
     world.fetched, world.upstream = {EAST: bundle(EAST)}, {EAST: bundle(EAST)}
-    assert world.bundles().of(EAST) is world.upstream[EAST]
+    assert world.known.trust().of(EAST) is world.upstream[EAST]
 
 
 def test_nothing_new_is_made_until_something_changes() -> None:
     world = World()
     world.fetched = {EAST: bundle(EAST)}
-    before = world.bundles()
-    assert world.bundles() is before
+    before = world.known.trust()
+    assert world.known.trust() is before
     world.authority = Authority.generate(DOMAIN, NOW)
-    rotated = world.bundles()
+    rotated = world.known.trust()
     assert rotated.own == world.authority.trust_bundle()
     assert rotated.federated is before.federated  # whoever follows the others alone sees no change
     world.fetched = {}
-    assert world.bundles().federated == {}
+    assert world.known.trust().federated == {}
