@@ -42,11 +42,11 @@ class Identity:
     @property
     def spiffe_id(self) -> str:
         """Who this is."""
-        return str(self._source.svid.spiffe_id)
+        return str(self._source.get_x509_context().default_svid.spiffe_id)
 
     def reveal(self) -> tuple[bytes, bytes]:
         """Return the newest certificate chain and its private key, PEM; they belong together."""
-        svid = self._source.svid
+        svid = self._source.get_x509_context().default_svid
         key = svid.private_key.private_bytes(
             _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -55,7 +55,10 @@ class Identity:
     @property
     def roots(self) -> bytes:
         """The roots of its trust domain, PEM."""
-        bundle = self._source.get_bundle_for_trust_domain(self._source.svid.spiffe_id.trust_domain)
+        context = self._source.get_x509_context()
+        bundle = context.x509_bundle_set.get_bundle_for_trust_domain(
+            context.default_svid.spiffe_id.trust_domain
+        )
         authorities = bundle.x509_authorities if bundle is not None else ()
         return b"".join(each.public_bytes(_PEM) for each in authorities)
 
