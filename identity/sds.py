@@ -140,6 +140,7 @@ class SecretDiscovery:
                     if request is None:
                         return False
                     subscription.receive(_about_secrets(request))
+                    _tell(subscription)
                     hearing = asyncio.create_task(requests.get())
             return True
         finally:
@@ -154,8 +155,7 @@ class SecretDiscovery:
         if view.pending and not view.secrets and not subscription.sent:
             raise IssuanceUnavailableError("nothing can be issued now")
         answer = subscription.answer(view.secrets, frozenset(view.pending))
-        for line in subscription.take_lines():
-            _LOG.warning("secret discovery: %s", line)
+        _tell(subscription)
         if answer is not None:
             # To issue took time; whoever is gone since gets nothing.
             self._peer_of(stream)
@@ -223,6 +223,11 @@ async def _read(
         await requests.put(error)
     else:
         await requests.put(None)
+
+
+def _tell(subscription: AnySubscription) -> None:
+    for line in subscription.take_lines():
+        _LOG.warning("secret discovery: %s", line)
 
 
 def _about_secrets(request: RequestT | Exception | None) -> RequestT:

@@ -1,29 +1,37 @@
-"""Envoys that get every secret from our socket, and the server at its other end, in a thread of its own."""
+"""Envoys that get every secret from a socket of ours; the authority at its other end runs in a thread."""
 
 import asyncio
 import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from grpclib.client import Channel, UnaryUnaryMethod
-from grpclib.server import Server
+from grpclib.client import Channel, StreamStreamMethod
 
 from authz.address import TcpAddress, UnixAddress
 from authz.mesh.envoy_clusters import secrets_clusters
 from authz.mesh.envoy_parts import TYPE, Json, envoy_address, tls
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import EnvoySettings, Service
+from identity.bundle import Bundle
 from identity.entitlement import Entitlement
+from identity.key_ring import Action, KeyChange
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.pb import sds_pb2 as pb
 from identity.sds import PATH, SecretDiscovery
-from identity.spiffe import SpiffeId
-from tests.sds_world import TD, FakeEntitlements, FakeProcess, FakeSource
+from identity.socket_server import SocketServer
+from identity.spiffe import SpiffeId, TrustDomain
+from identity.svid_source import IssuingSource, SvidSettings
+from identity.trust_bundles import TrustBundles
+from tests.socket_world import GivenEntitlements, MemoryRecorder
 
 T = TypeVar("T")
 LISTENER = "inbound"
@@ -46,57 +54,118 @@ class Loop:
         self.loop.close()
 
 
+class Domain:
+    """The authority of one trust domain, with what it knows of others."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.trust_domain = TrustDomain.parse(name)
+        self.live = LiveAuthority.open(directory / name, self.trust_domain, AuthoritySettings(), _now())
+        self.federated: dict[TrustDomain, Bundle] = {}
+        self.source = IssuingSource(
+            self.live, self._bundles, MemoryRecorder(), SvidSettings(), clock=_now, chance=lambda: 0.5
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.live.current.trust_bundle()
+
+    @property
+    def signer(self) -> str:
+        return self.live.current.ca.key.kid
+
+    def id(self, path: str) -> str:
+        return f"{self.trust_domain.spiffe_id}{path}"
+
+    def federate(self, *bundles: Bundle) -> None:
+        self.federated = {bundle.trust_domain: bundle for bundle in bundles}
+        self.live.feed.publish()
+
+    def step(self, action: Action, kid: str | None = None) -> None:
+        self.live.apply([KeyChange(action, "x509", kid)], _now())
+
+    def _bundles(self) -> TrustBundles:
+        return TrustBundles(self.bundle, dict(self.federated))
+
+
 @dataclass
 class SecretSocket:
-    """One socket of the authority: who connects is one workload."""
+    """One socket of an authority: who connects is one workload."""
 
     path: Path
-    server: Server
-    entitlements: FakeEntitlements
-    process: FakeProcess
+    service: SecretDiscovery
+    entitlements: GivenEntitlements
 
 
 @dataclass
 class SdsWorld:
     directory: Path
     loop: Loop = field(default_factory=Loop)
+    domains: dict[str, Domain] = field(default_factory=dict)
     sockets: list[SecretSocket] = field(default_factory=list)
     envoys: list[EnvoyProcess] = field(default_factory=list)
 
-    def serve(self, source: FakeSource, *spiffe_ids: str) -> SecretSocket:
-        mine = tuple(Entitlement(SpiffeId.parse(one), dns_names=("localhost",)) for one in spiffe_ids)
-        path = self.directory / f"sds{len(self.sockets)}.sock"
-        entitlements, process = FakeEntitlements(mine), FakeProcess()
+    def __post_init__(self) -> None:
+        async def make() -> SocketServer:
+            return SocketServer()
 
-        async def start() -> Server:
-            server = Server([SecretDiscovery(source, entitlements, lambda _: process)])
-            await server.start(path=str(path))
-            return server
+        self.server = self.loop.run(make())
 
-        made = SecretSocket(path, self.loop.run(start()), entitlements, process)
+    def domain(self, name: str) -> Domain:
+        if name not in self.domains:
+            self.domains[name] = Domain(name, self.directory)
+        return self.domains[name]
+
+    def socket(self, domain: Domain, *paths: str) -> SecretSocket:
+        """A socket whose callers have these identities, the first one by default."""
+        mine = tuple(Entitlement(SpiffeId.parse(domain.id(path)), dns_names=("localhost",)) for path in paths)
+        entitlements = GivenEntitlements(mine)
+        path = self.directory / "sockets" / f"{len(self.sockets)}.sock"
+        made = SecretSocket(path, SecretDiscovery(domain.source, entitlements), entitlements)
         self.sockets.append(made)
+        self.open(made)
         return made
 
-    def stop_serving(self, made: SecretSocket) -> None:
-        async def stop() -> None:
-            made.server.close()
-            await made.server.wait_closed()
+    def open(self, made: SecretSocket) -> None:
+        self.loop.run(self.server.listen(made.path, [made.service]))
 
-        self.loop.run(stop())
+    def shut(self, made: SecretSocket) -> None:
+        self.loop.run(self.server.close_socket(made.path))
 
-    def fetch(self, made: SecretSocket, *names: str) -> pb.DiscoveryResponse:
-        async def ask() -> pb.DiscoveryResponse:
+    def versions(self, made: SecretSocket, name: str) -> set[str]:
+        """The version of a secret in both forms of the protocol; Envoy shows that of the one it speaks."""
+
+        async def ask() -> set[str]:
             async with Channel(path=str(made.path)) as channel:
-                method = UnaryUnaryMethod(
-                    channel, f"{PATH}/FetchSecrets", pb.DiscoveryRequest, pb.DiscoveryResponse
+                world = StreamStreamMethod(
+                    channel, f"{PATH}/StreamSecrets", pb.DiscoveryRequest, pb.DiscoveryResponse
                 )
-                answer = await method(pb.DiscoveryRequest(resource_names=names))
-                assert isinstance(answer, pb.DiscoveryResponse)
-                return answer
+                delta = StreamStreamMethod(
+                    channel, f"{PATH}/DeltaSecrets", pb.DeltaDiscoveryRequest, pb.DeltaDiscoveryResponse
+                )
+                async with world.open() as stream:
+                    await stream.send_message(pb.DiscoveryRequest(resource_names=[name]), end=True)
+                    whole = await stream.recv_message()
+                async with delta.open() as changes:
+                    first = pb.DeltaDiscoveryRequest(resource_names_subscribe=[name])
+                    await changes.send_message(first, end=True)
+                    change = await changes.recv_message()
+                assert whole is not None
+                assert change is not None
+                return {whole.version_info, change.resources[0].version}
 
         return self.loop.run(ask())
 
-    def start(self, configuration: Json) -> EnvoyProcess:
+    def wait_for_push(self, made: SecretSocket, name: str, *envoys: EnvoyProcess) -> None:
+        """Wait until these Envoys use the secret that the socket serves now."""
+        versions = self.versions(made, name)
+        until(lambda: all(secret_version(envoy, name) in versions for envoy in envoys))
+
+    def start(self, configuration: Json, *, delta: bool = False, fetch_timeout: str = "0s") -> EnvoyProcess:
+        text = json.dumps(configuration)
+        text = text.replace('"initial_fetch_timeout": "0s"', f'"initial_fetch_timeout": "{fetch_timeout}"')
+        if delta:
+            text = text.replace('"api_type": "GRPC"', '"api_type": "DELTA_GRPC"')
+        configuration = json.loads(text)
         directory = self.directory / f"envoy{len(self.envoys)}"
         configuration["admin"] = {"address": {"pipe": {"path": str(directory / "admin.sock"), "mode": 0o600}}}
         envoy = EnvoyProcess.start(configuration, directory)
@@ -105,7 +174,7 @@ class SdsWorld:
 
     def settings(self, made: SecretSocket) -> EnvoySettings:
         return EnvoySettings(
-            trust_domain=TD,
+            trust_domain=TrustDomain.parse("mesh.example"),
             listen=TcpAddress("127.0.0.1", 0),
             deputy=(TcpAddress("127.0.0.1", 1),),
             deputy_id=SpiffeId.parse("spiffe://mesh.example/deputy"),
@@ -116,20 +185,31 @@ class SdsWorld:
 
     # ---- the two sides, with the TLS sockets that the product renders
 
-    def start_server(self, made: SecretSocket, roots: str, peer: Json) -> EnvoyProcess:
+    def start_server(
+        self,
+        made: SecretSocket,
+        roots: str,
+        peer: Mapping[str, str],
+        *,
+        san_type: str = "URI",
+        **options: Any,
+    ) -> EnvoyProcess:
         """An Envoy that answers who passes its mTLS."""
         settings = self.settings(made)
         socket = tls(
             "DownstreamTlsContext",
             settings,
             roots,
-            peer,
+            dict(peer),
             least="TLSv1_3",
             protocols=["http/1.1"],
             require_client_certificate=True,
             disable_stateless_session_resumption=True,
             disable_stateful_session_resumption=True,
         )
+        context: Any = socket["typed_config"]
+        matchers = context["common_tls_context"]["combined_validation_context"]["default_validation_context"]
+        matchers["match_typed_subject_alt_names"][0]["san_type"] = san_type
         route = {
             "match": {"prefix": "/"},
             "direct_response": {"status": 200, "body": {"inline_string": "in"}},
@@ -141,22 +221,25 @@ class SdsWorld:
                     "listeners": [_listener(settings, route, transport_socket=socket)],
                     "clusters": secrets_clusters(settings),
                 },
-            }
+            },
+            **options,
         )
 
-    def start_client(self, made: SecretSocket, server_port: int, roots: str, peer: Json) -> EnvoyProcess:
+    def start_client(
+        self, made: SecretSocket, server_port: int, roots: str, peer: Mapping[str, str], **options: Any
+    ) -> EnvoyProcess:
         """An Envoy that passes plain HTTP on over mTLS, each request with a handshake of its own."""
         settings = self.settings(made)
         socket = tls(
             "UpstreamTlsContext",
             settings,
             roots,
-            peer,
+            dict(peer),
             least="TLSv1_3",
             protocols=["http/1.1"],
             max_session_keys=0,
         )
-        options = {
+        http_options = {
             "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
             "common_http_protocol_options": {"max_requests_per_connection": 1},
             "explicit_http_config": {"http_protocol_options": {}},
@@ -169,7 +252,7 @@ class SdsWorld:
             "load_assignment": {"cluster_name": "server", "endpoints": [{"lb_endpoints": [endpoint]}]},
             "transport_socket": socket,
             "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http_options
             },
         }
         route: Json = {"match": {"prefix": "/"}, "route": {"cluster": "server"}}
@@ -180,16 +263,17 @@ class SdsWorld:
                     "listeners": [_listener(settings, route)],
                     "clusters": [*secrets_clusters(settings), cluster],
                 },
-            }
+            },
+            **options,
         )
 
     def close(self) -> None:
         for envoy in self.envoys:
             envoy.stop()
-        for made in self.sockets:
-            with suppress(TimeoutError):
-                self.stop_serving(made)
+        self.loop.run(self.server.close())
         self.loop.close()
+        for domain in self.domains.values():
+            domain.live.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -197,6 +281,28 @@ class SdsWorld:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def until(is_so: Callable[[], bool], within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not happen")
+        time.sleep(0.02)
+
+
+def get(port: int) -> int:
+    """The status of one request, on a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def secret_version(envoy: EnvoyProcess, name: str) -> str:
