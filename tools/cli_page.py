@@ -38,6 +38,9 @@ is one sentence that says what to do.
 Colour is for terminals only; `--no-color`, or `NO_COLOR` in the environment, switches it off. Text that comes
 from a caller is printed without control characters, so that a log cannot steer a terminal.
 
+How to use them: [the tutorial](../tutorial.md), [why was I denied?](../how-to/why-was-i-denied.md),
+[replace the keys of the authority](../how-to/rotate-keys.md).
+
 """
 
 

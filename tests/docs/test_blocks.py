@@ -7,7 +7,11 @@ from tests.docs.masks import first_difference
 from tests.docs.test_documents import WITH_THE_DEMO, WITHOUT
 
 # Documents with a test of their own, which runs them from the first to the last block.
-OF_THEIR_OWN = {"docs/how-to/in-front-of-your-service.md", "docs/how-to/run-on-opa.md"}
+OF_THEIR_OWN = {
+    "docs/how-to/in-front-of-your-service.md",
+    "docs/how-to/rotate-keys.md",
+    "docs/how-to/run-on-opa.md",
+}
 RUN = {*WITH_THE_DEMO, *WITHOUT, *OF_THEIR_OWN}
 
 
