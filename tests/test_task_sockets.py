@@ -179,6 +179,33 @@ def test_all_sockets_are_gone_after_shutdown(place: Path) -> None:
     asyncio.run(act())
 
 
+def test_a_service_that_stops_makes_no_socket(place: Path) -> None:
+    async def act() -> None:
+        async with task_world(place) as world:
+            world.running.cancel()
+            await world.sockets.close()
+            status, text = await refusal(world.start())
+            assert (status, "stopping" in text) == (Status.RESOURCE_EXHAUSTED, True)
+            assert [entry.name for entry in (place / "tasks").iterdir()] == [".lock"]
+            await world.start(delivery=pb.Delivery(shared_socket={"uid": AGENT_UID}))
+
+    asyncio.run(act())
+
+
+def test_a_fault_of_one_look_does_not_end_the_looking(caplog: pytest.LogCaptureFixture) -> None:
+    async def act(world: TaskWorld) -> None:
+        answer = await world.start()
+        task, world.tasks.tasks = world.tasks.tasks, None  # a fault that nobody foresaw
+        world.feed.publish()
+        await until(lambda: "cannot be found" in caplog.text)
+        world.tasks.tasks = task
+        await world.end(answer.task)
+        home = Path(answer.identity.endpoint_socket.removeprefix("unix://")).parent
+        await until(lambda: not home.exists())
+
+    run(act)
+
+
 def test_a_socket_gives_nothing_before_its_task_is_stored() -> None:
     async def act(world: TaskWorld) -> None:
         start_task, seen = world.tasks.start_task, []

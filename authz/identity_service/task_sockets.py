@@ -13,6 +13,7 @@
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import stat
@@ -40,6 +41,7 @@ RANDOM_BYTES: Final = 16
 # Others may pass through, to a path that they know; they may neither list nor write.
 _MODE: Final = 0o711
 _LOCK: Final = ".lock"
+_LOG: Final = logging.getLogger(__name__)
 _DIRECTORY: Final = re.compile(r"[0-9a-f]{32}")
 _TICK_SECONDS: Final = 1.0
 
@@ -105,6 +107,7 @@ class TaskSockets:
         self._pending: set[TaskSocket] = set()
         self._kept: dict[str, TaskSocket] = {}
         self._leaving: dict[TaskSocket, asyncio.Task[None]] = {}
+        self._is_closed = False
 
     @classmethod
     def open(
@@ -160,6 +163,8 @@ class TaskSockets:
             _make_directory(home)
             services = self._services(OneTask(task.id, uid, self._broker))
             await self._server.listen(made.path, services, files=self._files, mode=EVERYONE)
+            if self._is_closed:
+                raise SocketError("the service stopped while the socket was made")
         except BaseException:
             await self.drop(made)
             raise
@@ -188,14 +193,21 @@ class TaskSockets:
     async def run(self) -> None:
         """Remove the sockets of tasks that are over; until it is cancelled."""
         while True:
-            seen = self._changes.version
-            self._part_from_the_dead()
+            seen, pause = self._changes.version, _TICK_SECONDS
+            try:
+                self._part_from_the_dead()
+                pause = self._next_look()
+            except Exception as error:  # noqa: BLE001 - a fault that nobody foresaw must not end the duty for good
+                _LOG.warning("sockets of tasks that are over cannot be found: %s", type(error).__name__)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._next_look()):
+                async with asyncio.timeout(pause):
                     await self._changes.wait(seen)
 
     async def close(self) -> None:
-        """Remove every socket, and let others have the directory."""
+        """Remove every socket, make no other, and let others have the directory; once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         leaving = tuple(self._leaving.values())
         for parting in leaving:
             parting.cancel()
@@ -210,7 +222,9 @@ class TaskSockets:
         others = [socket for socket in (*self._pending, *self._kept.values()) if socket.task_id != task.id]
         renewed = any(socket.task_id == task.id for socket in self._pending)
         own = sum(socket.workload == task.workload for socket in others)
-        if renewed:
+        if self._is_closed:
+            text = "the service is stopping: try again later"
+        elif renewed:
             text = "this task is being renewed already"
         elif own >= self._bounds.per_workload:
             text = f"this workload has {own} tasks with a private socket, which is the most: end some"
