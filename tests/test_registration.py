@@ -123,6 +123,8 @@ def test_the_shared_socket_knows_a_process_by_all_that_matches_in_the_order_of_t
     registrations = Registrations.of([first, second, again], [AgentUid.parse(2001, "triage")])
 
     assert registrations.of_peer(peer()) == (first, second)
+    assert registrations.of_peer(peer(gid=5)) == (first, second)
+    assert Registrations.of([again]).of_peer(peer(gid=5)) == ()
     assert registrations.of_peer(peer(uid=2001)) == ()
     assert registrations.of_peer(peer(uid=0)) == ()
     assert registrations.agents == {2001: "triage"}
