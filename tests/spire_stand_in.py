@@ -7,9 +7,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+
+from grpclib.const import Handler
 
 from identity.authority import Authority
 from identity.bundle import Bundle
@@ -41,6 +44,18 @@ class NoRecord:
         """Do nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A Workload API, with the JWT profile turned off or not."""
+
+    api: WorkloadApi
+    with_jwt: bool
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        methods = self.api.__mapping__()
+        return {path: each for path, each in methods.items() if self.with_jwt or "JWT" not in path}
+
+
 class SpireStandIn:
     """A Workload API on a socket; what it says can be changed while clients are connected."""
 
@@ -52,7 +67,7 @@ class SpireStandIn:
             Entitlement(SpiffeId(trust_domain, DEPUTY_OF_SPIRE.path), dns_names=("localhost",)),
         )
         self.federated: Mapping[TrustDomain, Bundle] = {}
-        self.svid_seconds = 600
+        self.serves_jwt = True
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -76,12 +91,12 @@ class SpireStandIn:
                 self.live,
                 lambda: TrustBundles(self.authority.trust_bundle(), self.federated),
                 NoRecord(),
-                SvidSettings(x509_ttl=self.svid_seconds),
+                SvidSettings(),
                 clock=now,
                 chance=lambda: 0.5,
             )
             self._server = SocketServer()
-            await self._server.listen(self.path, [WorkloadApi(source, self)])
+            await self._server.listen(self.path, [_Served(WorkloadApi(source, self), self.serves_jwt)])
 
         self._do(listen())
 

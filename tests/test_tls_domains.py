@@ -398,6 +398,20 @@ def test_a_resumed_session_is_refused_once_its_root_is_gone() -> None:
     assert after in {"refused", "shut out"}
 
 
+def test_a_stranger_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that TLS lets in may ask ten thousand times a second."""
+
+    async def scenario() -> None:
+        mesh = Mesh()
+        async with check_server(mesh) as server, server.connect(mesh.spire.issue(str(GATEWAY))) as forger:
+            for _ in range(200):
+                assert await forger.call() == "refused"
+
+    asyncio.run(scenario())
+    lines = [line for line in caplog.messages if "does not count" in line]
+    assert 1 <= len(lines) < 100
+
+
 # ---- our own certificate
 
 

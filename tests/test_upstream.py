@@ -4,6 +4,7 @@ The SPIRE is a real server of the standard, of another trust domain, and the cli
 """
 
 import asyncio
+import os
 import ssl
 import tempfile
 import time
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from authz.errors import ConfigError
 from authz.hosts.tls import ListenerTls
 from authz.identity_service.upstream import Upstream
+from authz.parts import open_parts
 from authz.peers import Peers, domains_of
 from identity.entitlement import Entitlement
 from identity.keys import SigningKey
@@ -27,6 +29,7 @@ from identity.spiffe import SpiffeId, TrustDomain
 from identity.trust_bundles import TrustBundles
 from identity.x509_svid import verify_x509_svid
 from tests.hostile_ca import HostileCa, Peer
+from tests.service_files import ServiceFiles
 from tests.spire_stand_in import DEPUTY_OF_SPIRE, SPIRE, SpireStandIn, bundle_of, now, spire
 from tests.test_tls_domains import called, check_server_of
 
@@ -174,6 +177,33 @@ def test_a_spire_of_our_own_trust_domain_is_refused_at_once(place: Path) -> None
     assert "is of 'agents.example' too: name another trust domain in trust_domain" in sentence
 
 
+def test_an_identity_that_is_not_valid_by_our_clock_is_refused(place: Path) -> None:
+    with spire(place) as above, pytest.raises(ConfigError, match="is refused: an X"):
+        Upstream.open(above.address, OWN, lambda: now() + timedelta(hours=2), start_seconds=1)
+
+
+def test_a_8_a_workload_api_without_jwt_svids_is_enough(place: Path) -> None:
+    """A-8: operators may turn the JWT profile off; then no JWT-SVID of SPIRE's counts."""
+    with spire(place) as above:
+        above.shut()
+        above.serves_jwt = False
+        above.listen()
+        with closing(connected(above)) as upstream:
+            assert upstream.is_ready(now())
+            assert list(upstream.bundles()[SPIRE].jwt_keys) == []
+            assert "no JWT bundles" in upstream.problem
+
+
+def test_a_5_a_package_that_hides_what_jwt_keys_are_for_gives_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A-5: another version of it may read the bundles by itself; keys of WIT-SVIDs would be among them."""
+    monkeypatch.delattr("authz.identity_service.upstream._Client._create_jwt_bundle_set")
+    with spire(place) as above, closing(connected(above)) as upstream:
+        assert list(upstream.bundles()[SPIRE].jwt_keys) == []
+        assert "hides" in upstream.problem
+
+
 # ---- what goes wrong later
 
 
@@ -267,3 +297,39 @@ def test_check_serves_with_spires_identity_and_knows_spires_proxies_by_spires_ro
 
     with spire(place) as above, closing(connected(above)) as upstream:
         asyncio.run(scenario(above, upstream))
+
+
+def test_the_service_stands_under_spire_as_its_configuration_says(place: Path, tmp_path: Path) -> None:
+    """The whole of it: what it presents, whom it trusts, and when it is ready."""
+
+    async def scenario(above: SpireStandIn, files: ServiceFiles) -> None:
+        async with open_parts(files.config(), now, os.urandom) as parts:
+            identity = parts.identity
+            leaf = x509.load_pem_x509_certificate(identity.credential().certificate_chain)
+            verify_x509_svid([leaf.public_bytes(_DER)], above.authority.roots, SPIRE, now())
+            trusted = identity.known.trust()
+            assert trusted.own.trust_domain.name == "mesh.example"
+            assert trusted.federated.keys() == {SPIRE}
+            assert trusted.jwt_keys[SPIRE] == above.authority.svid_keys
+            # Nobody of SPIRE's domain is named in the configuration, so no listener lets any of them in.
+            assert identity.broker_peers.roots_pem() == identity.check_peers.roots_pem()
+            assert identity.is_ready(now())
+            above.change(lambda: setattr(above, "entitled", ()))
+            await asyncio.to_thread(until, lambda: not identity.is_ready(now()))
+
+    with spire(place) as above:
+        extra = f"identity: {{upstream: {{workload_api: '{above.address}', start_seconds: 20}}}}\n"
+        asyncio.run(scenario(above, ServiceFiles(tmp_path / "service", extra)))
+
+
+def test_the_service_does_not_start_under_a_spire_of_its_own_trust_domain(
+    place: Path, tmp_path: Path
+) -> None:
+    async def start(files: ServiceFiles) -> None:
+        async with open_parts(files.config(), now, os.urandom):
+            pass
+
+    with spire(place, TrustDomain.parse("mesh.example")) as above:
+        extra = f"identity: {{upstream: {{workload_api: '{above.address}'}}}}\n"
+        with pytest.raises(ConfigError, match="name another trust domain"):
+            asyncio.run(start(ServiceFiles(tmp_path / "service", extra)))

@@ -167,7 +167,8 @@ class Upstream:
         self._has_identity.wait(seconds)
         if self._is_hopeless or self._identity is None:
             raise ConfigError(
-                self.problem or f"the Workload API at {self._address!r} did not answer in {seconds:g} seconds"
+                self._problems.get("x509")
+                or f"the Workload API at {self._address!r} did not answer in {seconds:g} seconds"
             )
         self._has_jwt.wait(min(_JWT_START, max(0.0, deadline - time.monotonic())))
 
@@ -261,7 +262,9 @@ class Upstream:
             has_none = "PERMISSION_DENIED" in text or "cannot be empty" in text
             if stream == "jwt":
                 self._has_jwt.set()
-                self._say("jwt", "" if self._identity is None else f"no JWT bundles: {text[:200]!r}")
+                # What is wrong with the socket or with our entry there, the other stream says.
+                if not (has_none or "UNAVAILABLE" in text):
+                    self._say("jwt", f"no JWT bundles from the Workload API: {text[:200]!r}")
             else:
                 self._is_withdrawn = self._is_withdrawn or has_none
                 self._say("x509", self._sentence(text, has_none=has_none))
