@@ -1,17 +1,16 @@
 """`deputy serve --dev`: a service on the loopback, with all that one needs to try it.
 
-- Nothing is asked: a directory of mode 0700 gets a configuration, grants, identities and an Envoy's
-  configuration.
-- What is there already is used as it is, so that edits survive; identities alone are issued anew, and again
-  while it runs.
+- Nothing is asked: a directory of mode 0700 gets a configuration, grants and an Envoy's configuration.
+- What is there already is used as it is, so that edits survive.
+- Envoy and the runner of agents have a socket each, from which they take their identities.
 - It listens on the loopback or on Unix sockets and nowhere else, whatever the configuration says by now.
 """
 
-import asyncio
-import logging
+import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -22,25 +21,19 @@ from authz.address import TcpAddress, parse_address
 from authz.config import Config, load_config
 from authz.errors import ConfigError
 from authz.identity_parts import DEPUTY_PATH
+from authz.identity_service.doors import TASK_SOCKETS
+from authz.identity_service.task_sockets import NAME, RANDOM_BYTES
 from authz.mesh.envoy import render
 from authz.mesh.envoy_process import write_private
-from authz.mesh.identities import LIFETIME_SECONDS, IdentityFiles, write_gateway, write_workload
 from authz.mesh.settings import EnvoySettings, Service
 from authz.serve import serve
 from authz.store.private import private_directory
-from identity.authority import Authority
-from identity.errors import IdentityError
-from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
+from identity.unix_socket import MAX_PATH
 
-GATEWAY_PATH: Final = "/ns/mesh/sa/gateway"
-RUNNER_PATH: Final = "/ns/agents/sa/runner"
 ENVOY_LISTEN: Final = TcpAddress("127.0.0.1", 8443)
 # The first service's upstream; the next ones follow.
 FIRST_UPSTREAM: Final = 8081
-RENEW_SECONDS: Final = LIFETIME_SECONDS / 3
-
-_LOG = logging.getLogger(__name__)
 
 _CONFIG: Final = """\
 # Written once by `deputy serve --dev`, then yours: edit it and start again.
@@ -63,14 +56,23 @@ policy:
   grants: grants.yaml
 
 services:
-  tickets: {audience: https://tickets.mesh.example}
-  billing: {audience: https://billing.mesh.example}
+  tickets: {{audience: https://tickets.mesh.example}}
+  billing: {{audience: https://billing.mesh.example}}
 
 # People sign in at your OpenID Provider. Until there is one, agents can only act for nobody.
 # providers:
 #   - issuer: http://127.0.0.1:8080
 #     audiences: [runner]
 #     allow_loopback: true
+
+# Who takes an identity from which socket. Who can reach a socket of its own is that workload.
+identity:{task_sockets}
+  workloads:
+    - id: spiffe://mesh.example/ns/mesh/sa/gateway
+      socket: {gateway}
+      dns_names: [localhost]
+    - id: spiffe://mesh.example/ns/agents/sa/runner
+      socket: {runner}
 
 agents:
   - name: triage
@@ -104,12 +106,10 @@ class Dev:
 
     directory: Path
     config: Config
-    authority: Authority
-    runner: IdentityFiles
 
     @classmethod
     def prepare(cls, directory: Path) -> "Dev":
-        """Write what is missing, and issue identities.
+        """Write what is missing.
 
         Raises:
             AuthzError: if the directory is not ours, or what is in it is wrong.
@@ -124,21 +124,16 @@ class Dev:
                     f"{str(directory)!r} is not empty and not of an earlier 'serve --dev': "
                     "name another --directory"
                 )
-            write_private(path, _CONFIG.encode())
+            write_private(path, _configuration(directory).encode())
         grants = directory / "grants.yaml"
         if not grants.exists():
             write_private(grants, (resources.files("authz.demo") / "grants.yaml").read_bytes())
         config = load_config(path)
         _require_loopback(config)
         private_directory(config.data_dir)
-        trust_domain = TrustDomain.parse(config.trust_domain)
-        live = LiveAuthority.open(
-            config.data_dir / "keys", trust_domain, AuthoritySettings(), datetime.now(UTC)
-        )
-        live.close()
-        authority = live.current
-        dev = cls(directory, config, authority, _write_identities(authority, directory))
+        dev = cls(directory, config)
         if not dev.envoy_file.exists():
+            private_directory(dev.envoy_file.parent)
             text = yaml.safe_dump(render(dev.envoy_settings()), sort_keys=False, width=110)
             write_private(dev.envoy_file, (_ENVOY_HEAD + text).encode())
         return dev
@@ -155,40 +150,52 @@ class Dev:
             ConfigError: if the directory's path is too long for a socket in it.
         """
         upstreams = {name: FIRST_UPSTREAM + at for at, name in enumerate(self.config.services)}
+        trust_domain = TrustDomain.parse(self.config.trust_domain)
         settings = EnvoySettings(
-            trust_domain=self.authority.trust_domain,
+            trust_domain=trust_domain,
             listen=ENVOY_LISTEN,
             deputy=(parse_address(self.config.check.listen),),
-            deputy_id=SpiffeId(self.authority.trust_domain, DEPUTY_PATH),
+            deputy_id=SpiffeId(trust_domain, DEPUTY_PATH),
             services=tuple(
                 Service(name, TcpAddress("127.0.0.1", port), f"localhost:{port}")
                 for name, port in upstreams.items()
             ),
-            sds_directory=self.directory / "envoy" / "sds",
+            sds_socket=gateway_socket(self.directory),
             run_directory=self.directory / "envoy",
         )
         parse_address(f"unix://{settings.admin_socket}")
         return settings
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Run until SIGTERM or SIGINT; the identities are issued anew before they expire.
+        """Run until SIGTERM or SIGINT.
 
         Raises:
             AuthzError: if something is missing or cannot be had; nothing listens then.
         """
-        renewing = asyncio.create_task(self._renew())
-        try:
-            await serve(self.config, ready)
-        finally:
-            renewing.cancel()
+        await serve(self.config, ready)
 
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                _write_identities(self.authority, self.directory)
-            except (OSError, IdentityError) as error:
-                _LOG.warning("identities were not renewed: %s", error)
+
+def gateway_socket(directory: Path) -> Path:
+    """Return where Envoy takes its identity."""
+    return directory / "run" / "gateway.sock"
+
+
+def runner_socket(directory: Path) -> Path:
+    """Return where the runner of agents takes its identity, and starts tasks."""
+    return directory / "run" / "runner.sock"
+
+
+def _configuration(directory: Path) -> str:
+    # The kernel allows no long paths for sockets, and those of tasks have random names.
+    longest = directory / "data" / TASK_SOCKETS / ("0" * 2 * RANDOM_BYTES) / NAME
+    short = len(os.fsencode(longest)) <= MAX_PATH
+    tasks = "" if short else f"\n  task_sockets: {json.dumps(tempfile.mkdtemp(prefix='deputy-'))}"
+    return _CONFIG.format(
+        task_sockets=tasks,
+        # JSON is YAML, whatever the name of the directory.
+        gateway=json.dumps(f"unix://{gateway_socket(directory)}"),
+        runner=json.dumps(f"unix://{runner_socket(directory)}"),
+    )
 
 
 def _require_loopback(config: Config) -> None:
@@ -199,9 +206,3 @@ def _require_loopback(config: Config) -> None:
                 f"{key}: --dev listens on this machine only, and {text!r} is not 127.0.0.1 or [::1]; "
                 "for others, start it with 'deputy serve --config'"
             )
-
-
-def _write_identities(authority: Authority, directory: Path) -> IdentityFiles:
-    now = datetime.now(UTC)
-    write_gateway(authority, GATEWAY_PATH, directory / "envoy" / "sds", now)
-    return write_workload(authority, RUNNER_PATH, directory / "workloads" / "runner", now)

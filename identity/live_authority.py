@@ -182,8 +182,8 @@ class LiveAuthority:
             slot.kid for role, other in self._document.rings.items() if role != change.role for slot in other
         }
         gone = keys.keys() - signing - others
-        # To take over or to be marked changes nothing that is published.
-        published = change.action not in {"activate", "taint"}
+        # To take over or to be marked changes nothing that is published, and tokens are not in the bundle.
+        published = change.action not in {"activate", "taint"} and change.role != "tokens"
         document = replace(
             self._document,
             sequence=self._document.sequence + (1 if published else 0),

@@ -1,28 +1,23 @@
 """`deputy serve --dev`: prepared in a directory of its own, on the loopback, again from what is there."""
 
-import json
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from authz.commands.dev_lines import dev_lines
 from authz.config import load_config
-from authz.dev import GATEWAY_PATH, RUNNER_PATH, Dev
+from authz.dev import Dev, gateway_socket, runner_socket
 from authz.errors import ConfigError, StoreError
-from authz.mesh.identities import write_gateway, write_workload
 from authz.policy.live import read_grants
-from identity.authority import Authority
 from identity.spiffe import TrustDomain
-from identity.x509_svid import verify_x509_svid
 from tests.source_rules import ROOT, Source, imports
 
 TD = TrustDomain.parse("mesh.example")
+GATEWAY = "spiffe://mesh.example/ns/mesh/sa/gateway"
+RUNNER = "spiffe://mesh.example/ns/agents/sa/runner"
 
 
 @pytest.fixture
@@ -36,20 +31,17 @@ def modes(directory: Path) -> dict[str, int]:
     }
 
 
-def spiffe_id_of(certificate: Path, authority: Authority) -> str:
-    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
-    svid = verify_x509_svid([leaf.public_bytes(Encoding.DER)], authority.roots, TD, datetime.now(UTC))
-    return str(svid.spiffe_id)
-
-
 def test_everything_that_one_needs_is_written(directory: Path) -> None:
     dev = Dev.prepare(directory)
     assert (directory / "deputy.yaml").is_file()
     assert read_grants(dev.config.policy.grants).digest
-    assert spiffe_id_of(dev.runner.certificate, dev.authority) == f"spiffe://mesh.example{RUNNER_PATH}"
-    secret = json.loads((directory / "envoy" / "sds" / "envoy.json").read_bytes())
-    assert "tls_certificate" in secret["resources"][0]
+    sockets = dict(dev.config.identity.to_own_sockets(TD))
+    assert {path: str(each.spiffe_id) for path, each in sockets.items()} == {
+        gateway_socket(directory): GATEWAY,
+        runner_socket(directory): RUNNER,
+    }
     assert dev.envoy_file.is_file()
+    assert str(gateway_socket(directory)) in dev.envoy_file.read_text()
 
 
 def test_nothing_can_be_read_by_others(directory: Path) -> None:
@@ -63,8 +55,8 @@ def test_nothing_can_be_read_by_others(directory: Path) -> None:
 def test_the_configuration_fits_the_identities(directory: Path) -> None:
     dev = Dev.prepare(directory)
     (caller,) = dev.config.check.callers
-    assert caller.id == f"spiffe://mesh.example{GATEWAY_PATH}"
-    assert all(host.endswith(RUNNER_PATH) for agent in dev.config.agents for host in agent.hosts)
+    assert caller.id == GATEWAY
+    assert all(host == RUNNER for agent in dev.config.agents for host in agent.hosts)
     assert dev.config.providers == []
 
 
@@ -85,12 +77,17 @@ def test_the_next_start_uses_what_is_there(directory: Path) -> None:
     assert "max: 5" in edited.read_text()
     assert second.config.check.listen == "127.0.0.1:9393"
     assert second.envoy_file.read_text() == "# mine\n"
-    assert second.authority.ca.certificate_pem() == first.authority.ca.certificate_pem()
 
 
-def test_identities_are_issued_anew(directory: Path) -> None:
-    before = Dev.prepare(directory).runner.certificate.read_bytes()
-    assert Dev.prepare(directory).runner.certificate.read_bytes() != before
+def test_sockets_of_tasks_lie_where_their_paths_fit(tmp_path: Path) -> None:
+    """A socket's path has 107 bytes, and the name of a task's takes 42 of them."""
+    deep = tmp_path / ("d" * (60 - len(str(tmp_path)) if len(str(tmp_path)) < 59 else 1))
+    config = Dev.prepare(deep).config
+    directory = config.identity.task_sockets
+    assert directory is not None
+    assert len(str(directory)) < 40
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    directory.rmdir()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9191", "192.0.2.1:9191", "[::]:9191", "localhost:9191"])
@@ -164,8 +161,8 @@ def test_what_is_told_names_files_that_exist_and_quotes_them(tmp_path: Path) -> 
     assert f"'{tmp_path}/my dev'\"'\"'s/envoy/envoy.yaml'" in text
     assert "https://localhost:9192/tasks" in text
     assert "PRIVATE KEY" not in text
-    for path in (dev.runner.certificate, dev.runner.key, dev.runner.roots):
-        assert path.is_file()
+    assert f"'unix://{tmp_path}/my dev'\"'\"'s/run/runner.sock'" in text
+    assert dict(dev.config.identity.to_own_sockets(TD)).keys() >= {tmp_path / "my dev's/run/runner.sock"}
 
 
 def test_the_configuration_can_be_served_without_dev(directory: Path) -> None:
@@ -173,30 +170,7 @@ def test_the_configuration_can_be_served_without_dev(directory: Path) -> None:
     assert load_config(directory / "deputy.yaml") == dev.config
 
 
-# The identities that --dev and the demo write
-
-
-def test_files_of_an_identity_belong_together(tmp_path: Path) -> None:
-    authority = Authority.generate(TD, datetime.now(UTC))
-    files = write_workload(authority, "/ns/a/sa/b", tmp_path / "id", datetime.now(UTC))
-    assert str(files.spiffe_id) == "spiffe://mesh.example/ns/a/sa/b"
-    key = load_pem_private_key(files.key.read_bytes(), None)
-    leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    assert key.public_key() == leaf.public_key()
-    assert files.roots.read_bytes() == authority.ca.certificate_pem()
-    assert set(modes(tmp_path / "id").values()) == {0o600}
-
-
-def test_a_gateway_has_a_name_that_clients_can_check(tmp_path: Path) -> None:
-    authority = Authority.generate(TD, datetime.now(UTC))
-    write_gateway(authority, "/ns/mesh/sa/gateway", tmp_path / "sds", datetime.now(UTC))
-    secret = json.loads((tmp_path / "sds" / "envoy.json").read_bytes())["resources"][0]["tls_certificate"]
-    leaf = x509.load_pem_x509_certificate(secret["certificate_chain"]["inline_string"].encode())
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
-
-
-@pytest.mark.parametrize("path", ["authz/mesh/identities.py", "authz/dev.py", "authz/commands/service.py"])
+@pytest.mark.parametrize("path", ["authz/identity_parts.py", "authz/dev.py", "authz/commands/service.py"])
 def test_serving_takes_nothing_of_the_demo(path: str) -> None:
     """The extra `demo` may not be installed where only the service runs."""
     source = Source.parse(path, (ROOT / path).read_text("utf-8"))

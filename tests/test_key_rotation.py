@@ -308,11 +308,12 @@ def test_revoked_prepared_key_is_replaced_by_another(start: Open) -> None:
 
 def test_revocation_of_token_keys_leaves_svids_alone(start: Open) -> None:
     live = start()
-    svids = live.current.svid_keys
+    svids, sequence = live.current.svid_keys, live.current.sequence
     kid = rotated(live, "tokens")
     live.apply([KeyChange("taint", "tokens", kid), KeyChange("revoke", "tokens", kid)], NOW)
     assert live.current.token_keys.get(kid) is None
     assert live.current.svid_keys == svids
+    assert live.current.sequence == sequence, "the bundle is the same"
 
 
 def test_unknown_key_is_refused(start: Open) -> None:

@@ -79,7 +79,8 @@ def test_the_audit_log_verifies_and_with_one_changed_byte_does_not(play: Play, t
     copy = shutil.copytree(log, tmp_path / "audit")
     (segment,) = copy.glob("*.jsonl")
     lines = segment.read_bytes().split(b"\n")
-    lines[9] = lines[9].replace(b'"effect":"', b'"effect":"x', 1)
+    decided = next(at for at, line in enumerate(lines) if b'"effect":"' in line)
+    lines[decided] = lines[decided].replace(b'"effect":"', b'"effect":"x', 1)
     segment.write_bytes(b"\n".join(lines))
     found = verify_directory(copy)
     assert not found.ok
