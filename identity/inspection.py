@@ -24,6 +24,7 @@ MAX_PARTS: Final = 64
 
 _TOKEN: Final = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{7,}(?:\.[A-Za-z0-9_-]*)+")
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+_PRIVATE_PEM: Final = "PRIVATE KEY-----"
 _SPEC_ID: Final = "SPIFFE-ID"
 
 
@@ -87,6 +88,8 @@ def shown(value: object) -> str:
     """Return a value in one bounded line, without what must not be seen."""
     text = value if isinstance(value, str) else json.dumps(_without_secrets(value), ensure_ascii=True)
     text = _TOKEN.sub("[a token, not shown]", text)
+    if _PRIVATE_PEM in text:
+        return "[a private key, not shown]"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
 
 

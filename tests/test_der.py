@@ -16,6 +16,10 @@ def test_a_row_is_split_as_it_was_joined(count: int) -> None:
     assert split_der(LEAF * count) == (LEAF,) * count
 
 
+def test_a_short_one_is_split_too() -> None:
+    assert split_der(b"\x30\x00\x30\x01\x00") == (b"\x30\x00", b"\x30\x01\x00")
+
+
 @pytest.mark.parametrize(
     "data",
     [

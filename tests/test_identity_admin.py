@@ -289,6 +289,30 @@ def test_a_role_that_is_not_switched_on_is_said_to_be_so(world: World) -> None:
         asyncio.run(world.rotate("wit"))
 
 
+def test_a_device_that_hangs_holds_up_no_other_duty(world: World) -> None:
+    async def scenario() -> None:
+        blocked = asyncio.Event()
+        asked: list[KeyFacts] = []
+
+        async def hanging(facts: KeyFacts) -> None:
+            asked.append(facts)
+            await blocked.wait()
+
+        rotation = Rotation(world.live, hanging, world.time.clock, patience=0.01)
+        world.time.now += timedelta(hours=13)
+        seen = world.live.feed.version
+        with pytest.raises(AuthorityStateError, match="hangs"):
+            await rotation.tick()
+        for _ in range(10):
+            await rotation.tick()  # at once: the step is still under way
+        assert len(asked) == 1
+        blocked.set()
+        await world.live.feed.wait(seen)
+        assert world.live.current.rings["x509"].prepared is not None
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
 # Taint and revoke
 
 

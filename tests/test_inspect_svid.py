@@ -569,11 +569,13 @@ def test_secrets_inside_claims_are_not_shown() -> None:
         forged_jwt(
             actor_token=inner,
             note=f"see {inner}",
+            pem=LEAF_KEY.reveal_pem().decode(),
             nested={"deep": [inner], "jwk": {"kty": "EC", "d": "c2VjcmV0LXNlY3JldA"}},
             long="x" * 2000,
         )
     )
     told = json.dumps(found.row())
+    assert LEAF_KEY.reveal_pem().decode().splitlines()[1] not in told
     assert inner.split(".")[1] not in told
     assert inner.split(".")[2] not in told
     assert "c2VjcmV0" not in told

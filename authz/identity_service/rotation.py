@@ -6,6 +6,7 @@
   after it was published. The wait is by a clock that nobody can set.
 - The disk and the device that keep keys are never waited for in the event loop.
 - What failed by the clock is tried again a little later, not each second: a device that is gone fills no log.
+- The clock's turn is short: a device that hangs holds up no other duty of whoever calls `tick`.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from identity.live_authority import AuthoritySettings
 EMERGENCY_LEAD: Final = timedelta(milliseconds=500)
 BY_CLOCK: Final = "clock"
 _RETRY_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 5.0
 # So often a wait says how far it is, which also finds out whether anybody still listens.
 _PROGRESS_SECONDS: Final = 1.0
 
@@ -83,6 +85,7 @@ class Rotation:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         """Look after some keys; `record` raises what keeps a step from being taken."""
         self._keys = keys
@@ -90,6 +93,7 @@ class Rotation:
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
+        self._patience = patience
         self._writing = asyncio.Lock()
         self._not_before: dict[Role, float] = {}
 
@@ -106,11 +110,18 @@ class Rotation:
             IdentityError: if a step fails.
         """
         problem: Exception | None = None
+        if self._writing.locked():
+            return  # a step is under way; what is due comes in its turn
         for role in {change.role: None for change in self._keys.due(self._clock())}:
             if self._monotonic() < self._not_before.get(role, 0.0):
                 continue
             try:
-                await finish(self._tick(role))
+                async with asyncio.timeout(self._patience):
+                    await finish(self._tick(role))
+            except TimeoutError:
+                # It goes on, and holds the lock; no other role could take a step before it ends.
+                message = f"a step of the keys of role {role!r} hangs: is the device that keeps them there?"
+                raise AuthorityStateError(message) from None
             except Exception as error:  # noqa: BLE001 - told below, after the other roles had their turn
                 self._not_before[role] = self._monotonic() + _RETRY_SECONDS
                 problem = problem or error
