@@ -231,6 +231,16 @@ def test_rotate_waits_until_the_key_was_published_long_enough(
     assert len({row["kid"] for row in rows}) == 1
 
 
+def test_a_terminal_hears_of_the_wait(
+    admin: AdminFiles, deputy: Deputy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    admin.settings = AuthoritySettings(KeyLife(lead=timedelta(seconds=1)))
+    with admin.running():
+        err = deputy("rotate", "jwt")[2]
+    assert re.fullmatch(r"jwt: [\w-]{43} is published; it signs in 1 s\n", err)
+
+
 def test_rotate_keys_that_are_not_switched_on(service: AdminFiles, deputy: Deputy) -> None:
     code, out, err = deputy("rotate", "wit", "--now")
     assert (code, out) == (1, "")

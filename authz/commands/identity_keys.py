@@ -18,6 +18,9 @@ from identity.pb import authority_pb2 as pb
 ROTATION_VERSION: Final = "deputy.identity-rotation/v1"
 CHANGE_VERSION: Final = "deputy.identity-key/v1"
 _INTERRUPTED: Final = 130
+# A terminal hears of the wait at once, and then so often.
+_TELL_EVERY: Final = 15
+_EVER: Final = 1 << 32
 _SIGINT_NOTE: Final = (
     "the next key stays published and does not sign yet: run the same command again to go on from here"
 )
@@ -54,7 +57,7 @@ def rotate_keys(config: Path | None, which: Role | str | None, *, now: bool, out
         # All means all that there are; one that is named and not there is for the service to refuse.
         roles = [number for number in wanted if which is not None or number in before]
         done: list[dict[str, Any]] = []
-        told: set[int] = set()
+        told: dict[int, int] = {}
         request = pb.RotateRequest(roles=roles, now=now)
         async for progress in service.stream("Rotate", request, pb.RotateProgress):
             row = _progress_row(progress, before.get(progress.role))
@@ -62,8 +65,10 @@ def rotate_keys(config: Path | None, which: Role | str | None, *, now: bool, out
                 emit_one(row, output, [])
             if progress.stage == pb.STAGE_ACTIVE:
                 done.append(row)
-            elif progress.role not in told and sys.stderr.isatty():
-                told.add(progress.role)
+            elif (
+                sys.stderr.isatty() and told.get(progress.role, _EVER) - progress.seconds_left >= _TELL_EVERY
+            ):
+                told[progress.role] = progress.seconds_left
                 say(f"{row['role']}: {row['kid']} is published; it signs in {progress.seconds_left} s")
         return done
 
