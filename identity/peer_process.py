@@ -3,9 +3,9 @@
 - Its user, group and number are those of the moment when it connected (`SO_PEERCRED`); it cannot choose them.
 - The number is held by a pidfd: the socket's own (`SO_PEERPIDFD`, Linux 6.5), else one that is opened at
   once. Where the kernel has neither, the start time alone tells that the number was not given to another.
-- Around every use: the process lives, started when it did, and runs the file that it ran when it connected.
-  If not, or if we cannot see it at all (a process of another pid namespace has number 0), `AttestationError`:
-  then nothing is issued. A caller that replaced its program connects again.
+- Around every use: the process lives (or started when it did), and runs the file that it ran when it
+  connected. If not, or if we cannot see it at all (a process of another pid namespace has number 0),
+  `AttestationError`: then nothing is issued. A caller that replaced its program connects again.
 - The executable is hashed through /proc/<pid>/exe, which is the file that runs and not the one that lies at
   its path now; once a connection, in a thread, and only where the socket asks for it. What we may not read
   has no hash. The hash tells programs of one user apart; against that user itself it is no boundary, which is
@@ -99,11 +99,15 @@ class PeerProcess:
         """
         if self._is_closed:
             raise AttestationError("a caller whose connection is over")
-        if self._pidfd is not None and _has_ended(self._pidfd):
+        file = _running_file(self.pid)
+        # 1. Whose file was it? While the pidfd's process lives, nobody else has its number.
+        if self._pidfd is None:
+            if _start_time(self.pid) != self._start:
+                raise AttestationError(f"a caller whose number is another's now: pid {self.pid}")
+        elif _has_ended(self._pidfd):
             raise AttestationError(f"a caller that is gone: pid {self.pid}")
-        if _start_time(self.pid) != self._start:
-            raise AttestationError(f"a caller whose number is another's now: pid {self.pid}")
-        if _running_file(self.pid) != self._file:
+        # 2. Is it the file of when it connected?
+        if file != self._file:
             raise AttestationError(f"a caller that runs another program now: pid {self.pid}")
 
     def peer(self) -> Peer:

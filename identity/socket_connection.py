@@ -30,8 +30,10 @@ from h2.settings import SettingCodes
 
 from identity.errors import AttestationError
 from identity.peer_process import PeerProcess
+from identity.socket_log import SeldomLog
 
 _LOG = logging.getLogger(__name__)
+_BROKEN = SeldomLog(_LOG)
 
 # As small as HTTP/2 lets it be: what a stream sends before anybody reads it.
 _STREAM_WINDOW: Final = 64 * 1024
@@ -214,11 +216,11 @@ class AttestedConnection(protocol.H2Protocol):
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001  # a stranger's bytes: no failure in reading them is ours to spread
-            _LOG.warning("frames that cannot be read: %s", type(error).__name__)
+            _BROKEN.warning("frames that cannot be read: %s", type(error).__name__)
             self._abort()
             return
         if self._calls.resets > self._gate.limits.resets:
-            _LOG.warning("a caller gave up more than %d calls at once", self._gate.limits.resets)
+            _BROKEN.warning("a caller gave up more than %d calls at once", self._gate.limits.resets)
             self._abort()
 
     def pause_writing(self) -> None:

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import logging
 import resource
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,15 +34,16 @@ from identity.entitlement import Changes, Peer
 from identity.errors import AttestationError, IssuanceUnavailableError, NotEntitledError, SocketError
 from identity.feed import Feed
 from identity.socket_connection import AttestedConnection, SocketLimits, connection_of, keep_quiet
+from identity.socket_log import SeldomLog
 from identity.unix_socket import GROUP, bind_socket
 
 _LOG = logging.getLogger(__name__)
+_REFUSED = SeldomLog(_LOG)
+_UNSURE = SeldomLog(_LOG)
 _BACKLOG: Final = 256
 # Files that stay for the log, the store and other servers; a connection takes two, its socket and a pidfd.
 _SPARE_FILES: Final = 256
 _LIMITS: Final = SocketLimits()
-# A stranger can be refused often; the log says so once in a while.
-_QUIET_SECONDS: Final = 10.0
 _LOUD: Final = ("grpclib.server", "grpclib.protocol")
 
 
@@ -82,9 +84,7 @@ class SocketServer:
         self.limits = limits
         self._is_ready = is_ready
         self._changes = Feed() if changes is None else changes
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = min(limits.connections, max(1, (files - _SPARE_FILES) // 2))
-        self._told = float("-inf")
+        self._most = min(limits.connections, _room())
         self._by_uid: Counter[int | None] = Counter()
         self._listeners: dict[Path, _Listener] = {}
         for name in _LOUD:
@@ -119,7 +119,10 @@ class SocketServer:
         self._listeners[path] = _Listener(server, _inode(path), connections)
 
     async def close_socket(self, path: Path) -> None:
-        """Stop to serve on a socket, end its calls and remove it; one that is not served is no error."""
+        """Stop to serve on a socket, end its calls and remove it; one that is not served is no error.
+
+        A call on the socket itself cannot wait for this: it is one of those that end.
+        """
         listener = self._listeners.pop(path, None)
         if listener is None:
             return
@@ -139,10 +142,7 @@ class SocketServer:
     def enter(self, uid: int | None) -> bool:
         """Count a connection, or refuse it."""
         if self._by_uid.total() >= self._most or self._by_uid[uid] >= self.limits.connections_per_uid:
-            now = asyncio.get_running_loop().time()
-            if now - self._told >= _QUIET_SECONDS:
-                self._told = now
-                _LOG.warning("too many connections: one of uid %s is refused", uid)
+            _REFUSED.warning("too many connections: one of uid %s is refused", uid)
             return False
         self._by_uid[uid] += 1
         return True
@@ -192,6 +192,12 @@ class _Gate:
         self.server.leave(connection.uid)
 
 
+def _room() -> int:
+    """Return how many connections leave enough files for the rest of the process."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(1, (files - _SPARE_FILES) // 2)
+
+
 def _inode(path: Path) -> int:
     return path.lstat().st_ino
 
@@ -225,7 +231,7 @@ def _guarded(handler: Handler, *, attests: bool) -> Handler:
 def _status(error: Exception) -> GRPCError:
     match error:
         case AttestationError():
-            _LOG.warning("nothing is issued: %s", error)
+            _UNSURE.warning("nothing is issued: %s", error)
             return GRPCError(Status.PERMISSION_DENIED, "the caller cannot be attested")
         case NotEntitledError():
             return GRPCError(Status.PERMISSION_DENIED, str(error))

@@ -33,6 +33,7 @@ from identity.errors import (
 )
 from identity.feed import Feed
 from identity.keys import SigningKey
+from identity.socket_pace import turn
 from identity.spiffe import SpiffeId
 from identity.trust_bundles import TrustBundles
 from identity.wit_svid import issue_wit_svid
@@ -92,6 +93,15 @@ class _Made(Generic[SvidT]):
 class _Slot(Generic[SvidT]):
     made: _Made[SvidT] | None = None
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def svid(self) -> SvidT:
+        if self.made is None:
+            raise IssuanceUnavailableError("nothing was issued")
+        return self.made.svid
+
+    def has(self, signer: str, entitlement: Entitlement, now: datetime) -> bool:
+        return self.made is not None and self.made.is_current(signer, entitlement, now)
 
 
 class IssuingSource:
@@ -154,13 +164,14 @@ class IssuingSource:
         """
         slot = self._slot(self._x509, entitlement)
         async with slot.making:
-            now, authority = self._clock(), self._authority()
-            if slot.made is None or not slot.made.is_current(authority.ca.key.kid, entitlement, now):
+            if not slot.has(self._authority().ca.key.kid, entitlement, self._clock()):
+                await turn()
+                now, authority = self._clock(), self._authority()
                 svid = self._issue_x509(authority, entitlement, now)
                 mark = thumbprint(svid.chain[0])
                 await self._recorder.issued("x509-svid", entitlement, svid.not_after, mark)
                 slot.made = _Made(svid, authority.ca.key.kid, now, entitlement.not_after)
-            return slot.made.svid
+            return slot.svid
 
     async def jwt_svid(self, entitlement: Entitlement, audiences: Sequence[str]) -> str:
         """Sign a JWT-SVID for one audience.
@@ -191,13 +202,13 @@ class IssuingSource:
         """
         slot = self._slot(self._wit, entitlement)
         async with slot.making:
-            now, authority = self._clock(), self._authority()
-            signer = "" if authority.wit_key is None else authority.wit_key.kid
-            if slot.made is None or not slot.made.is_current(signer, entitlement, now):
+            if not slot.has(_wit_signer(self._authority()), entitlement, self._clock()):
+                await turn()
+                now, authority = self._clock(), self._authority()
                 svid = self._issue_wit(authority, entitlement, now)
                 await self._recorder.issued("wit-svid", entitlement, svid.not_after, svid.key.kid)
-                slot.made = _Made(svid, signer, now, entitlement.not_after)
-            return slot.made.svid
+                slot.made = _Made(svid, _wit_signer(authority), now, entitlement.not_after)
+            return slot.svid
 
     def _issue_x509(self, authority: Authority, entitlement: Entitlement, now: datetime) -> HeldSvid:
         key = SigningKey.generate()
@@ -258,6 +269,10 @@ class IssuingSource:
             _purge(self._wit, now)
         name = (entitlement.spiffe_id, entitlement.dns_names, entitlement.task)
         return slots.setdefault(name, _Slot())
+
+
+def _wit_signer(authority: Authority) -> str:
+    return "" if authority.wit_key is None else authority.wit_key.kid
 
 
 def _purge(slots: dict[_Name, _Slot[SvidT]], now: datetime) -> None:

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -31,6 +31,7 @@ from identity.errors import IssuanceUnavailableError, NotEntitledError, SpiffeId
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import verify_jwt_svid
 from identity.pb import workload_pb2 as pb
+from identity.socket_pace import turn
 from identity.socket_server import peer_of
 from identity.spiffe import SpiffeId
 from identity.workload_messages import SERVICE, BundleBytes
@@ -52,6 +53,9 @@ State = tuple[bytes, datetime | None]
 class WorkloadApi:
     """The Workload API of one socket."""
 
+    # Encoded once a change, not once a stream or a socket.
+    _encoded: ClassVar[tuple[SvidSource, int, BundleBytes] | None] = None
+
     def __init__(
         self,
         source: SvidSource,
@@ -62,7 +66,6 @@ class WorkloadApi:
         self._source = source
         self._entitlements = entitlements
         self._peer_of = peer_of
-        self._bundles: tuple[int, BundleBytes] | None = None
 
     def __mapping__(self) -> Mapping[str, Handler]:
         """Return the methods by their gRPC paths."""
@@ -113,7 +116,9 @@ class WorkloadApi:
             return await self._source.jwt_svid(entitlement, (audience,))
 
         held = await _each(entitled, sign)
-        self._peer_of(stream)
+        still = self._entitled(stream)
+        if any(entitlement not in still for entitlement, _ in held):
+            raise NotEntitledError("an identity that this caller has lost")
         await stream.send_message(messages.jwt_svids(held))
 
     async def fetch_jwt_bundles(self, stream: AnyStream) -> None:
@@ -190,11 +195,14 @@ class WorkloadApi:
         return messages.distinct(live)
 
     def _current(self) -> BundleBytes:
-        # Encoded once a change, not once a stream; the version is read first, so that none is missed.
-        version = self._source.changes.version
-        if self._bundles is None or self._bundles[0] != version:
-            self._bundles = version, BundleBytes.of(self._source.bundles())
-        return self._bundles[1]
+        # The version is read first, so that no change is missed.
+        source, version = self._source, self._source.changes.version
+        match WorkloadApi._encoded:
+            case (of, at, encoded) if of is source and at == version:
+                return encoded
+        encoded = BundleBytes.of(source.bundles())
+        WorkloadApi._encoded = source, version, encoded
+        return encoded
 
     async def _push_bundles(self, stream: AnyStream, compose: Callable[[BundleBytes], bytes]) -> None:
         async def state(_: Sequence[Entitlement]) -> State:
@@ -209,16 +217,19 @@ class WorkloadApi:
         while True:
             seen = self._source.changes.version
             self._check_ready()
-            message, until = await compose(self._entitled(stream))
+            entitled = self._entitled(stream)
+            message, until = await compose(entitled)
+            # To issue takes time: who is gone since, or has lost it, gets nothing of it.
+            if self._entitled(stream) != entitled:
+                continue
             # A digest, not the message: it holds a private key, and there may be thousands of streams.
             digest = hashlib.sha256(message).digest()
             if digest != told:
-                # To issue took time; whoever is gone since gets nothing.
-                self._peer_of(stream)
                 await stream.send_message(message)
                 told = digest
             del message
             await self._wait(seen, until)
+            await turn()
 
     async def _wait(self, seen: int, until: datetime | None) -> None:
         left = _LONGEST if until is None else min(until - self._source.clock(), _LONGEST)

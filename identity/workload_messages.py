@@ -72,13 +72,15 @@ class BundleBytes:
 def distinct(entitlements: Iterable[Entitlement]) -> tuple[Entitlement, ...]:
     """Return each identity once, and each hint."""
     found: dict[SpiffeId, Entitlement] = {}
-    hints = {""}
+    hints: set[str] = set()
     for entitlement in entitlements:
         if entitlement.spiffe_id in found:
             continue
-        is_new = entitlement.hint not in hints and len(entitlement.hint.encode()) <= MAX_HINT
-        hints.add(entitlement.hint)
-        found[entitlement.spiffe_id] = entitlement if is_new else replace(entitlement, hint="")
+        hint = entitlement.hint
+        if hint and (hint in hints or len(hint.encode()) > MAX_HINT):
+            entitlement = replace(entitlement, hint="")  # noqa: PLW2901  # the same identity, told with less
+        hints.add(hint)
+        found[entitlement.spiffe_id] = entitlement
     return tuple(found.values())
 
 

@@ -124,14 +124,19 @@ class SocketWorld:
 
     @asynccontextmanager
     async def served(
-        self, path: Path, limits: SocketLimits | None = None, *, with_executable: bool = False
+        self,
+        path: Path,
+        limits: SocketLimits | None = None,
+        *,
+        with_executable: bool = False,
+        seconds: float = 60,
     ) -> AsyncIterator["Client"]:
         server = SocketServer(
             limits or SocketLimits(), is_ready=lambda: self.is_ready, changes=self.live.feed
         )
         await server.listen(path, [self.api], files=[standard_file()], with_executable=with_executable)
         try:
-            async with grpc.aio.insecure_channel(f"unix:{path}") as channel, asyncio.timeout(60):
+            async with grpc.aio.insecure_channel(f"unix:{path}") as channel, asyncio.timeout(seconds):
                 yield Client(channel)
         finally:
             await server.close()

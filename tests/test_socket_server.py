@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import socket
 import stat
 import struct
@@ -34,6 +35,7 @@ from identity.errors import (
 from identity.feed import Feed
 from identity.pb import workload_pb2 as pb
 from identity.socket_connection import BoundedBuffer, SocketLimits
+from identity.socket_log import SeldomLog
 from identity.socket_server import SocketServer, peer_of
 from identity.workload_messages import standard_file
 from tests.raw_http2 import GRPC, PREFACE, RawClient, frame, message
@@ -404,6 +406,25 @@ def test_connections_are_bounded_in_all_and_by_user(path: Path, limits: dict[str
             assert await asyncio.to_thread(run) == "0"
 
     asyncio.run(main())
+
+
+def test_connections_leave_files_for_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, expected in ((1024, 384), (256, 1), (100_000, 4096), (resource.RLIM_INFINITY, 4096)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert SocketServer()._most == expected
+
+
+def test_what_strangers_cause_is_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    log = SeldomLog(logging.getLogger("identity.test"), lambda: now[0])
+    for _ in range(5):
+        log.warning("refused: %s", "somebody")
+    now[0] = 10.0
+    log.warning("refused: %s", "somebody")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused: somebody (and 0 more since the last line)",
+        "refused: somebody (and 4 more since the last line)",
+    ]
 
 
 # ---------------------------------------------------------------- failures

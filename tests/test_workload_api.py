@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -17,9 +18,15 @@ from google.protobuf.json_format import MessageToDict
 from identity.authority import Authority
 from identity.entitlement import Entitlement
 from identity.errors import AttestationError, IssuanceUnavailableError
+from identity.key_ring import KeyChange, KeyRing, KeySlot, Stage
 from identity.keys import KeySet
+from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.pb import workload_pb2 as pb
+from identity.socket_server import SocketServer
 from identity.spiffe import SpiffeId
+from identity.svid_source import IssuingSource, SvidSettings
+from identity.trust_bundles import TrustBundles
+from identity.workload_api import WorkloadApi
 from tests.socket_world import (
     AUDIENCE,
     HEADER,
@@ -28,7 +35,9 @@ from tests.socket_world import (
     OTHER,
     WEB,
     Client,
+    GivenEntitlements,
     SocketWorld,
+    TurningLive,
     refusal,
     wit_world,
     with_wit,
@@ -146,6 +155,69 @@ def test_a7_the_service_has_no_method_beyond_the_standard() -> None:
     ]
 
 
+def test_e1_neither_tls_nor_a_credential_of_the_caller_is_asked_for(tmp_path: Path) -> None:
+    """E-1: gRPC on a Unix socket, without TLS and without direct authentication of the client."""
+
+    async def main() -> None:
+        world = SocketWorld()
+        async with world.served(tmp_path / "s" / "api.sock") as client:
+            assert len((await client.first("FetchX509SVID", pb.X509SVIDRequest())).svids) == 1
+        assert world.entitlements.asked[0].pid == os.getpid()
+
+    asyncio.run(main())
+
+
+def test_e1_one_socket_a_workload_tells_workloads_apart(tmp_path: Path) -> None:
+    """E-1: a socket that is placed for one workload is how its caller is known."""
+
+    async def main() -> None:
+        world = SocketWorld()
+        server = SocketServer()
+        names = {}
+        for spiffe_id in (WEB, JOB):
+            path = tmp_path / spiffe_id.path.rpartition("/")[2] / "api.sock"
+            await server.listen(
+                path, [WorkloadApi(world.source, GivenEntitlements((Entitlement(spiffe_id),)))]
+            )
+            async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+                answer = await Client(channel).first("FetchX509SVID", pb.X509SVIDRequest())
+            names[path.parent.name] = [svid.spiffe_id for svid in answer.svids]
+        await server.close()
+        assert names == {"web": [str(WEB)], "job": [str(JOB)]}
+
+    asyncio.run(main())
+
+
+def test_a2_svids_keys_and_bundles_have_the_form_of_the_standard(tmp_path: Path) -> None:
+    """A-2: DER, the chain leaf first, PKCS#8 keys, bundles by the SPIFFE ID of their trust domain."""
+
+    async def main() -> None:
+        world = SocketWorld()
+        old, new = Authority.generate(MESH, world.clock.now), world.live.current
+        world.live.current = replace(
+            new,
+            rings={**new.rings, "x509": KeyRing("x509", (retired(old), *new.rings["x509"].slots))},
+        )
+        async with world.served(tmp_path / "s" / "api.sock") as client:
+            [svid] = (await client.first("FetchX509SVID", pb.X509SVIDRequest())).svids
+            bundles = (await client.first("FetchX509Bundles", pb.X509BundlesRequest())).bundles
+        der = serialization.Encoding.DER
+        roots = b"".join(root.public_bytes(der) for root in (old.roots[0], new.roots[0]))
+        assert svid.bundle == bundles["spiffe://mesh.example"] == roots
+        leaf = x509.load_der_x509_certificate(svid.x509_svid)
+        assert leaf.public_bytes(der) == svid.x509_svid
+        key = serialization.load_der_private_key(svid.x509_svid_key, None)
+        assert svid.x509_svid_key == key.private_bytes(
+            der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    asyncio.run(main())
+
+
+def retired(authority: Authority) -> KeySlot:
+    return replace(authority.rings["x509"].slots[0], stage=Stage.RETIRED)
+
+
 def test_a1_first_message_is_immediate_and_complete(tmp_path: Path) -> None:
     """A-1: the first message at once, with the complete state; A-2: its form."""
 
@@ -214,6 +286,78 @@ def test_a1_stream_ends_denied_when_the_entitlement_is_lost(
             assert (await refusal(anext(messages)))[0] is DENIED
 
     asyncio.run(main())
+
+
+def test_a1_an_identity_that_is_lost_while_it_is_issued_is_not_handed_out(tmp_path: Path) -> None:
+    """A-1: a task that ends wins the race against the SVID that is being made for it."""
+
+    async def main() -> None:
+        world = SocketWorld()
+        world.recorder.gate = asyncio.Event()
+        async with world.served(tmp_path / "s" / "api.sock") as client:
+            calls = [
+                asyncio.create_task(refusal(client.first("FetchX509SVID", pb.X509SVIDRequest()))),
+                asyncio.create_task(
+                    refusal(client.call("FetchJWTSVID", pb.JWTSVIDRequest(audience=[AUDIENCE])))
+                ),
+            ]
+            while len(world.entitlements.asked) < 2:  # noqa: ASYNC110  # bounded by the socket's own time
+                await asyncio.sleep(0.001)
+            world.entitle()
+            world.recorder.gate.set()
+            assert [code for code, _ in await asyncio.gather(*calls)] == [DENIED, DENIED]
+
+    asyncio.run(main())
+
+
+def test_a1_a_forced_rotation_of_the_real_authority_reaches_an_open_stream(tmp_path: Path) -> None:
+    """A-1: the new root first, then an SVID of it; the old root goes last, and nothing fails meanwhile."""
+
+    async def main() -> None:
+        world = SocketWorld()
+        live = LiveAuthority.open(tmp_path / "keys", MESH, AuthoritySettings(), world.clock.now)
+        source = IssuingSource(
+            live,
+            lambda: TrustBundles(live.current.trust_bundle()),
+            world.recorder,
+            SvidSettings(),
+            clock=world.clock,
+            chance=lambda: 0.5,
+        )
+        world.live = cast("TurningLive", live)
+        world.api = WorkloadApi(source, world.entitlements)
+        async with world.served(tmp_path / "s" / "api.sock") as client:
+            messages = aiter(client.stream("FetchX509SVID", pb.X509SVIDRequest()))
+            [first] = (await anext(messages)).svids
+            old = live.current.ca.key.kid
+            live.apply([KeyChange("prepare", "x509")], world.clock.now)
+            [prepared] = (await anext(messages)).svids
+            assert prepared.x509_svid == first.x509_svid
+            assert len(x509_certificates(prepared.bundle)) == 2
+            ring = live.current.rings["x509"]
+            assert ring.prepared is not None
+            live.apply([KeyChange("activate", "x509", ring.prepared.kid)], world.clock.now, force=True)
+            [active] = (await anext(messages)).svids
+            assert active.x509_svid != first.x509_svid
+            assert active.bundle == prepared.bundle
+            live.apply([KeyChange("taint", "x509", old)], world.clock.now, force=True)
+            live.apply([KeyChange("revoke", "x509", old)], world.clock.now, force=True)
+            [revoked] = (await anext(messages)).svids
+            assert revoked.x509_svid == active.x509_svid
+            assert len(x509_certificates(revoked.bundle)) == 1
+        live.close()
+
+    asyncio.run(main())
+
+
+def x509_certificates(der: bytes) -> list[x509.Certificate]:
+    """Read concatenated certificates."""
+    found = []
+    while der:
+        size = 4 + int.from_bytes(der[2:4])
+        found.append(x509.load_der_x509_certificate(der[:size]))
+        der = der[size:]
+    return found
 
 
 def test_a1_an_entitlement_whose_deadline_is_over_is_none(tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ def test_the_client_fetches_svids_and_bundles(served: Served) -> None:
         assert client.validate_jwt_svid(one.token, AUDIENCE, 10).audience == {AUDIENCE}
 
 
+def test_e4_the_client_finds_the_socket_in_its_environment(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E-4: `SPIFFE_ENDPOINT_SOCKET` is `unix:///absolute/path`, as we write it."""
+    monkeypatch.setenv("SPIFFE_ENDPOINT_SOCKET", served.address)
+    assert served.address.startswith("unix:///")
+    with WorkloadApiClient() as client:
+        assert str(client.fetch_x509_svid(10).spiffe_id) == str(WEB)
+
+
 def test_the_client_is_refused_where_it_should_be(served: Served) -> None:
     with WorkloadApiClient(served.address) as client:
         token = client.fetch_jwt_svid({AUDIENCE}, timeout=10).token
