@@ -65,7 +65,7 @@ class PeerProcess:
         self._reading = asyncio.Lock()
         self._is_read = False
         self._sha256: str | None = None
-        self._start = _start_time(pid)
+        self._start = _start_time(pid) if pidfd is None else None
         self._file = _running_file(pid)
         self.check()
 
@@ -184,10 +184,9 @@ def _start_time(pid: int) -> int:
 def _running_file(pid: int) -> File | None:
     try:
         status = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116  # once a use: no Path
-    except PermissionError:
+    except OSError:
+        # Not ours to see (another user's, or a /proc with `hidepid`), or gone, which its holder knows better.
         return None
-    except OSError as error:
-        raise AttestationError(f"a caller that is gone: pid {pid}") from error
     return status.st_dev, status.st_ino
 
 

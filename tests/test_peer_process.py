@@ -157,6 +157,7 @@ def test_who_runs_another_program_now_is_not_attested(tmp_path: Path) -> None:
 def test_a_number_that_was_given_to_another_is_noticed() -> None:
     with running(SLEEP, "60") as process:
         held = PeerProcess(process.pid, 0, 0, pidfd=None)
+        assert held._start is not None
         held._start -= 1
         with pytest.raises(AttestationError, match="another's"):
             held.peer()
@@ -277,6 +278,43 @@ def test_an_executable_that_we_may_not_read_has_no_hash(monkeypatch: pytest.Monk
     unseen = PeerProcess(os.getpid(), 0, 0, pidfd=None, with_executable=True)
     asyncio.run(unseen.read_executable())
     assert unseen.peer().executable_sha256 is None
+
+
+def test_a_proc_that_hides_others_is_enough_with_a_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `hidepid`, /proc/<pid> of another user is not there."""
+
+    def hidden(path: str) -> os.stat_result:
+        raise FileNotFoundError(errno.ENOENT, "not for you", path)
+
+    monkeypatch.setattr(os, "stat", hidden)
+    with running(SLEEP, "60") as process:
+        held = PeerProcess.attest(OldKernel(process.pid), with_executable=True)
+        asyncio.run(held.read_executable())
+        assert held.peer().executable_sha256 is None
+        process.kill()
+        process.wait()
+        with pytest.raises(AttestationError, match="gone"):
+            held.peer()
+        held.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_the_user_that_connected_counts_and_not_the_one_before(tmp_path: Path) -> None:
+    program = (
+        "import os, socket, sys; os.setgroups([]); os.setgid(12345); os.setuid(54321);"
+        f"s = socket.socket(socket.AF_UNIX); s.connect('\\0' + {str(tmp_path)!r}); sys.stdin.readline()"
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        # Somewhere that the other user may reach.
+        listener.bind(f"\0{tmp_path}")
+        listener.listen()
+        listener.settimeout(10)
+        with running(sys.executable, "-S", "-c", program) as process:
+            accepted, _ = listener.accept()
+            with accepted:
+                held = PeerProcess.attest(accepted)
+                assert held.peer() == Peer(process.pid, 54321, 12345)
+                held.close()
 
 
 def test_a_program_whose_name_holds_brackets_is_read_right(tmp_path: Path) -> None:

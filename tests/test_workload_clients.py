@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor import FileDescriptor
 from spiffe import JwtSource, SpiffeId, TrustDomain, WorkloadApiClient, X509Source
+from spiffe._proto import workload_pb2
 from spiffe.workloadapi.errors import FetchJwtSvidError, FetchX509SvidError, ValidateJwtSvidError
 
 from identity.authority import Authority
 from identity.entitlement import Entitlement
+from identity.workload_messages import standard_file
 from tests.socket_world import AUDIENCE, JOB, OTHER, WEB, SocketWorld
 
 MESH_DOMAIN = TrustDomain("mesh.example")
@@ -78,6 +81,43 @@ def served(tmp_path: Path) -> Iterator[Served]:
             yield found
         finally:
             found.stop()
+
+
+def test_a7_our_messages_are_those_of_the_client() -> None:
+    """A-7: every field has the number, the type and the name of the standard."""
+
+    def fields(file: FileDescriptor) -> dict[str, dict[str, tuple[object, ...]]]:
+        return {
+            message.name: {
+                field.name: (
+                    field.number,
+                    field.type,
+                    field.is_repeated,
+                    field.message_type and field.message_type.full_name,
+                )
+                for field in message.fields
+            }
+            for message in file.message_types_by_name.values()
+        }
+
+    ours, theirs = fields(standard_file()), fields(workload_pb2.DESCRIPTOR)
+    assert {name: ours[name] for name in theirs} == theirs
+    assert {name for name in ours if name not in theirs} <= {
+        "WITSVIDRequest",
+        "WITSVIDResponse",
+        "WITSVID",
+        "WITBundlesRequest",
+        "WITBundlesResponse",
+    }
+    [service] = workload_pb2.DESCRIPTOR.services_by_name.values()
+    mine = standard_file().services_by_name[service.name]
+    for method in service.methods:
+        own = mine.methods_by_name[method.name]
+        assert (own.input_type.full_name, own.output_type.full_name) == (
+            method.input_type.full_name,
+            method.output_type.full_name,
+        )
+        assert own.server_streaming == method.server_streaming
 
 
 def test_the_client_fetches_svids_and_bundles(served: Served) -> None:
