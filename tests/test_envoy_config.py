@@ -14,11 +14,9 @@ import yaml
 from authz.address import TcpAddress, UnixAddress
 from authz.errors import ConfigError
 from authz.mesh.envoy import default_settings, render, to_yaml
-from authz.mesh.envoy_process import EnvoyProcess, find_envoy
-from authz.mesh.sds import write_sds
+from authz.mesh.envoy_process import EnvoyProcess, find_envoy, write_private
 from authz.mesh.settings import EnvoySettings, Service
 from identity.spiffe import SpiffeId
-from tests.e2e.ca import TestCa
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "mesh-config" / "envoy" / "envoy.yaml"
@@ -28,14 +26,6 @@ def here(settings: EnvoySettings, directory: Path) -> EnvoySettings:
     """The same settings with paths of ours, and a port that is free."""
     moved = replace(settings, run_directory=directory, listen=TcpAddress("127.0.0.1", 0))
     return replace(moved, sds_socket=directory / "sds.sock")
-
-
-def from_files(settings: EnvoySettings, directory: Path) -> EnvoySettings:
-    """The same settings with secrets from files that exist."""
-    ca = TestCa.create()
-    leaf = ca.issue("spiffe://mesh.example/ns/gateway/sa/envoy")
-    write_sds(directory / "sds", "envoy", leaf.certificate, leaf.key, ca.bundle)
-    return replace(here(settings, directory), sds_socket=None, sds_directory=directory / "sds")
 
 
 def validate(configuration: dict[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -80,11 +70,6 @@ def test_a_real_envoy_accepts_every_kind_of_address(tmp_path: Path) -> None:
         ),
     )
     done = validate(render(settings), tmp_path)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_real_envoy_accepts_secrets_from_files(tmp_path: Path) -> None:
-    done = validate(render(from_files(default_settings(), tmp_path)), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -147,14 +132,6 @@ def test_deputy_is_believed_by_its_exact_id_and_our_own_roots_only() -> None:
     ]
 
 
-def test_from_files_only_callers_of_our_own_trust_domain_connect(tmp_path: Path) -> None:
-    """Files hold roots without saying whose they are."""
-    assert contexts(from_files(default_settings(), tmp_path)) == [
-        ("envoy", "envoy-bundle", {"prefix": "spiffe://mesh.example/"}),
-        ("envoy", "envoy-bundle", {"exact": "spiffe://mesh.example/deputy"}),
-    ]
-
-
 def test_secrets_come_over_a_unix_socket_and_envoy_is_not_ready_without_them() -> None:
     configuration = render(default_settings())
     sources = [value for name, value in everything(configuration) if name == "sds_config"]
@@ -178,9 +155,7 @@ def test_secrets_come_over_a_unix_socket_and_envoy_is_not_ready_without_them() -
         {"deputy": ()},
         {"deputy_id": SpiffeId.parse("spiffe://other.example/deputy")},
         {"sds_socket": Path("relative")},
-        {"sds_socket": None, "sds_directory": Path("relative")},
-        {"sds_socket": None},
-        {"sds_directory": Path("/run/both")},
+        {"run_directory": Path("relative")},
         {"max_body_bytes": 0},
         {"max_body_bytes": 1024 * 1024 + 1},
     ],
@@ -206,34 +181,13 @@ def test_a_host_is_a_host(host: str) -> None:
 # ---- the files and the process round it
 
 
-def test_secrets_are_written_for_this_user_only_and_whole(tmp_path: Path) -> None:
-    ca = TestCa.create()
-    leaf = ca.issue("spiffe://mesh.example/envoy")
-    directory = tmp_path / "sds"
-    write_sds(directory, "envoy", b"old", b"old", b"old")
-    write_sds(directory, "envoy", leaf.certificate, leaf.key, ca.bundle)
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert sorted(path.name for path in directory.iterdir()) == ["envoy-bundle.json", "envoy.json"]
-    for path in directory.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    (secret,) = json.loads((directory / "envoy.json").read_text())["resources"]
-    assert secret["name"] == "envoy"
-    assert secret["tls_certificate"]["private_key"]["inline_string"].encode() == leaf.key
-
-
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "A", "a\n", "x" * 64])
-def test_a_secret_has_a_plain_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError):
-        write_sds(tmp_path / "sds", name, b"a", b"b", b"c")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("missing", [0, 1, 2])
-def test_half_a_secret_is_not_written(tmp_path: Path, missing: int) -> None:
-    parts = [b"a", b"b", b"c"]
-    parts[missing] = b""
-    with pytest.raises(ConfigError):
-        write_sds(tmp_path / "sds", "envoy", *parts)
+def test_a_file_of_ours_is_for_this_user_only_and_whole(tmp_path: Path) -> None:
+    file = tmp_path / "envoy.json"
+    for data in (b"old", b"new"):
+        assert write_private(file, data) == file
+    assert file.read_bytes() == b"new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_an_envoy_that_cannot_start_is_an_error_that_says_why(tmp_path: Path) -> None:

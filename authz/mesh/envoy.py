@@ -20,13 +20,13 @@ from typing import Final
 import yaml
 
 from authz.address import TcpAddress, UnixAddress
-from authz.mesh.envoy_clusters import deputy_cluster, secrets_clusters, service_cluster
+from authz.mesh.envoy_clusters import deputy_cluster, secrets_cluster, service_cluster
 from authz.mesh.envoy_listener import LISTENER, listener
-from authz.mesh.envoy_parts import IDENTITY_SECRET, TYPE, Json
+from authz.mesh.envoy_parts import TYPE, Json
 from authz.mesh.settings import EnvoySettings, Service
 from identity.spiffe import SpiffeId, TrustDomain
 
-__all__ = ["IDENTITY_SECRET", "LISTENER", "default_settings", "render", "to_yaml"]
+__all__ = ["LISTENER", "default_settings", "render", "to_yaml"]
 
 _HEAD: Final = "# Written by tools/envoy_config.py; README.md beside it says what to change for a service.\n"
 
@@ -39,7 +39,7 @@ def render(settings: EnvoySettings) -> Json:
         "static_resources": {
             "listeners": [listener(settings)],
             "clusters": [
-                *secrets_clusters(settings),
+                secrets_cluster(settings),
                 deputy_cluster(settings),
                 *(service_cluster(service) for service in settings.services),
             ],

@@ -16,7 +16,6 @@ def deputy_cluster(settings: EnvoySettings) -> Json:
         **_cluster("deputy", settings.deputy, "0.2s"),
         "transport_socket": tls(
             "UpstreamTlsContext",
-            settings,
             OWN_ROOTS,
             {"exact": str(settings.deputy_id)},
             least="TLSv1_2",
@@ -47,15 +46,13 @@ def deputy_cluster(settings: EnvoySettings) -> Json:
     }
 
 
-def secrets_clusters(settings: EnvoySettings) -> list[Json]:
-    """Return the cluster that secrets come from, if they come from a socket.
+def secrets_cluster(settings: EnvoySettings) -> Json:
+    """Return the cluster that secrets come from.
 
     The socket tells the authority who asks, so there is no TLS on it, which could not be had before secrets.
     """
-    if settings.sds_socket is None:
-        return []
     address = UnixAddress(str(settings.sds_socket))
-    return [{**_cluster(SECRETS_CLUSTER, (address,), "1s"), "typed_extension_protocol_options": _http2()}]
+    return {**_cluster(SECRETS_CLUSTER, (address,), "1s"), "typed_extension_protocol_options": _http2()}
 
 
 def service_cluster(service: Service) -> Json:

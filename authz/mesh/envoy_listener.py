@@ -12,6 +12,11 @@ from identity.sds_secrets import EVERY_DOMAIN
 
 LISTENER: Final = "agents"
 
+# Who may connect; whether they may call is for Deputy to say. Of each trust domain that we federate with, it
+# is what its own roots signed: the SPIFFE validator sees to that, and the prefix asks for an ID at all. Never
+# ask for one ID here: a matcher is content with any ID of a leaf, and the validator looks at the first.
+_CALLERS: Final[Json] = {"prefix": "spiffe://"}
+
 # What a client must not say: our own headers, the identity that only a Linkerd proxy may state, where the
 # request came from, and orders to Envoy (CVE-2024-45806).
 _REMOVED_HEADERS: Final = ("txn-token", "l5d-client-id", "forwarded", "x-real-ip")
@@ -48,9 +53,8 @@ def listener(settings: EnvoySettings) -> Json:
                 "transport_socket_connect_timeout": "5s",
                 "transport_socket": tls(
                     "DownstreamTlsContext",
-                    settings,
                     EVERY_DOMAIN,
-                    _callers(settings),
+                    _CALLERS,
                     least="TLSv1_3",
                     protocols=["h2", "http/1.1"],
                     require_client_certificate=True,
@@ -67,15 +71,6 @@ def listener(settings: EnvoySettings) -> Json:
             }
         ],
     }
-
-
-def _callers(settings: EnvoySettings) -> Json:
-    """Return who may connect; whether they may call is for Deputy to say."""
-    if settings.sds_directory is not None:
-        return {"prefix": f"{settings.trust_domain.spiffe_id}/"}
-    # Every trust domain that we federate with, and of each only what its own roots signed: the SPIFFE
-    # validator sees to that. The prefix asks for an ID at all.
-    return {"prefix": "spiffe://"}
 
 
 def _connection_manager(settings: EnvoySettings) -> Json:

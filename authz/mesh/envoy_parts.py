@@ -3,7 +3,7 @@
 from typing import Final
 
 from authz.address import Address, UnixAddress
-from authz.mesh.settings import EnvoySettings, Service
+from authz.mesh.settings import Service
 from identity.sds_secrets import DEFAULT_SVID
 
 Json = dict[str, object]
@@ -22,7 +22,6 @@ def cluster_name(service: Service) -> str:
 
 def tls(
     context: str,
-    settings: EnvoySettings,
     roots: str,
     peer: Json,
     *,
@@ -32,7 +31,6 @@ def tls(
 ) -> Json:
     """Return a TLS socket that shows our certificate and asks for one of these roots that matches `peer`."""
     peer_matcher = {"san_type": "URI", "matcher": peer}
-    files = settings.sds_directory is not None
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -44,41 +42,30 @@ def tls(
                     "tls_minimum_protocol_version": least,
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
-                "tls_certificate_sds_secret_configs": [
-                    secret(settings, IDENTITY_SECRET if files else DEFAULT_SVID)
-                ],
+                "tls_certificate_sds_secret_configs": [secret(DEFAULT_SVID)],
                 "combined_validation_context": {
                     "default_validation_context": {"match_typed_subject_alt_names": [peer_matcher]},
-                    "validation_context_sds_secret_config": secret(
-                        settings, f"{IDENTITY_SECRET}-bundle" if files else roots
-                    ),
+                    "validation_context_sds_secret_config": secret(roots),
                 },
             },
         },
     }
 
 
-def secret(settings: EnvoySettings, name: str) -> Json:
+def secret(name: str) -> Json:
     """Return where a certificate or roots come from, and again whenever they change."""
-    if settings.sds_directory is None:
-        source: Json = {
-            # Not ready without its secrets, however long that takes: until then nobody is served.
-            "initial_fetch_timeout": "0s",
-            "api_config_source": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": SECRETS_CLUSTER}}],
-            },
-        }
-    else:
-        source = {
-            "path_config_source": {
-                "path": str(settings.sds_directory / f"{name}.json"),
-                "watched_directory": {"path": str(settings.sds_directory)},
-            }
-        }
-    return {"name": name, "sds_config": {"resource_api_version": "V3", **source}}
+    source: Json = {
+        "resource_api_version": "V3",
+        # Not ready without its secrets, however long that takes: until then nobody is served.
+        "initial_fetch_timeout": "0s",
+        "api_config_source": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": {"cluster_name": SECRETS_CLUSTER}}],
+        },
+    }
+    return {"name": name, "sds_config": source}
 
 
 def envoy_address(address: Address) -> Json:

@@ -4,7 +4,7 @@
 - A service is its name, the path prefix `/<name>/`, and one upstream; the prefix and the `service` context
   extension come from the same field, so no route can ask about another service than the one it leads to.
 - No service, no Deputy address: an error, not an Envoy that lets everything through or nothing to.
-- Secrets come from one place: the authority's socket, or files that somebody else writes.
+- Secrets come from the authority's socket, and from nowhere else.
 """
 
 import re
@@ -43,9 +43,8 @@ class EnvoySettings:
     deputy: tuple[Address, ...]
     deputy_id: SpiffeId
     services: tuple[Service, ...]
+    sds_socket: Path
     run_directory: Path
-    sds_socket: Path | None = None
-    sds_directory: Path | None = None
     max_body_bytes: int = 256 * 1024
 
     def __post_init__(self) -> None:
@@ -56,10 +55,8 @@ class EnvoySettings:
             raise ConfigError("no address of deputy: nobody would be asked")
         if self.deputy_id.trust_domain != self.trust_domain:
             raise ConfigError(f"{str(self.deputy_id)!r} is not in trust domain {self.trust_domain.name!r}")
-        if (self.sds_socket is None) == (self.sds_directory is None):
-            raise ConfigError("secrets come from a socket or from files: exactly one of the two")
-        for path in (self.sds_socket, self.sds_directory, self.run_directory):
-            if path is not None and not path.is_absolute():
+        for path in (self.sds_socket, self.run_directory):
+            if not path.is_absolute():
                 raise ConfigError(f"not an absolute path: {str(path)!r}")
         if not 0 < self.max_body_bytes <= 1024 * 1024:
             raise ConfigError("a body is buffered up to 1 MiB; the inspector refuses more")

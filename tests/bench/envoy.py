@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from authz.address import TcpAddress, UnixAddress, parse_address
-from authz.mesh.envoy import IDENTITY_SECRET, LISTENER, render
-from authz.mesh.envoy_process import EnvoyProcess
-from authz.mesh.sds import write_sds
-from authz.mesh.settings import EnvoySettings, Service
 from authz.identity_parts import DEPUTY_PATH
+from authz.mesh.envoy import LISTENER, render
+from authz.mesh.envoy_process import EnvoyProcess
+from authz.mesh.settings import EnvoySettings, Service
 from identity.spiffe import SpiffeId
 from tests.bench.grants import SERVICE
 from tests.bench.measure import percentile
 from tests.bench.messages import Peer
 from tests.bench.place import DOMAIN, body, headers
+from tests.e2e.file_secrets import from_files, write_secrets
 
 NOBODY = "no authorizer"
 TURN = 20
@@ -99,12 +99,13 @@ def _agent(stack: ExitStack, directory: Path, upstream: Path, home: Path, target
         deputy=(parse_address(target or "127.0.0.1:1"),),
         deputy_id=SpiffeId(DOMAIN, DEPUTY_PATH),
         services=(Service(SERVICE, UnixAddress(str(upstream))),),
-        sds_directory=directory / "sds",
         run_directory=directory,
+        sds_socket=directory / "nobody.sock",
     )
     files = [(home / f"{name}.pem").read_bytes() for name in ("chain", "key", "roots")]
-    write_sds(settings.sds_directory, IDENTITY_SECRET, *files)
-    configuration = render(settings) if target else without_authorizer(render(settings))
+    write_secrets(directory / "secrets", DOMAIN.name, *files)
+    rendered = from_files(render(settings), directory / "secrets")
+    configuration = rendered if target else without_authorizer(rendered)
     envoy = stack.enter_context(EnvoyProcess.start(configuration, directory))
     context = ssl.create_default_context(cafile=str(home / "roots.pem"))
     context.load_cert_chain(home / "agent-chain.pem", home / "agent-key.pem")

@@ -25,12 +25,12 @@ from authz.address import TcpAddress, UnixAddress, parse_address
 from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
 from authz.mesh.envoy_process import EnvoyProcess
-from authz.mesh.sds import write_sds
 from authz.mesh.settings import EnvoySettings, Service
 from authz.pb.ext_authz_pb2 import CheckRequest
 from identity.spiffe import SpiffeId, TrustDomain
 from tests.e2e.ca import Leaf, TestCa
 from tests.e2e.check_server import recorded
+from tests.e2e.file_secrets import from_files, write_secrets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPUTY = "spiffe://mesh.example/deputy"
@@ -120,19 +120,21 @@ class World:
                 Service("tickets", upstream, "tickets.local"),
                 Service("billing", upstream, "billing.local"),
             ),
-            sds_directory=self.directory / f"sds{len(self.envoys)}",
             run_directory=self.directory / f"envoy{len(self.envoys)}",
+            sds_socket=self.directory / "nobody.sock",
         )
 
-    def write_sds(self, ca: TestCa, settings: EnvoySettings) -> Leaf:
+    def write_secrets(self, ca: TestCa, number: int = 0) -> Path:
+        """Give an Envoy a certificate and the roots of a CA; returns where they lie."""
         leaf = ca.issue(ENVOY, dns=("localhost",))
-        write_sds(settings.sds_directory, "envoy", leaf.certificate, leaf.key, ca.bundle)
-        return leaf
+        directory = self.directory / f"secrets{number}"
+        write_secrets(directory, "mesh.example", leaf.certificate, leaf.key, ca.bundle)
+        return directory
 
     def start_envoy(self, deputy: TcpAddress) -> int:
         settings = self.settings(deputy)
-        self.write_sds(self.ca, settings)
-        envoy = EnvoyProcess.start(render(settings), settings.run_directory)
+        secrets = self.write_secrets(self.ca, len(self.envoys))
+        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
         self.envoys.append(envoy)
         return envoy.port(LISTENER)
 

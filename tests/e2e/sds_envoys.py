@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from grpclib.client import Channel, StreamStreamMethod
 
 from authz.address import TcpAddress, UnixAddress
-from authz.mesh.envoy_clusters import secrets_clusters
+from authz.mesh.envoy_clusters import secrets_cluster
 from authz.mesh.envoy_parts import TYPE, Json, envoy_address, tls
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import EnvoySettings, Service
@@ -198,7 +198,6 @@ class SdsWorld:
         settings = self.settings(made)
         socket = tls(
             "DownstreamTlsContext",
-            settings,
             roots,
             dict(peer),
             least="TLSv1_3",
@@ -219,7 +218,7 @@ class SdsWorld:
                 "node": {"id": "server", "cluster": "server"},
                 "static_resources": {
                     "listeners": [_listener(settings, route, transport_socket=socket)],
-                    "clusters": secrets_clusters(settings),
+                    "clusters": [secrets_cluster(settings)],
                 },
             },
             **options,
@@ -232,7 +231,6 @@ class SdsWorld:
         settings = self.settings(made)
         socket = tls(
             "UpstreamTlsContext",
-            settings,
             roots,
             dict(peer),
             least="TLSv1_3",
@@ -261,7 +259,7 @@ class SdsWorld:
                 "node": {"id": "client", "cluster": "client"},
                 "static_resources": {
                     "listeners": [_listener(settings, route)],
-                    "clusters": [*secrets_clusters(settings), cluster],
+                    "clusters": [secrets_cluster(settings), cluster],
                 },
             },
             **options,

@@ -21,7 +21,6 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from authz.address import TcpAddress
-from authz.mesh.sds import write_sds
 from authz.pb.ext_authz_pb2 import CheckRequest
 from tests.e2e.ca import TestCa
 from tests.e2e.check_server import DECISION
@@ -471,17 +470,13 @@ def test_tls_1_2_and_session_resumption_are_refused(mesh: Mesh) -> None:
         assert connection.session is None or not connection.session.has_ticket
 
 
-def test_new_certificates_and_roots_are_read_from_the_watched_directory(own_world: World) -> None:
+def test_new_certificates_and_roots_are_taken_while_it_runs(own_world: World) -> None:
     port = own_world.start_envoy(own_world.start_deputy())
-    directory = own_world.directory / "sds0"
     other = TestCa.create()
     assert serves(own_world, port, own_world.ca)
-    leaf = other.issue(ENVOY, dns=("localhost",))
-    write_sds(directory, "envoy", leaf.certificate, leaf.key, other.bundle)
+    own_world.write_secrets(other)
     assert until(lambda: serves(own_world, port, other))
     assert not serves(own_world, port, own_world.ca)
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
-    assert modes == {0o600}
 
 
 def serves(own_world: World, port: int, ca: TestCa) -> bool:

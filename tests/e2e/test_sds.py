@@ -429,11 +429,8 @@ def test_deputy_is_asked_about_the_id_whose_roots_were_used(world: SdsWorld) -> 
     ours = TestCa(mesh.live.current.ca.key.private_key, mesh.live.current.ca.certificate)
     with envoy_world() as deputies:
         deputy = deputies.start_deputy(own_leaf(mesh, "/deputy"), roots=ours)
-        settings = replace(
-            deputies.settings(deputy),
-            sds_directory=None,
-            sds_socket=world.socket(mesh, "/ns/gateway/sa/envoy").path,
-        )
+        gateway = world.socket(mesh, "/ns/gateway/sa/envoy")
+        settings = replace(deputies.settings(deputy), sds_socket=gateway.path)
         envoy = EnvoyProcess.start(render(settings), settings.run_directory)
         world.envoys.append(envoy)
         for leaf, expected in (
