@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from authz.policy.grants import Grants
 from tests.bench.__main__ import EXIT_FLOOR_MISSED, exit_code, measure
 from tests.bench.grants import grants_yaml
 from tests.bench.measure import Cost
+from tests.bench.minting import JWT, X509
 from tests.bench.place import open_place
 from tests.bench.rates import Rate, Round
 from tests.bench.report import Results
 from tests.bench.settings import PARTS, Settings
 from tests.bench.steps import FULL, walk
+from tests.bench.svids import RPCS, Rotation, Streams
 
 ROUND = Round(rate=100.0, cpu=0.01, busy=1.0, p50=0.01, p99=0.02)
 
@@ -31,7 +34,15 @@ def results() -> Results:
         scales={50: 1.1},
         chains={1: Cost(100.0, 100.0), 8: Cost(150.0, 160.0)},
         bombs={"body": 4.0, "token": 0.1},
+        minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
+        streams=[streams()],
     )
+
+
+def streams(*, slowest: float = 1.9, last_half: int = 10) -> Streams:
+    memory = {0: 100, 2: 110, 4: 110 + last_half}
+    rotations = (Rotation(0.1, 0.5, 1.0, 1.0), Rotation(0.1, 0.5, slowest, 1.0))
+    return Streams("tasks", memory, rotations)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +53,9 @@ def results() -> Results:
         replace(results(), scales={10: 1.3}),
         replace(results(), chains={1: Cost(100.0, 100.0), 8: Cost(201.0, 201.0)}),
         replace(results(), bombs={"body": 10.1}),
+        replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
+        replace(results(), streams=[streams(slowest=2.1)]),
+        replace(results(), streams=[streams(last_half=13)]),
     ],
 )
 def test_a_floor_that_is_missed_is_exit_3(slow: Results) -> None:
@@ -74,10 +88,13 @@ def test_each_call_is_allowed_with_other_arguments(tmp_path: Path) -> None:
 
 
 def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
-    found = measure(tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs"}))
+    found = measure(tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs", "identity"}))
     assert list(found.steps)[-1] == FULL
     assert set(found.chains) == set(range(1, 9))
     assert set(found.scales) == {2}
+    assert [(streams.kind, streams.number) for streams in found.streams] == [("tasks", 8), ("shared", 8)]
+    assert {(each.rpc, each.in_flight) for each in found.svid_rates} == set(product(RPCS, (1, 16)))
+    assert set(found.minting) == {JWT, X509}
     for name in (*found.steps, *found.bombs):
         assert name in found.text()
 
@@ -91,4 +108,4 @@ def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
 
 
 def test_parts_have_names() -> None:
-    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy"}
+    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity"}

@@ -19,11 +19,13 @@ from tests.bench.envoy import measure_latencies
 from tests.bench.growth import measure_chains, measure_scales
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
+from tests.bench.minting import measure_minting
 from tests.bench.place import open_place
 from tests.bench.rates import measure_rates, opa_binary
 from tests.bench.report import Results
 from tests.bench.settings import PARTS, Settings
 from tests.bench.steps import measure_steps
+from tests.bench.svids import measure_streams, measure_svid_rates
 
 EXIT_FLOOR_MISSED = 3
 
@@ -56,6 +58,8 @@ def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Resul
     results = Results(describe())
     if parts & {"rates", "envoy"}:
         _measure_server(directory, settings, parts, results)
+    if "identity" in parts:
+        _measure_sockets(directory, settings, results)
     if settings.pinned:
         pin(0)
     asyncio.run(_measure_in_process(directory, settings, parts, results))
@@ -75,9 +79,20 @@ def _measure_server(directory: Path, settings: Settings, parts: frozenset[str], 
             results.latencies |= measure_latencies(directory, arms, calls=settings.envoy_calls)
 
 
+def _measure_sockets(directory: Path, settings: Settings, results: Results) -> None:
+    say("SVIDs over a socket")
+    results.svid_rates += measure_svid_rates(directory, settings)
+    for kind in ("tasks", "shared"):
+        say(f"{settings.streams} streams: {kind}")
+        results.streams.append(measure_streams(directory, kind, settings))
+
+
 async def _measure_in_process(
     directory: Path, settings: Settings, parts: frozenset[str], results: Results
 ) -> None:
+    if "identity" in parts:
+        say("minting")
+        results.minting |= measure_minting(seconds=settings.growth_seconds)
     async with open_place(directory / "place") as place:
         if "steps" in parts:
             say("steps")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tests.bench.envoy import NOBODY, Latency
 from tests.bench.measure import Cost
+from tests.bench.minting import Minting
 from tests.bench.rates import Rate
 from tests.bench.steps import FULL
+from tests.bench.svids import Streams, SvidRate
 
 Row = Sequence[str]
 
@@ -20,6 +22,12 @@ SCALE_CEILING = 1.25
 CHAIN_CEILING = 2.0
 # The aim is 5 ms (rules/reliability.md section 2); twice that for slower machines.
 BOMB_CEILING_MS = 10.0
+# The rate of minting, by that of the bare calls of `cryptography` in it.
+MINT_FLOOR = 0.6
+# A forced rotation reaches the last of thousands of streams within so many seconds.
+ROTATION_CEILING = 2.0
+# Memory grows linearly: a stream of the second half costs what one of the first half does, and some noise.
+GROWTH_CEILING = 1.25
 
 NAMES = {
     "noop": "no-op, Unix socket",
@@ -28,6 +36,8 @@ NAMES = {
     "opa": "full flow on real OPA",
     "noop-tls": "no-op, mTLS",
     "full-tls": "full flow, mTLS",
+    "tasks": "streams, each of a task of its own",
+    "shared": "streams of one workload",
 }
 
 
@@ -56,6 +66,9 @@ class Results:
     chains: dict[int, Cost] = field(default_factory=dict)
     bombs: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, Latency] = field(default_factory=dict)
+    minting: Minting = field(default_factory=dict)
+    svid_rates: list[SvidRate] = field(default_factory=list)
+    streams: list[Streams] = field(default_factory=list)
 
     def floors(self) -> list[Floor]:
         """Return the floors, each with what was measured."""
@@ -75,7 +88,15 @@ class Results:
         if self.bombs:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
-        return floors
+        return floors + list(self._identity_floors())
+
+    def _identity_floors(self) -> Iterable[Floor]:
+        for name, arms in self.minting.items():
+            yield Floor(f"minting a {name}, by the bare calls", _mint_ratio(arms), MINT_FLOOR, True)
+        for found in self.streams:
+            name = f"{found.number:,} {NAMES[found.kind]}"
+            yield Floor(f"s until a rotation reached {name}", found.slowest, ROTATION_CEILING, False)
+            yield Floor(f"memory of {name}, by the first half", found.growth, GROWTH_CEILING, False)
 
     def to_json(self) -> str:
         floors = [{**asdict(floor), "met": floor.met} for floor in self.floors()]
@@ -110,6 +131,26 @@ class Results:
                     _latencies(self.latencies),
                 ),
                 *_table("bombs: ms to refuse", ["", "ms"], _bombs(self.bombs)),
+                *_table(
+                    "minting, µs, and its rate by that of the bare calls",
+                    ["", "bare", "minted", "ratio"],
+                    map(_mint_row, self.minting.items()),
+                ),
+                *_table(
+                    "SVIDs over a Unix socket, minted and recorded for each call",
+                    ["", "in flight", "calls/s", "CPU µs/call", "p50 ms", "p99 ms"],
+                    map(_svid_row, self.svid_rates),
+                ),
+                *_table(
+                    "seconds from a forced rotation until streams have their new certificate",
+                    ["", "streams", "first", "median", "last", "CPU s"],
+                    _rotations(self.streams),
+                ),
+                *_table(
+                    "memory of the server, by the streams that are open",
+                    ["", "streams", "MiB", "kB a stream more"],
+                    _memory(self.streams),
+                ),
                 *_table("floors", ["", "measured", "limit", ""], map(_floor_row, self.floors())),
             ]
         )
@@ -173,6 +214,41 @@ def _latencies(latencies: Mapping[str, Latency]) -> Iterable[Row]:
 
 def _bombs(bombs: Mapping[str, float]) -> Iterable[Row]:
     return ([name, f"{milliseconds:.2f}"] for name, milliseconds in bombs.items())
+
+
+def _mint_ratio(arms: Mapping[str, Cost]) -> float:
+    return arms["bare"].best / arms["minted"].best
+
+
+def _mint_row(found: tuple[str, Mapping[str, Cost]]) -> Row:
+    name, arms = found
+    return [name, f"{arms['bare'].best:.1f}", f"{arms['minted'].best:.1f}", f"{_mint_ratio(arms):.2f}"]
+
+
+def _svid_row(found: SvidRate) -> Row:
+    return [
+        found.rpc,
+        str(found.in_flight),
+        f"{found.rate:,.0f}",
+        f"{found.cpu * 1e6:.0f}",
+        f"{found.p50 * 1e3:.2f}",
+        f"{found.p99 * 1e3:.2f}",
+    ]
+
+
+def _rotations(found: Iterable[Streams]) -> Iterable[Row]:
+    for streams in found:
+        for each in streams.rotations:
+            times = (each.first, each.median, each.last, each.cpu)
+            yield [NAMES[streams.kind], str(streams.number), *(f"{seconds:.2f}" for seconds in times)]
+
+
+def _memory(found: Iterable[Streams]) -> Iterable[Row]:
+    for streams in found:
+        yield [NAMES[streams.kind], "0", f"{streams.memory[0] / 2**20:.0f}", ""]
+        for number, cost in streams.per_stream():
+            mebibytes = streams.memory[number] / 2**20
+            yield [NAMES[streams.kind], str(number), f"{mebibytes:.0f}", f"{cost / 1024:.1f}"]
 
 
 def _floor_row(floor: Floor) -> Row:

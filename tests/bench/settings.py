@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-PARTS = ("rates", "steps", "growth", "bombs", "envoy")
+PARTS = ("rates", "steps", "growth", "bombs", "envoy", "identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,9 @@ class Settings:
     growth_seconds: float
     bomb_seconds: float
     envoy_calls: int
+    # Streams of the Workload API that are open at once, and how often the key changes under them.
+    streams: int
+    rotations: int
     # Times the grants and the registry.
     scales: tuple[int, ...] = (10, 50)
     # One core for who is measured, another for who asks.
@@ -32,6 +35,8 @@ class Settings:
             growth_seconds=2.0,
             bomb_seconds=0.3,
             envoy_calls=4_000,
+            streams=2_000,
+            rotations=5,
         )
 
     @classmethod
@@ -44,6 +49,8 @@ class Settings:
             growth_seconds=0.5,
             bomb_seconds=0.05,
             envoy_calls=600,
+            streams=2_000,
+            rotations=2,
         )
 
     @classmethod
@@ -57,6 +64,8 @@ class Settings:
             growth_seconds=0.01,
             bomb_seconds=0.001,
             envoy_calls=40,
+            streams=8,
+            rotations=1,
             scales=(2,),
             pinned=False,
         )
