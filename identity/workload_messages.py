@@ -134,7 +134,7 @@ def validated(spiffe_id: SpiffeId, claims: Mapping[str, object], own: TrustDomai
     answer = pb.ValidateJWTSVIDResponse(spiffe_id=str(spiffe_id))
     try:
         answer.claims.update(shown)
-    except (OverflowError, TypeError) as error:
+    except (OverflowError, ValueError) as error:
         raise ValueError("a claim that no Struct can hold") from error
     return _bytes(answer)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from identity.spiffe import SpiffeId
 from identity.svid_source import IssuingSource, SvidSettings
 from identity.trust_bundles import TrustBundles
 from identity.workload_api import WorkloadApi
+from identity.workload_messages import BundleBytes, validated
 from tests.socket_world import (
     AUDIENCE,
     HEADER,
@@ -634,3 +636,16 @@ def test_a_request_with_unknown_fields_is_refused(tmp_path: Path, rpc: str, requ
             assert (await refusal(ask(client, rpc, b"\xff")))[0] is INVALID
 
     asyncio.run(main())
+
+
+def test_a_claim_that_no_struct_can_hold_is_refused() -> None:
+    for value in (10**400, object()):
+        with pytest.raises(ValueError, match="no Struct"):
+            validated(WEB, {"x": value}, MESH)
+
+
+def test_a2_an_svid_without_roots_is_not_served() -> None:
+    """A-2: `bundle` is mandatory; without it nobody could verify the peers of the SVID."""
+    bundles = BundleBytes.of(SocketWorld().bundles())
+    with pytest.raises(IssuanceUnavailableError, match=re.escape("other.example")):
+        bundles.roots_of(OTHER)
