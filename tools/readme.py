@@ -16,8 +16,8 @@ from typing import Any
 import typer.main
 from pydantic import BaseModel
 
-from authz import config
 from authz.config import Config
+from authz.config_sections import Section
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -69,19 +69,31 @@ def _default(name: str, node: Mapping[str, Any]) -> str:
     if name in node.get("required", []):
         return REQUIRED
     # The schema leaves out what is made anew each time, such as a list.
-    model: type[BaseModel] = getattr(config, node["title"])
+    model = {section.__name__: section for section in _sections(Section)}[node["title"]]
     default = model.model_fields[name].get_default(call_default_factory=True)
     if default is None or default == "":
         return "none"
     return f"`{default}`" if isinstance(default, str | Path) else f"`{json.dumps(default)}`"
 
 
+def _sections(section: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Walk the parts of the configuration, whichever file they are written in."""
+    yield section
+    for part in section.__subclasses__():
+        yield from _sections(part)
+
+
 def _meaning(member: Mapping[str, Any]) -> str:
     bounds = [choice for choice in member.get("anyOf", [member]) if "minimum" in choice]
-    span = f" ({bounds[0]['minimum']} to {bounds[0]['maximum']})" if bounds else ""
+    span = f" ({_span(bounds[0])})" if bounds else ""
     words = member.get("enum")
     span = f" ({', '.join(f'`{word}`' for word in words)})" if words else span
     return f"{member['description']}{span}"
+
+
+def _span(bounds: Mapping[str, Any]) -> str:
+    least, most = bounds["minimum"], bounds.get("maximum")
+    return f"at least {least}" if most is None else f"{least} to {most}"
 
 
 def commands() -> str:

@@ -34,6 +34,7 @@ def write_reader(reader: Path, policy: str, ports: Mapping[str, str]) -> None:
         broker_port=ports["9192"],
         provider="https://login.example.org",
         policy=policy.partition("policy:\n")[2],
+        sockets=reader,
     )
     (reader / "deputy.yaml").write_text(config)
     (reader / "grants.yaml").write_bytes((DEMO / "grants.yaml").read_bytes())
@@ -59,10 +60,8 @@ async def gets_an_answer(reader: Path, who: str, port: str) -> bool:
         await client.close()
 
 
-def test_the_how_to_for_opa_holds(tmp_path: Path, opa_binary: Path) -> None:
-    reader, scratch, ports = tmp_path / "r", tmp_path / "s", free_ports()
-    reader.mkdir()
-    scratch.mkdir()
+def test_the_how_to_for_opa_holds(reader: Path, tmp_path: Path, opa_binary: Path) -> None:
+    scratch, ports = tmp_path, free_ports()
     (reader / "mesh-config").symlink_to(ROOT / "mesh-config")
     replace = {"/srv/deputy": str(reader), "localhost:8181": f"localhost:{ports['8081']}"}
     policy = file_block(PAGE, "policy-on-opa.yaml").text.replace("/srv/deputy", str(reader))

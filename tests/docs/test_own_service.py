@@ -31,12 +31,11 @@ def free_ports() -> dict[str, str]:
             probe.close()
 
 
-def test_the_how_to_for_ones_own_service_holds(tmp_path: Path, envoy_binary: Path) -> None:
+def test_the_how_to_for_ones_own_service_holds(reader: Path, tmp_path: Path, envoy_binary: Path) -> None:
     for program in ("curl", "openssl"):
         if shutil.which(program) is None:
             missing_part(f"no {program}: the document uses it")
-    reader, ports = tmp_path / "reader", free_ports()
-    reader.mkdir()
+    ports = free_ports()
     provider = Process.python(
         "provider", tmp_path, "authz.demo.provider", "--directory", str(tmp_path), "--client", CLIENT
     )
