@@ -225,6 +225,13 @@ class FakeTasks:
         self._write()
         self.tasks[task_id] = replace(self.tasks[task_id], thumbprint=thumbprint)
 
+    def set_thumbprints(self, thumbprints: Mapping[str, str]) -> frozenset[str]:
+        self._write()
+        running = {each for each in thumbprints if each in self.tasks and self.tasks[each].ended_at is None}
+        for task_id in running:
+            self.tasks[task_id] = replace(self.tasks[task_id], thumbprint=thumbprints[task_id])
+        return frozenset(thumbprints) - running
+
     def end_task(self, task_id: str, now: datetime) -> Task | None:
         self._write()
         self.epoch += 1

@@ -162,6 +162,17 @@ def test_thumbprint_is_for_a_running_task_only(store: Store) -> None:
     store.close()
 
 
+def test_thumbprints_of_many_tasks_are_one_write(store: Store) -> None:
+    for number in (1, 2, 3):
+        store.start_task(task(number))
+    store.end_task(task(2).id, NOW)
+    marks = {task(number).id: str(number) * 43 for number in (1, 2, 3, 4)}
+    assert store.set_thumbprints(marks) == {task(2).id, task(4).id}
+    assert [each.thumbprint for each in store.tasks(NOW)] == ["1" * 43, None, "3" * 43]
+    assert store.set_thumbprints({}) == frozenset()
+    store.close()
+
+
 def test_tasks_are_forgotten_after_their_deadline(store: Store) -> None:
     store.start_task(task(1))
     store.forget_tasks(NOW + timedelta(hours=1))

@@ -40,6 +40,9 @@ class Tasks(Registered, Protocol):
     def set_thumbprint(self, task_id: str, thumbprint: str) -> None:
         """Note the newest X.509-SVID of a running task."""
 
+    def set_thumbprints(self, thumbprints: Mapping[str, str]) -> frozenset[str]:
+        """Note the newest X.509-SVIDs of tasks; return the tasks among them that are not running."""
+
     def end_task(self, task_id: str, now: datetime) -> Task | None:
         """End a task."""
 

@@ -18,6 +18,7 @@ from authz.broker.deps import Broker
 from authz.codes import Code
 from authz.errors import AuditError, StoreError
 from authz.identity_service.entitlements import OneTask, running_task
+from authz.identity_service.newest_certificates import NewestCertificates
 from identity.caller import Hop, Human, Task
 from identity.entitlement import Entitlement, Entitlements, Peer, SvidKind
 from identity.errors import IssuanceUnavailableError, NotEntitledError
@@ -34,6 +35,7 @@ class AuditRecorder:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._newest = NewestCertificates(broker.tasks)
 
     async def issued(
         self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
@@ -56,7 +58,7 @@ class AuditRecorder:
             return
         try:
             if kind == "x509-svid" and thumbprint is not None:
-                await asyncio.to_thread(broker.tasks.set_thumbprint, task.id, thumbprint)
+                await self._newest.note(task.id, thumbprint)
             self._task(entitlement)
         except (StoreError, NotEntitledError) as error:
             await self._withdraw(facts, decision_id, error)

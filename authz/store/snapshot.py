@@ -171,10 +171,21 @@ class State:
         Raises:
             StoreError: if no such task is running, or it cannot be written.
         """
+        if self.set_thumbprints({task_id: thumbprint}):
+            raise StoreError(f"no task {task_id!r} is running, so it gets no certificate")
+
+    def set_thumbprints(self, thumbprints: Mapping[str, str]) -> frozenset[str]:
+        """Note the newest X.509-SVIDs of tasks in one write; return the tasks that are not running.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
         with self._writing:
-            self._store.set_thumbprint(task_id, thumbprint)
-            if (task := self._tasks.get(task_id)) is not None and task.ended_at is None:
-                self._tasks[task_id] = replace(task, thumbprint=thumbprint)
+            refused = self._store.set_thumbprints(thumbprints)
+            for task_id in thumbprints.keys() - refused:
+                if (task := self._tasks.get(task_id)) is not None and task.ended_at is None:
+                    self._tasks[task_id] = replace(task, thumbprint=thumbprints[task_id])
+        return refused
 
     def prune(self, now: datetime) -> None:
         """Forget what ended long ago; call it now and then.

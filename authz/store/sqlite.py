@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, select, update
+from sqlalchemy import Connection, Engine, bindparam, create_engine, delete, event, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
@@ -131,10 +131,25 @@ class Store:
         Raises:
             StoreError: if there is no such task, or it cannot be written.
         """
+        if self.set_thumbprints({task_id: thumbprint}):
+            raise StoreError(f"no task {task_id!r} is running, so it gets no certificate")
+
+    def set_thumbprints(self, thumbprints: Mapping[str, str]) -> frozenset[str]:
+        """Note the newest X.509-SVIDs of tasks in one transaction; return the tasks that are not running.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
+        of_it = TASKS.c.id == bindparam("task")
+        changed = update(TASKS).where(of_it, TASKS.c.ended_at.is_(None)).values(thumbprint=bindparam("mark"))
+        if not thumbprints:
+            return frozenset()
+        rows = [{"task": task_id, "mark": thumbprint} for task_id, thumbprint in thumbprints.items()]
         with self._transaction() as connection:
-            changed = update(TASKS).where(TASKS.c.id == task_id, TASKS.c.ended_at.is_(None))
-            if connection.execute(changed.values(thumbprint=thumbprint)).rowcount != 1:
-                raise StoreError(f"no task {task_id!r} is running, so it gets no certificate")
+            if connection.execute(changed, rows).rowcount == len(rows):
+                return frozenset()
+            running = select(TASKS.c.id).where(TASKS.c.id.in_(thumbprints), TASKS.c.ended_at.is_(None))
+            return frozenset(thumbprints) - set(connection.scalars(running))
 
     def forget_tasks(self, before: datetime) -> None:
         """Delete the tasks whose deadline passed before a time.
