@@ -99,8 +99,10 @@ func watch(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err = workloadapi.WatchX509Context(ctx, &watcher{count, cancel})
-	if errors.Is(err, context.Canceled) {
+	states := &watcher{count, cancel}
+	err = workloadapi.WatchX509Context(ctx, states)
+	// It is the watcher that ends it, which comes back as a status of gRPC.
+	if states.left <= 0 {
 		return nil
 	}
 	return err
