@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from identity.spiffe import SpiffeId, TrustDomain
 
 DEPUTY_PATH: Final = "/deputy"
 KEYS: Final = "keys"
+_LOG = logging.getLogger(__name__)
 _START: Final = "the start of the service"
 
 Clock = Callable[[], datetime]
@@ -162,4 +164,6 @@ async def _open_upstream(
         Upstream.open, above.workload_api, trust_domain, clock, live.feed.publish, above.start_seconds
     )
     stack.callback(upstream.close)
+    if missing := sorted(set(config.broker.names) - upstream.dns_names):
+        _LOG.warning("the identity from SPIRE has no DNS names %s: who checks names refuses us", missing)
     return upstream

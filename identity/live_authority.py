@@ -163,9 +163,10 @@ class LiveAuthority:
 
     def close(self) -> None:
         """Let go of the directory."""
-        if self._directory is not None:
-            self._directory.close()
-            self._directory = None
+        with self._lock:  # a step that is under way writes into it
+            if self._directory is not None:
+                self._directory.close()
+                self._directory = None
 
     def _apply(self, change: KeyChange, now: datetime, *, force: bool) -> None:
         ring, keys = self._ring(change.role), dict(self._keys)

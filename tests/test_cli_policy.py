@@ -341,7 +341,7 @@ def test_a_service_that_never_ran_is_one_sentence(
     service.run_once()
     path = service.capture(check_request(READ_TICKET).SerializeToString())
     if missing == "keys":
-        (service.directory / "data" / "keys" / "authority.json").unlink()
+        (service.directory / "data" / "keys" / "state.json").unlink()
     assert ask_capture(service, path) == 1
     assert "has 'deputy serve' run" in capsys.readouterr().err
     assert not (service.directory / "data" / "state.db").exists()

@@ -166,7 +166,7 @@ def test_a_data_directory_that_is_open_to_others(service: ServiceFiles) -> None:
 
 def test_keys_that_are_open_to_others(service: ServiceFiles) -> None:
     service.run_once()
-    (service.directory / "data" / "keys" / "authority.json").chmod(0o644)
+    next((service.directory / "data" / "keys").glob("key-*.pem")).chmod(0o644)
     refused(service, "chmod 600")
 
 
@@ -259,6 +259,11 @@ def test_dev_needs_no_configuration(tmp_path: Path, started: list[Deputy]) -> No
     started.append(Deputy("--dev", "--directory", str(directory)))
     started[0].ready()
     runner = directory / "workloads" / "runner"
+    socket = f"unix://{directory}/run/runner.sock"
+    subprocess.run(
+        [sys.executable, "-m", "authz", "identity", "fetch", "--socket", socket, "--write", str(runner)],
+        check=True,
+    )
     context = ssl.create_default_context(cafile=str(runner / "roots.pem"))
     context.load_cert_chain(runner / "svid.pem", runner / "key.pem")
     connection = HTTPSConnection("localhost", broker, context=context, timeout=SECONDS)

@@ -5,7 +5,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ async def get(url: str) -> httpx2.Response:
 
 
 def svid(live: LiveAuthority, audience: str = CLOUD) -> str:
-    return live.current.issue_jwt_svid(AGENT, audience, NOW, 60, NOW + timedelta(hours=1))
+    now = datetime.now(UTC)  # relying parties have their own clocks
+    return live.current.issue_jwt_svid(AGENT, audience, now, 60, now + timedelta(hours=1))
 
 
 def relying_party(url: str, token: str, audience: str = CLOUD) -> dict[str, Any]:

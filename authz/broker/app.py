@@ -24,6 +24,7 @@ from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_chain, re
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY = {"Retry-After": "1"}
+_CLOSE = {"Connection": "close"}
 # Another method is a malformed token request, not an unknown endpoint (TX-01).
 _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -87,6 +88,9 @@ async def _arrival(request: Request) -> Arrival:
 
 def _response(reply: Reply) -> Response:
     headers = _NO_STORE | (_RETRY if reply.status == 503 else {})
+    if reply.body is not None and Code.NOT_BOUND.value in reply.body.values():
+        # The certificate of this connection is not the newest; the next one presents what the client has now.
+        headers |= _CLOSE
     if reply.body is None:
         return Response(status_code=reply.status, headers=headers)
     return JSONResponse(dict(reply.body), reply.status, headers)

@@ -9,18 +9,14 @@ from authz.commands.identity_client import NotRunningError, Service, with_servic
 from authz.commands.place import read_config
 from authz.config import Config
 from authz.errors import ConfigError
+from authz.identity_service.federation import read_relationships
 from authz.identity_service.status import status_message
-from identity.errors import FederationError
-from identity.federation import Relationship
-from identity.federation_document import parse_relationships
-from identity.key_directory import KeyDirectory
 from identity.key_ring import KeyLife
 from identity.live_authority import read_published
 from identity.pb import authority_pb2 as pb
 from identity.spiffe import TrustDomain
 
 KEYS: Final = "keys"
-FEDERATION_FILE: Final = "federation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +69,6 @@ def _status_of_files(config: Config) -> pb.AuthorityStatus:
         rings=document.rings,
         life=KeyLife(timedelta(seconds=identity.key_seconds), timedelta(seconds=identity.publish_seconds)),
         key_store="files" if identity.pkcs11 is None else "pkcs11",
-        federation=_relationships(directory, trust_domain),
+        federation=read_relationships(directory, trust_domain),
         now=datetime.now(UTC),
     )
-
-
-def _relationships(path: Path, own: TrustDomain) -> tuple[Relationship, ...]:
-    directory = KeyDirectory.open(path, create=False)
-    try:
-        data = directory.read(FEDERATION_FILE)
-        return () if data is None else parse_relationships(data, own)
-    except FederationError as error:
-        raise FederationError(
-            f"{str(path / FEDERATION_FILE)!r} is {error}: restore it from a backup"
-        ) from error
-    finally:
-        directory.close()

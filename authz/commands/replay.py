@@ -20,6 +20,7 @@ from authz.check import Flow, check
 from authz.commands.registry import open_registry
 from authz.config import Config
 from authz.errors import CodedError, ConfigError
+from authz.identity_service.federation import read_relationships
 from authz.policy.port import Policy, Query
 from authz.policy.verdict import Verdict
 from authz.request import Request
@@ -89,11 +90,16 @@ async def replay(
         )
     trust_domain = TrustDomain.parse(config.trust_domain)
     rings = read_published(config.data_dir / "keys", trust_domain).rings
+    federated = {
+        each.trust_domain: each.bundle.jwt_keys
+        for each in read_relationships(config.data_dir / "keys", trust_domain)
+        if each.bundle is not None
+    }
     trust = Trust(
         trust_domain=trust_domain,
         issuer=config.broker.issuer,
         token_keys=rings["tokens"].public_keys,
-        svid_keys={trust_domain: rings["jwt"].public_keys},
+        svid_keys={**federated, trust_domain: rings["jwt"].public_keys},
         leeway=config.limits.clock_leeway_seconds,
         max_depth=config.limits.delegation_depth,
     )

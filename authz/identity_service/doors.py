@@ -32,6 +32,7 @@ from identity.kubernetes import ApiServer, KubernetesAttestor
 from identity.pb import authority_pb2, sds_pb2, task_pb2
 from identity.registration import Registration, Registrations
 from identity.sds import SecretDiscovery
+from identity.socket_connection import SocketLimits
 from identity.socket_server import Servicer, SocketServer
 from identity.svid_source import IssuingSource, SvidSettings
 from identity.unix_socket import EVERYONE, GROUP, PRIVATE
@@ -39,6 +40,7 @@ from identity.workload_api import WorkloadApi
 from identity.workload_messages import standard_file
 
 TASK_SOCKETS: Final = "tasks"
+_OPERATORS: Final = SocketLimits(connections=16, connections_per_uid=16)
 _ADMIN: Final = (authority_pb2.DESCRIPTOR,)
 _TASK: Final = (standard_file(), sds_pb2.DESCRIPTOR)
 _WORKLOAD: Final = (task_pb2.DESCRIPTOR,)
@@ -60,7 +62,12 @@ async def open_doors(config: Config, identity: IdentityParts, broker: Broker) ->
         server = SocketServer(is_ready=is_ready, changes=live.feed)
         stack.push_async_callback(server.close)
         doors = _Doors(config, identity, broker, server, _source(config, identity, broker, is_ready))
-        await server.listen(config.data_dir / admin.SOCKET_NAME, [doors.admin()], files=_ADMIN, mode=PRIVATE)
+        # With connections of its own: no crowd at the other sockets can lock the operator out.
+        operators = SocketServer(_OPERATORS, is_ready=is_ready, changes=live.feed)
+        stack.push_async_callback(operators.close)
+        await operators.listen(
+            config.data_dir / admin.SOCKET_NAME, [doors.admin()], files=_ADMIN, mode=PRIVATE
+        )
         deliveries = await _deliveries(doors, stack)
         for path, registration in config.identity.to_own_sockets(live.current.trust_domain):
             await doors.open_workload(path, OneWorkload(registration), deliveries, [registration], GROUP)
@@ -97,6 +104,8 @@ async def _deliveries(doors: "_Doors", stack: AsyncExitStack) -> Deliveries:
     """Open the sockets of tasks, and look after them until the end."""
     broker, config = doors.broker, doors.config
     uids = AgentUids(doors.registrations.agents, lambda task_id: running_task(task_id, broker) is not None)
+    if not config.identity.workloads:
+        return Deliveries(uids)  # nobody can ask for a task here
     directory = config.identity.task_sockets or config.data_dir / TASK_SOCKETS
     sockets = TaskSockets.open(
         directory,

@@ -95,14 +95,7 @@ class Federation:
         """
         directory = KeyDirectory.open(path)
         try:
-            data = directory.read(FILE_NAME)
-            relationships = () if data is None else parse_relationships(data, own().trust_domain)
-        except FederationError as error:
-            directory.close()
-            raise FederationError(
-                f"{str(path / FILE_NAME)!r} is {error}: restore it from a backup, or remove it and add its "
-                "trust domains again"
-            ) from error
+            relationships = _read(directory, own().trust_domain)
         except BaseException:
             directory.close()
             raise
@@ -266,3 +259,28 @@ class Federation:
                     _LOG.info("federation of %s: the bundle changed", trust_domain)
             self._bundles = MappingProxyType(after)
             self.feed.publish()
+
+
+def read_relationships(path: Path, own: TrustDomain) -> tuple[Relationship, ...]:
+    """Read what a service keeps in its directory of keys, whether it runs or not.
+
+    Raises:
+        KeyMaterialError: if the directory or the file is not ours alone.
+        FederationError: if the file is damaged, or is of another trust domain.
+    """
+    directory = KeyDirectory.open(path, create=False)
+    try:
+        return _read(directory, own)
+    finally:
+        directory.close()
+
+
+def _read(directory: KeyDirectory, own: TrustDomain) -> tuple[Relationship, ...]:
+    try:
+        data = directory.read(FILE_NAME)
+        return () if data is None else parse_relationships(data, own)
+    except FederationError as error:
+        raise FederationError(
+            f"{str(directory.path / FILE_NAME)!r} is {error}: restore it from a backup, or remove it and add "
+            "its trust domains again"
+        ) from error

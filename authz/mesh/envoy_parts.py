@@ -9,8 +9,6 @@ from identity.sds_secrets import DEFAULT_SVID
 Json = dict[str, object]
 
 TYPE: Final = "type.googleapis.com/envoy."
-IDENTITY_SECRET: Final = "envoy"  # noqa: S105  # the name of a secret, not one
-"""The name under which `write_sds` writes this Envoy's certificate, key and roots."""
 SECRETS_CLUSTER: Final = "sds"
 
 
