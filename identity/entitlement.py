@@ -127,12 +127,22 @@ class SvidSource(Protocol):
         """Return the current WIT-SVID of an identity."""
 
 
+@dataclass(frozen=True, slots=True)
+class Issuance:
+    """An SVID that is about to be handed out: `thumbprint` of a certificate, `token_id` (hex) of a token."""
+
+    kind: SvidKind
+    entitlement: Entitlement
+    expires_at: datetime
+    thumbprint: str | None = None
+    audience: str | None = None
+    token_id: str | None = None
+
+
 class Recorder(Protocol):
     """Evidence of what is issued, and the registry's note of it."""
 
-    async def issued(
-        self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
-    ) -> None:
+    async def issued(self, issuance: Issuance) -> None:
         """Record an issuance before it happens; for a task, note the certificate as its newest.
 
         Raises:

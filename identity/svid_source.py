@@ -11,6 +11,7 @@
 """
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from cryptography import x509
 from identity.authority import Authority
 from identity.base64url import decode_base64url
 from identity.certificate_authority import BACKDATE
-from identity.entitlement import Changes, Entitlement, HeldSvid, HeldWit, Recorder
+from identity.entitlement import Changes, Entitlement, HeldSvid, HeldWit, Issuance, Recorder
 from identity.errors import (
     AuthorityStateError,
     CertificateError,
@@ -169,7 +170,9 @@ class IssuingSource:
                 now, authority = self._clock(), self._authority()
                 svid = self._issue_x509(authority, entitlement, now)
                 mark = thumbprint(svid.chain[0])
-                await self._recorder.issued("x509-svid", entitlement, svid.not_after, mark)
+                await self._recorder.issued(
+                    Issuance("x509-svid", entitlement, svid.not_after, thumbprint=mark)
+                )
                 slot.made = _Made(svid, authority.ca.key.kid, now, entitlement.not_after)
             return slot.svid
 
@@ -190,7 +193,10 @@ class IssuingSource:
             expires_at = _expiry(token)
         except _CANNOT as error:
             raise IssuanceUnavailableError(f"no JWT-SVID can be signed now: {error}") from error
-        await self._recorder.issued("jwt-svid", entitlement, expires_at, None)
+        token_id = hashlib.sha256(token.encode("ascii")).hexdigest()
+        await self._recorder.issued(
+            Issuance("jwt-svid", entitlement, expires_at, audience=audiences[0], token_id=token_id)
+        )
         return token
 
     async def wit_svid(self, entitlement: Entitlement) -> HeldWit:
@@ -206,7 +212,10 @@ class IssuingSource:
                 await turn()
                 now, authority = self._clock(), self._authority()
                 svid = self._issue_wit(authority, entitlement, now)
-                await self._recorder.issued("wit-svid", entitlement, svid.not_after, svid.key.kid)
+                token_id = hashlib.sha256(svid.token.encode("ascii")).hexdigest()
+                await self._recorder.issued(
+                    Issuance("wit-svid", entitlement, svid.not_after, token_id=token_id)
+                )
                 slot.made = _Made(svid, _wit_signer(authority), now, entitlement.not_after)
             return slot.svid
 

@@ -12,7 +12,7 @@ import grpc
 
 from identity.authority import Authority
 from identity.bundle import Bundle
-from identity.entitlement import Entitlement, Peer, SvidKind
+from identity.entitlement import Entitlement, Issuance, Peer
 from identity.feed import Feed
 from identity.key_ring import KeyRing, KeySlot, Stage
 from identity.keys import SigningKey
@@ -45,18 +45,16 @@ class TurningLive:
 class MemoryRecorder:
     """Evidence in a list, or a refusal."""
 
-    kept: list[tuple[SvidKind, Entitlement, datetime, str | None]] = field(default_factory=list)
+    kept: list[Issuance] = field(default_factory=list)
     refusal: Exception | None = None
     gate: asyncio.Event | None = None
 
-    async def issued(
-        self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
-    ) -> None:
+    async def issued(self, issuance: Issuance) -> None:
         if self.gate is not None:
             await self.gate.wait()
         if self.refusal is not None:
             raise self.refusal
-        self.kept.append((kind, entitlement, expires_at, thumbprint))
+        self.kept.append(issuance)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from grpclib.const import Handler
 
 from identity.authority import Authority
 from identity.bundle import Bundle
-from identity.entitlement import Entitlement, Peer, SvidKind
+from identity.entitlement import Entitlement, Issuance, Peer
 from identity.key_ring import KeyChange
 from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.socket_server import SocketServer
@@ -38,9 +38,7 @@ def now() -> datetime:
 class NoRecord:
     """Writes nothing down."""
 
-    async def issued(
-        self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
-    ) -> None:
+    async def issued(self, issuance: Issuance) -> None:
         """Do nothing."""
 
 

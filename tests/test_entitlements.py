@@ -18,7 +18,7 @@ from authz.identity_service.entitlements import (
 )
 from authz.identity_service.recorder import AuditRecorder, WatchedEntitlements
 from identity.caller import Task
-from identity.entitlement import Entitlement, Peer
+from identity.entitlement import Entitlement, Issuance, Peer
 from identity.errors import IssuanceUnavailableError, NotEntitledError
 from identity.names import new_ulid
 from identity.registration import AgentUid, Registration, Registrations
@@ -164,7 +164,7 @@ def test_who_starts_a_task_is_one_workload(world: World) -> None:
 
 def test_an_svid_of_a_workload_is_recorded_before_it_is_issued(world: World) -> None:
     end = world.clock.now + timedelta(seconds=60)
-    asyncio.run(AuditRecorder(world.broker).issued("x509-svid", Entitlement(RUNNER), end, "t" * 43))
+    asyncio.run(AuditRecorder(world.broker).issued(Issuance("x509-svid", Entitlement(RUNNER), end, "t" * 43)))
     record: Any = world.sink.last
     assert (record["kind"], record["effect"], record["peer"]) == ("issuance", "allow", str(RUNNER))
     assert record["action"]["method"] == "workload-api/x509-svid"
@@ -176,7 +176,7 @@ def test_an_svid_of_a_workload_is_recorded_before_it_is_issued(world: World) -> 
 def test_an_svid_of_a_task_is_recorded_with_who_stands_behind_it(world: World, kind: Any) -> None:
     task = task_of(world, "nightly-report", origin="pod:1")
     mark = None if kind == "jwt-svid" else "t" * 43
-    asyncio.run(AuditRecorder(world.broker).issued(kind, entitlement_of(task), task.deadline, mark))
+    asyncio.run(AuditRecorder(world.broker).issued(Issuance(kind, entitlement_of(task), task.deadline, mark)))
     record: Any = world.sink.last
     assert (record["agent"], record["task"], record["autonomous"]) == ("nightly-report", task.id, True)
     assert (record["peer"], record["detail"]) == (str(RUNNER), "attested pod:1")
@@ -190,7 +190,11 @@ def test_nothing_is_issued_without_a_record(world: World) -> None:
     task = task_of(world)
     for entitlement in (Entitlement(RUNNER), entitlement_of(task)):
         with pytest.raises(IssuanceUnavailableError):
-            asyncio.run(AuditRecorder(world.broker).issued("x509-svid", entitlement, task.deadline, "t" * 43))
+            asyncio.run(
+                AuditRecorder(world.broker).issued(
+                    Issuance("x509-svid", entitlement, task.deadline, "t" * 43)
+                )
+            )
     assert world.tasks.tasks[task.id].thumbprint is None
 
 
@@ -198,7 +202,9 @@ def test_a_task_that_is_over_gets_nothing_and_leaves_no_record(world: World) -> 
     task = task_of(world)
     world.tasks.end_task(task.id, world.clock.now)
     with pytest.raises(NotEntitledError):
-        asyncio.run(AuditRecorder(world.broker).issued("jwt-svid", entitlement_of(task), task.deadline, None))
+        asyncio.run(
+            AuditRecorder(world.broker).issued(Issuance("jwt-svid", entitlement_of(task), task.deadline))
+        )
     assert world.sink.entries == []
 
 
@@ -207,7 +213,9 @@ def test_a_task_that_ends_meanwhile_gets_nothing_and_the_log_says_so(world: Worl
     task = task_of(world)
     world.sink.meanwhile = lambda: world.tasks.end_task(task.id, world.clock.now)
     with pytest.raises(NotEntitledError):
-        asyncio.run(AuditRecorder(world.broker).issued(kind, entitlement_of(task), task.deadline, "t" * 43))
+        asyncio.run(
+            AuditRecorder(world.broker).issued(Issuance(kind, entitlement_of(task), task.deadline, "t" * 43))
+        )
     first, second = world.sink.entries
     assert (first.kind, second.kind) == ("issuance", "withdrawn")
     assert (second.fields["withdraws"], second.fields["code"]) == (first.id, "DPT-TASK-ENDED")
@@ -218,7 +226,9 @@ def test_a_certificate_that_cannot_be_noted_is_not_issued(world: World) -> None:
     world.tasks.broken = True
     with pytest.raises(IssuanceUnavailableError):
         asyncio.run(
-            AuditRecorder(world.broker).issued("x509-svid", entitlement_of(task), task.deadline, "t" * 43)
+            AuditRecorder(world.broker).issued(
+                Issuance("x509-svid", entitlement_of(task), task.deadline, "t" * 43)
+            )
         )
     assert [entry.kind for entry in world.sink.entries] == ["issuance", "withdrawn"]
 

@@ -103,7 +103,7 @@ def test_every_identity_of_the_caller_and_no_other(world: SecretsWorld, tmp_path
         assert leaf(found["default"]) == leaf(found[str(ENVOY)]) != leaf(found[str(SECOND)])
 
     run(world, tmp_path, play)
-    assert {entitlement.spiffe_id for _, entitlement, _, _ in world.recorder.kept} == {ENVOY, SECOND}
+    assert {kept.entitlement.spiffe_id for kept in world.recorder.kept} == {ENVOY, SECOND}
 
 
 def test_an_unknown_name_is_left_out_with_one_line_and_the_stream_goes_on(

@@ -1,6 +1,7 @@
 """What our own authority issues: one SVID an identity, replaced in time, recorded first, never stale."""
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from identity.authority import Authority
-from identity.entitlement import Entitlement
+from identity.entitlement import Entitlement, Issuance
 from identity.errors import AuthorityStateError, IssuanceUnavailableError, NotEntitledError
 from identity.jws import UnverifiedToken
 from identity.live_authority import LiveAuthority
@@ -39,14 +40,13 @@ def test_an_svid_is_recorded_before_it_is_handed_out() -> None:
         svid = await world.source.x509_svid(Entitlement(WEB))
         token = await world.source.jwt_svid(Entitlement(WEB), (AUDIENCE,))
         expires_at = UnverifiedToken.parse(token).unverified_claims["exp"]
-        assert world.recorder.kept[0] == (
-            "x509-svid",
-            Entitlement(WEB),
-            svid.not_after,
-            thumbprint(svid.chain[0]),
+        assert world.recorder.kept[0] == Issuance(
+            "x509-svid", Entitlement(WEB), svid.not_after, thumbprint=thumbprint(svid.chain[0])
         )
-        assert world.recorder.kept[1][0] == "jwt-svid"
-        assert world.recorder.kept[1][2].timestamp() == expires_at
+        assert world.recorder.kept[1].kind == "jwt-svid"
+        assert world.recorder.kept[1].expires_at.timestamp() == expires_at
+        assert world.recorder.kept[1].audience == AUDIENCE
+        assert world.recorder.kept[1].token_id == hashlib.sha256(token.encode()).hexdigest()
 
     run(main())
 

@@ -506,7 +506,7 @@ def test_a4_one_identity_or_all(tmp_path: Path) -> None:
             )
         assert [svid.spiffe_id for svid in every.svids] == [str(WEB), str(JOB)]
         assert [svid.spiffe_id for svid in one.svids] == [str(JOB)]
-        assert [kept[0] for kept in world.recorder.kept] == ["jwt-svid"] * 3
+        assert [kept.kind for kept in world.recorder.kept] == ["jwt-svid"] * 3
 
     asyncio.run(main())
 

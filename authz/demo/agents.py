@@ -8,10 +8,11 @@
 import base64
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import httpx2
+from google.protobuf.message import Message
 from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
@@ -25,8 +26,9 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type, no secret
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type, no secret
 JWT = "urn:ietf:params:oauth:token-type:jwt"
-START_TASK = "/deputy.identity.v1.TaskService/StartTask"
+TASK_SERVICE = "/deputy.identity.v1.TaskService"
 TIMEOUT = 10.0
+AnswerT = TypeVar("AnswerT", bound=Message)
 # A client that knows its server needs no discovery: its first message is the call.
 MODERN: ConnectMode = "2026-07-28"
 
@@ -153,18 +155,25 @@ class Runner:
     async def start(self, agent: str, human: str = "", subject_token: str = "") -> AgentTask:
         """Start a task of an agent, for a human or for nobody; it gets a Workload API of its own."""
         request = task_pb2.StartTaskRequest(agent=agent, id_token=subject_token)
-        async with grpc.aio.insecure_channel(self.identity.socket) as channel:
-            call: grpc.aio.UnaryUnaryMultiCallable[task_pb2.StartTaskRequest, task_pb2.StartTaskResponse] = (
-                channel.unary_unary(
-                    START_TASK,
-                    request_serializer=task_pb2.StartTaskRequest.SerializeToString,
-                    response_deserializer=task_pb2.StartTaskResponse.FromString,
-                )
-            )
-            started = await call(request, timeout=TIMEOUT)
+        started = await self._call("StartTask", request, task_pb2.StartTaskResponse)
         identity = await Identity.open(started.identity.endpoint_socket)
         self.opened.append(identity)
         return AgentTask(agent, human, started.task, identity, self.places, self)
+
+    async def end(self, task: AgentTask) -> None:
+        """End a task: its identity and all that came of it count no more."""
+        await self._call("EndTask", task_pb2.EndTaskRequest(task=task.id), task_pb2.EndTaskResponse)
+        self.opened.remove(task.identity)
+        task.identity.close()
+
+    async def _call(self, method: str, request: Message, answer: type[AnswerT]) -> AnswerT:
+        async with grpc.aio.insecure_channel(self.identity.socket) as channel:
+            call: grpc.aio.UnaryUnaryMultiCallable[Message, AnswerT] = channel.unary_unary(
+                f"{TASK_SERVICE}/{method}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=answer.FromString,
+            )
+            return await call(request, timeout=TIMEOUT)
 
     def close(self) -> None:
         """Let go of all sockets."""

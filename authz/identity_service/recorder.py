@@ -20,7 +20,7 @@ from authz.errors import AuditError, StoreError
 from authz.identity_service.entitlements import OneTask, running_task
 from authz.identity_service.newest_certificates import NewestCertificates
 from identity.caller import Hop, Human, Task
-from identity.entitlement import Entitlement, Entitlements, Peer, SvidKind
+from identity.entitlement import Entitlement, Entitlements, Issuance, Peer, SvidKind
 from identity.errors import IssuanceUnavailableError, NotEntitledError
 
 _METHODS: Final[dict[SvidKind, str]] = {
@@ -37,9 +37,7 @@ class AuditRecorder:
         self._broker = broker
         self._newest = NewestCertificates(broker.tasks)
 
-    async def issued(
-        self, kind: SvidKind, entitlement: Entitlement, expires_at: datetime, thumbprint: str | None
-    ) -> None:
+    async def issued(self, issuance: Issuance) -> None:
         """Record an issuance before it happens; for a task, note the certificate as its newest.
 
         Raises:
@@ -47,9 +45,16 @@ class AuditRecorder:
             NotEntitledError: if the task is over.
         """
         broker, now = self._broker, self._broker.clock()
+        kind, entitlement, thumbprint = issuance.kind, issuance.entitlement, issuance.thumbprint
         task = self._task(entitlement)
         facts, decision_id = _facts(kind, entitlement, task), broker.new_id(now)
-        issued = Issued(kind=kind, subject=str(entitlement.spiffe_id), expires_at=expires_at)
+        issued = Issued(
+            kind=kind,
+            subject=str(entitlement.spiffe_id),
+            expires_at=issuance.expires_at,
+            audience=issuance.audience,
+            token_id=issuance.token_id,
+        )
         try:
             await broker.sink.append(entry.issuance(facts, issued, decision_id, now))
         except AuditError as error:

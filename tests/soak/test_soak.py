@@ -41,8 +41,8 @@ def test_an_hour_of_calls_grows_nothing_and_loses_nothing(live: Live) -> None:  
         first: tuple[int, int] | None = None
         while time.monotonic() < deadline:
             if time.monotonic() - renewed > RENEW_SECONDS:
+                await live.world.runner.end(task)
                 stage, renewed = Stage(live.world), time.monotonic()
-                live.world.renew()
                 task, bearer = (
                     await stage.task("triage", "lead"),
                     await stage.token("triage", "lead", TICKETS),
