@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from identity.bundle import JWT_USE, Bundle
-from identity.certificate_authority import UNREADABLE, load_certificate
+from identity.certificate_authority import UNREADABLE, check_root, load_certificate
 from identity.errors import CertificateError, IdentityError, KeyMaterialError
 from identity.keys import MAX_SET_BYTES, KeySet, jwks
 from identity.spiffe import TrustDomain
@@ -134,19 +134,9 @@ def _roots(certificates: Collection[x509.Certificate], domain: TrustDomain) -> t
 def _root(der: bytes, domain: TrustDomain) -> x509.Certificate:
     try:
         root = load_certificate(der)
-        parts = {type(part.value): part.value for part in root.extensions}
     except UNREADABLE as error:
         raise CertificateError("a root that we cannot read") from error
-    constraints, usage = parts.get(x509.BasicConstraints), parts.get(x509.KeyUsage)
-    if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
-        raise CertificateError("a root that is no CA certificate")
-    if not isinstance(usage, x509.KeyUsage) or not usage.key_cert_sign:
-        raise CertificateError("a root that may not sign certificates")
-    names = parts.get(x509.SubjectAlternativeName)
-    if isinstance(names, x509.SubjectAlternativeName):
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        if any(uri != str(domain.spiffe_id) for uri in uris if uri.lower().startswith("spiffe:")):
-            raise CertificateError(f"a root of another trust domain than {domain.name!r}")
+    check_root(root, domain)
     return root
 
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from identity.certificate_authority import UNREADABLE, authority_domain, load_certificate
+from identity.certificate_authority import UNREADABLE, check_root, load_certificate
 from identity.errors import CertificateError, KeyMaterialError
 from identity.keys import MAX_SET_BYTES, KeySet, VerificationKey, jwks
 from identity.spiffe import TrustDomain
@@ -56,8 +56,8 @@ class Bundle:
         wit_keys = KeySet.parse_jwks(document, WIT_USE)
         _check_names(wit_keys, [entry.get("kid") for entry in jwks(document)])
         roots = tuple(_root(entry) for entry in jwks(document) if entry.get("use") == X509_USE)
-        if any(authority_domain(root) != trust_domain for root in roots):
-            raise CertificateError(f"a root of another trust domain than {trust_domain.name!r}")
+        for root in roots:
+            check_root(root, trust_domain)
         sequence, hint = _number(document, "spiffe_sequence"), _number(document, "spiffe_refresh_hint")
         return cls(trust_domain, roots, jwt_keys, sequence, hint, wit_keys)
 

@@ -178,3 +178,28 @@ def authority_domain(certificate: x509.Certificate) -> TrustDomain:
     if not is_ca or not usage.critical or not usage.value.key_cert_sign or spiffe_id.path:
         raise CertificateError("a certificate that may not sign for a trust domain")
     return spiffe_id.trust_domain
+
+
+def check_root(certificate: x509.Certificate, trust_domain: TrustDomain) -> None:
+    """Refuse what is no root of a trust domain: it names that domain, or none at all (X-6).
+
+    An authority may stand below another that has never heard of SPIFFE; then its root has no such name. One
+    with the name of another trust domain is that one's, and speaks for nobody here.
+
+    Raises:
+        CertificateError: if it may not sign certificates, or names another trust domain.
+    """
+    try:
+        parts = {type(part.value): part.value for part in certificate.extensions}
+    except UNREADABLE as error:
+        raise CertificateError("a root that we cannot read") from error
+    constraints, usage = parts.get(x509.BasicConstraints), parts.get(x509.KeyUsage)
+    if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
+        raise CertificateError("a root that is no CA certificate")
+    if not isinstance(usage, x509.KeyUsage) or not usage.key_cert_sign:
+        raise CertificateError("a root that may not sign certificates")
+    names = parts.get(x509.SubjectAlternativeName)
+    if isinstance(names, x509.SubjectAlternativeName):
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        if any(uri != str(trust_domain.spiffe_id) for uri in uris if uri.lower().startswith("spiffe:")):
+            raise CertificateError(f"a root of another trust domain than {trust_domain.name!r}")

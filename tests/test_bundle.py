@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from identity.bundle import Bundle, encode_bundle
-from identity.certificate_authority import CertificateAuthority
+from identity.certificate_authority import SIGNS_CERTIFICATES, CertificateAuthority
 from identity.errors import CertificateError, KeyMaterialError
 from identity.keys import MAX_SET_BYTES, SigningKey
 from identity.spiffe import agent_task_id
@@ -224,3 +224,17 @@ def test_root_whose_serial_number_is_not_positive_is_refused(action: Literal["er
         warnings.simplefilter(action)
         with pytest.raises(CertificateError):
             parse(with_keys(root, JWT))
+
+
+def test_x6_root_that_names_no_trust_domain_is_one() -> None:
+    """X-6: the name is a SHOULD; an authority that stands below another has a root that never heard of it."""
+    key, name = SigningKey.generate(), x509.Name([])
+    root = (
+        x509.CertificateBuilder(name, name, key.private_key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(SIGNS_CERTIFICATES, critical=True)
+        .sign(key.private_key, hashes.SHA256())
+    )
+    assert parse(with_keys({"kty": "EC", "use": "x509-svid", "x5c": [b64(root)]})).roots == (root,)
