@@ -39,10 +39,9 @@ def results() -> Results:
     )
 
 
-def streams(*, slowest: float = 1.9, last_half: int = 10) -> Streams:
+def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
     memory = {0: 100, 2: 110, 4: 110 + last_half}
-    rotations = (Rotation(0.1, 0.5, 1.0, 1.0), Rotation(0.1, 0.5, slowest, 1.0))
-    return Streams("tasks", memory, rotations)
+    return Streams("tasks", memory, tuple(Rotation(0.1, 0.5, each, 1.0) for each in (1.0, last, 4.0)))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def streams(*, slowest: float = 1.9, last_half: int = 10) -> Streams:
         replace(results(), chains={1: Cost(100.0, 100.0), 8: Cost(201.0, 201.0)}),
         replace(results(), bombs={"body": 10.1}),
         replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
-        replace(results(), streams=[streams(slowest=2.1)]),
+        replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
     ],
 )

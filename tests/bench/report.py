@@ -95,7 +95,7 @@ class Results:
             yield Floor(f"minting a {name}, by the bare calls", _mint_ratio(arms), MINT_FLOOR, True)
         for found in self.streams:
             name = f"{found.number:,} {NAMES[found.kind]}"
-            yield Floor(f"s until a rotation reached {name}", found.slowest, ROTATION_CEILING, False)
+            yield Floor(f"s until a rotation reached {name}", found.last, ROTATION_CEILING, False)
             yield Floor(f"memory of {name}, by the first half", found.growth, GROWTH_CEILING, False)
 
     def to_json(self) -> str:

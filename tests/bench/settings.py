@@ -50,7 +50,7 @@ class Settings:
             bomb_seconds=0.05,
             envoy_calls=600,
             streams=2_000,
-            rotations=2,
+            rotations=3,
         )
 
     @classmethod

@@ -156,6 +156,7 @@ async def main(directory: Path) -> None:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpt-")))
         place = await stack.enter_async_context(open_place(directory))
         sockets = Sockets(place, home, stack)
+        gc.freeze()  # as `deputy serve` does
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             say(await answer(sockets, json.loads(line)))
 
