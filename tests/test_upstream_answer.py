@@ -24,7 +24,9 @@ from authz.upstream_answer import (
 from identity.authority import Authority
 from identity.errors import CertificateError
 from identity.keys import KeySet, SigningKey
+from identity.signature_algorithms import SVID_ALGORITHMS, Algorithm
 from identity.spiffe import SpiffeId, TrustDomain
+from tests.foreign_keys import foreign_jwk, foreign_signature
 
 DNS = ("deputy.example", "127.0.0.1")
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
@@ -225,6 +227,15 @@ def test_keys_that_say_jwt_svid_or_nothing_count() -> None:
     found, refused = read_jwt_keys({"spiffe://spire.example": jwks(plain, named)}, OWN)
     assert refused == ()
     assert {key.kid for key in found[SPIRE]} == {plain["kid"], named["kid"]}
+
+
+@pytest.mark.parametrize("algorithm", SVID_ALGORITHMS)
+def test_j_2_keys_of_spire_verify_each_algorithm(algorithm: Algorithm) -> None:
+    """J-2: it names neither use nor algorithm, and may sign with RSA or another curve."""
+    found, refused = read_jwt_keys({"spire.example": jwks(foreign_jwk(algorithm))}, OWN)
+    (key,) = found[SPIRE]
+    key.verify(foreign_signature(algorithm, b"data"), b"data", algorithm)
+    assert refused == ()
 
 
 @pytest.mark.parametrize("use", ["wit-svid", "x509-svid", "sig", "enc", "JWT-SVID"])
