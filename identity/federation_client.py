@@ -19,6 +19,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urljoin
@@ -30,8 +31,9 @@ from yarl import URL
 
 from identity.errors import CertificateError, FederationError
 from identity.federation import MAX_BUNDLE, Profile, SpiffeProfile, parse_endpoint_url
+from identity.peer_chain import presented_chain
 from identity.spiffe import SpiffeId
-from identity.x509_svid import leaf_spiffe_id
+from identity.x509_svid import verify_x509_svid
 
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -141,7 +143,7 @@ def _context(profile: Profile, roots: Sequence[x509.Certificate]) -> ssl.SSLCont
             # A root of a bundle is an anchor, self-signed or not (X509-SVID section 5).
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             context.load_verify_locations(cadata=b"".join(root.public_bytes(Encoding.DER) for root in roots))
-            context.sslobject_class = _expecting(endpoint_id)
+            context.sslobject_class = _expecting(endpoint_id, tuple(roots))
         case _:
             context = _web_context(profile.ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -155,19 +157,22 @@ def _web_context(ca_file: str | None) -> ssl.SSLContext:
         raise FederationError(f"cannot read the CAs in {ca_file!r}: {error.strerror}") from error
 
 
-def _expecting(endpoint_id: SpiffeId) -> type[ssl.SSLObject]:
+def _expecting(endpoint_id: SpiffeId, roots: tuple[x509.Certificate, ...]) -> type[ssl.SSLObject]:
     """Return the TLS of a client that speaks to nobody but this ID."""
 
     class Expecting(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
-            # OpenSSL verified the path with the roots of one trust domain; what is left are SPIFFE's rules.
+            # OpenSSL verified the path already; who it is, is said by the rules that count everywhere here.
+            domain = endpoint_id.trust_domain
             try:
-                spiffe_id = leaf_spiffe_id(self.getpeercert(binary_form=True) or b"")
+                svid = verify_x509_svid(presented_chain(self), roots, domain, datetime.now(UTC))
             except CertificateError as error:
                 raise ssl.SSLCertVerificationError(1, str(error)) from error
-            if spiffe_id != endpoint_id:
-                raise ssl.SSLCertVerificationError(1, f"it is {str(spiffe_id)!r}, not {str(endpoint_id)!r}")
+            if svid.spiffe_id != endpoint_id:
+                raise ssl.SSLCertVerificationError(
+                    1, f"it is {str(svid.spiffe_id)!r}, not {str(endpoint_id)!r}"
+                )
 
     return Expecting
 

@@ -34,9 +34,9 @@ from uvicorn.server import ServerState
 
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
-from authz.hosts.peer_chain import presented_chain
 from authz.hosts.tls import TlsMaterial, TlsSource
 from identity.errors import SocketError
+from identity.peer_chain import presented_chain
 from identity.unix_socket import prepare_socket, private_umask
 
 _LOG = logging.getLogger(__name__)
