@@ -91,9 +91,10 @@ class Limits:
     check_seconds: float = 2.0
     drain_seconds: float = 1.0
     grace_seconds: float = 5.0
-    # Below half the life of an X.509-SVID (10 min), which is when its owner renews it: then no connection
-    # outlives the certificate that it was made with.
-    connection_seconds: int = 240
+    # A proxy shows its newest certificate with its next connection only, and one whose CA was replaced and
+    # revoked is a stranger for as long as it keeps the old one. A handshake now and then costs little, and
+    # Envoy loses no call over it.
+    connection_seconds: int = 10
 
 
 class GrpcHost:

@@ -139,6 +139,10 @@ class Answer:
         return self.status == 200 and not self.reason and "printer on fire" in self.text
 
 
+def port_of(envoy: EnvoyProcess) -> int:
+    return envoy.port(LISTENER)
+
+
 def call(http: httpx2.Client, port: int, bearer: str) -> Answer:
     """Read a ticket through an Envoy."""
     headers = {"authorization": f"Bearer {bearer}", "accept": "application/json, text/event-stream"}
@@ -149,8 +153,8 @@ def call(http: httpx2.Client, port: int, bearer: str) -> Answer:
 @contextmanager
 def gateway(
     deputy: Service, secrets: Service, deputy_path: str = "/deputy", name: str = "gateway"
-) -> Iterator[int]:
-    """An Envoy before a real tool server; `secrets` says who it is, `deputy` decides. Gives its port."""
+) -> Iterator[EnvoyProcess]:
+    """An Envoy before a real tool server; `secrets` says who it is, and `deputy` decides."""
     domain = TrustDomain.parse(secrets.name)
     home = Path(tempfile.mkdtemp(dir=deputy.directory, prefix="gw-"))
     with _tools(deputy, home) as tools:
@@ -164,7 +168,7 @@ def gateway(
             run_directory=home,
         )
         with EnvoyProcess.start(render(settings), home) as envoy:
-            yield envoy.port(LISTENER)
+            yield envoy
 
 
 @contextmanager

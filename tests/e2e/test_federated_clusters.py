@@ -16,7 +16,7 @@ import pytest
 from authz.pb.ext_authz_pb2 import CheckResponse
 from identity.spiffe import TrustDomain
 from tests.check_requests import check_request
-from tests.e2e.callers import Answer, Caller, TaskClient, call, gateway, tls_of
+from tests.e2e.callers import Answer, Caller, TaskClient, call, gateway, port_of, tls_of
 from tests.e2e.services import SERVICE, Service, running, until
 from tests.hostile_ca import HostileCa, Peer
 from tests.service_files import authority_on_disk
@@ -92,7 +92,8 @@ def clusters() -> Iterator[Clusters]:
     with running(mesh, other):
         made = Clusters(mesh, other, 0)
         made.join()
-        with gateway(mesh, mesh) as made.port:
+        with gateway(mesh, mesh) as envoy:
+            made.port = port_of(envoy)
             yield made
 
 
