@@ -22,7 +22,7 @@ from identity.caller import Task
 from identity.certificate_authority import BACKDATE, CertificateAuthority
 from identity.errors import CertificateError, IssuanceUnavailableError, KeyMaterialError, TokenClaimsError
 from identity.jwt_svid import issue_jwt_svid
-from identity.key_ring import ROLES, KeyLife, KeyRing, KeySlot, Role, Stage
+from identity.key_ring import KeyLife, KeyRing, KeySlot, Role, Stage
 from identity.keys import KeySet, SigningKey
 from identity.spiffe import SpiffeId, TrustDomain, agent_task_id
 from identity.x509_svid import issue_x509_svid
@@ -111,11 +111,6 @@ class Authority:
     def roots(self) -> tuple[x509.Certificate, ...]:
         """The published roots that X.509-SVIDs are verified with, the oldest first."""
         return tuple(slot.certificate for slot in self.rings["x509"] if slot.certificate is not None)
-
-    def is_tainted(self, kid: str) -> bool:
-        """Say whether what a key signed is to be replaced: it is marked, or published no more."""
-        slots = [slot for role in ROLES if role in self.rings for slot in self.rings[role] if slot.kid == kid]
-        return not slots or slots[0].tainted
 
     def issue_task_svid(
         self, task: Task, public_key: ec.EllipticCurvePublicKey, now: datetime, ttl: int

@@ -44,11 +44,6 @@ class KeyLife:
     lifetime: timedelta = timedelta(days=1)
     lead: timedelta = timedelta(minutes=3)
 
-    @property
-    def longest_svid(self) -> timedelta:
-        """The longest lifetime of what a key signs."""
-        return self.lifetime / 6
-
 
 @dataclass(frozen=True, slots=True)
 class KeySlot:

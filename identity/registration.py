@@ -142,11 +142,6 @@ class Registrations:
             by_uid[uid] = (*by_uid.get(uid, ()), registration)
         return cls(MappingProxyType(by_uid), MappingProxyType(agents))
 
-    @property
-    def ask_for_executables(self) -> bool:
-        """Say whether the hash of a caller's executable counts at all."""
-        return any(each.executable_sha256 for entries in self.workloads.values() for each in entries)
-
     def of_peer(self, peer: Peer) -> tuple[Registration, ...]:
         """Return the workloads that a process is, one entry an ID."""
         found: dict[SpiffeId, Registration] = {}

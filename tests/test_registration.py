@@ -128,8 +128,6 @@ def test_the_shared_socket_knows_a_process_by_all_that_matches_in_the_order_of_t
     assert registrations.of_peer(peer(uid=2001)) == ()
     assert registrations.of_peer(peer(uid=0)) == ()
     assert registrations.agents == {2001: "triage"}
-    assert not registrations.ask_for_executables
-    assert Registrations.of([first, registration(uid=4, executable_sha256=BINARY)]).ask_for_executables
 
 
 @pytest.mark.parametrize(
