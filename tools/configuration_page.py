@@ -42,6 +42,11 @@ Rules that join several keys:
   has no port: requests are compared without it. One host behind one destination means one service.
 - Names of agents, ids of callers, issuers of providers and audiences of services stand once.
 - A provider over plain HTTP must be on this machine, and needs `allow_loopback: true`.
+- A workload needs a `socket` of its own, or a `uid` and `identity.socket`; `executable_sha256` needs a `uid`.
+  A uid is that of workloads or of one agent (`identity.agent_uids`), never of both. Sockets differ.
+- `identity.publish_seconds` is a third of `identity.key_seconds` at most.
+- `identity.bundle_endpoint.profile: https_web` takes `certificate` and `key`, `https_spiffe` neither. OpenID
+  Connect Discovery is served there where `identity.jwt_issuer` is set.
 
 """
 BOUNDS = (("minimum", "at least"), ("maximum", "at most"))

@@ -5,6 +5,7 @@ import pytest
 from tests.docs.blocks import Block, blocks_of, documents, parse_blocks
 from tests.docs.masks import first_difference
 from tests.docs.test_documents import WITH_THE_DEMO, WITHOUT
+from tests.docs.test_identity_documents import HSM, PLAIN, SPIRE, page
 
 # Documents with a test of their own, which runs them from the first to the last block.
 OF_THEIR_OWN = {
@@ -12,7 +13,7 @@ OF_THEIR_OWN = {
     "docs/how-to/rotate-keys.md",
     "docs/how-to/run-on-opa.md",
 }
-RUN = {*WITH_THE_DEMO, *WITHOUT, *OF_THEIR_OWN}
+RUN = {*WITH_THE_DEMO, *WITHOUT, *OF_THEIR_OWN, *map(page, (*PLAIN, SPIRE, HSM))}
 
 
 def unrun(path: str, blocks: list[Block]) -> list[str]:
