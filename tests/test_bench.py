@@ -41,7 +41,7 @@ def results() -> Results:
 
 def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
     memory = {0: 100, 2: 110, 4: 110 + last_half}
-    return Streams("tasks", memory, tuple(Rotation(0.1, 0.5, each, 1.0) for each in (1.0, last, 4.0)))
+    return Streams("tasks", memory, tuple(Rotation(0.1, 0.5, each, 1.0, 0.01) for each in (1.0, last, 4.0)))
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class Results:
                 ),
                 *_table(
                     "seconds from a forced rotation until streams have their new certificate",
-                    ["", "streams", "first", "median", "last", "CPU s"],
+                    ["", "streams", "first", "median", "last", "CPU s", "longest stall of the loop"],
                     _rotations(self.streams),
                 ),
                 *_table(
@@ -239,7 +239,7 @@ def _svid_row(found: SvidRate) -> Row:
 def _rotations(found: Iterable[Streams]) -> Iterable[Row]:
     for streams in found:
         for each in streams.rotations:
-            times = (each.first, each.median, each.last, each.cpu)
+            times = (each.first, each.median, each.last, each.cpu, each.stall)
             yield [NAMES[streams.kind], str(streams.number), *(f"{seconds:.2f}" for seconds in times)]
 
 

@@ -41,6 +41,7 @@ from tests.bench.messages import say
 from tests.bench.place import HOUR, ISSUER, LEAD, RUNNER, Place, open_place
 
 MANY = 4096
+PULSE_SECONDS = 0.005
 
 
 class OneWorkload:
@@ -57,6 +58,19 @@ class NeverTheSame(IssuingSource):
 
     async def x509_svid(self, entitlement: Entitlement) -> HeldSvid:
         return await super().x509_svid(replace(entitlement, dns_names=(f"n{next(self._number)}.example",)))
+
+
+class Pulse:
+    """Something else that runs on the loop, as decisions do, and notes how long it had to wait at worst."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            due = time.monotonic() + PULSE_SECONDS
+            await asyncio.sleep(PULSE_SECONDS)
+            self.longest = max(self.longest, time.monotonic() - due)
 
 
 class Sockets:
@@ -90,7 +104,9 @@ class Sockets:
             bounds=SocketBounds(per_workload=MANY, in_all=MANY),
         )
         stack.push_async_callback(self.tasks.close)
-        stack.callback(asyncio.create_task(self.tasks.run()).cancel)
+        self.pulse = Pulse()
+        for running in (self.tasks.run(), self.pulse.beat()):
+            stack.callback(asyncio.create_task(running).cancel)
 
     def _services(self, entitlements: Entitlements) -> Sequence[Servicer]:
         return [WorkloadApi(self.source, entitlements)]
@@ -116,6 +132,8 @@ class Sockets:
 
     async def rotate(self) -> float:
         """Let a new key sign certificates now, and say when that began."""
+        await asyncio.sleep(2 * PULSE_SECONDS)
+        self.pulse.longest = 0.0
         began = time.monotonic()
         changes = (KeyChange("prepare", "x509"), KeyChange("activate", "x509"))
         await asyncio.to_thread(self.live.apply, changes, self.place.parts.clock())
@@ -145,7 +163,7 @@ async def answer(sockets: Sockets, question: dict[str, Any]) -> dict[str, object
         case "memory":
             return {"bytes": resident()}
         case "cpu":
-            return {"cpu": used()}
+            return {"cpu": used(), "stall": sockets.pulse.longest}
     raise ValueError(question["do"])
 
 

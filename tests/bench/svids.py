@@ -37,12 +37,16 @@ class SvidRate:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How long after the first step a stream had its new certificate; seconds."""
+    """How long after the first step a stream had its new certificate; seconds.
+
+    `stall` is the longest that anything else on the server's loop waited meanwhile.
+    """
 
     first: float
     median: float
     last: float
     cpu: float
+    stall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ def _rotate(server: Peer, client: Peer) -> Rotation:
     before = server.ask(do="cpu")["cpu"]
     began = server.ask(do="rotate")["began"]
     times = client.ask(do="times", began=began, seconds=_TOO_LONG)["seconds"]
-    cpu = server.ask(do="cpu")["cpu"] - before
-    return Rotation(times[0], percentile(times, 50), times[-1], cpu)
+    after = server.ask(do="cpu")
+    return Rotation(times[0], percentile(times, 50), times[-1], after["cpu"] - before, after["stall"])
 
 
 def _rate(server: Peer, client: Peer, rpc: str, **options: Any) -> SvidRate:
