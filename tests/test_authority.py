@@ -12,6 +12,7 @@ from identity.caller import Task
 from identity.delegation import issue_delegation_token, verify_delegation_token
 from identity.errors import (
     CertificateError,
+    IssuanceUnavailableError,
     KeyMaterialError,
     TokenClaimsError,
     TokenError,
@@ -19,6 +20,7 @@ from identity.errors import (
 )
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import JwtSvid, verify_jwt_svid
+from identity.key_ring import KeyRing, Stage
 from identity.keys import KeySet, SigningKey
 from identity.spiffe import SpiffeId, agent_task_id
 from identity.x509_svid import X509Svid, verify_x509_svid
@@ -126,3 +128,16 @@ def test_key_of_svids_cannot_delegate_and_key_of_tokens_cannot_identify() -> Non
 def test_authority_cannot_be_printed() -> None:
     assert "PRIVATE" not in repr(AUTHORITY)
     assert str(AUTHORITY.jwt_key.private_key.private_numbers().private_value) not in repr(AUTHORITY)
+
+
+def test_an_authority_that_is_not_whole_is_none() -> None:
+    """Else it would publish a root that signs nothing, or sign what nobody can verify."""
+    slot = AUTHORITY.rings["x509"].slots[0]
+    bare = {**AUTHORITY.rings, "x509": KeyRing("x509", (replace(slot, certificate=None),))}
+    with pytest.raises(KeyMaterialError, match="without a certificate"):
+        replace(AUTHORITY, rings=bare)
+    retired = {**AUTHORITY.rings, "x509": KeyRing("x509", (replace(slot, stage=Stage.RETIRED),))}
+    with pytest.raises(IssuanceUnavailableError, match="no key of role 'x509' is active"):
+        replace(AUTHORITY, rings=retired)
+    with pytest.raises(KeyMaterialError, match="the private key"):
+        replace(AUTHORITY, keys={kid: key for kid, key in AUTHORITY.keys.items() if kid != slot.kid})

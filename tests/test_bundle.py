@@ -238,3 +238,12 @@ def test_x6_root_that_names_no_trust_domain_is_one() -> None:
         .sign(key.private_key, hashes.SHA256())
     )
     assert parse(with_keys({"kty": "EC", "use": "x509-svid", "x5c": [b64(root)]})).roots == (root,)
+
+
+def test_x6_root_with_an_extension_that_stands_twice_is_our_error() -> None:
+    """X-6: which of the two would count? `cryptography` has an exception of its own for it, no ValueError."""
+    der = CA.certificate.public_bytes(serialization.Encoding.DER)
+    names, usage = bytes.fromhex("0603551d11"), bytes.fromhex("0603551d0f")  # their object identifiers
+    twice = base64.b64encode(der.replace(names, usage)).decode()
+    with pytest.raises(CertificateError, match="cannot read"):
+        parse(with_keys({**ROOT, "x5c": [twice]}))

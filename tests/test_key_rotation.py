@@ -1,6 +1,7 @@
 """Keys in two slots: prepared, activated, retired, pruned; and by hand: rotated, tainted, revoked."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -347,3 +348,17 @@ def test_roles_can_be_added_later(start: Open) -> None:
     start().close()
     live = start(wit=True)
     assert live.current.wit_key is not None
+
+
+def test_ring_that_no_sequence_of_steps_leads_to_is_refused(start: Open) -> None:
+    live = start()
+    pass_time(live, NOW + DAY / 2)
+    active, prepared = live.current.rings["x509"]
+    for stage in (Stage.ACTIVE, Stage.PREPARED):
+        with pytest.raises(AuthorityStateError, match="in one slot"):
+            KeyRing("x509", (replace(active, stage=stage), replace(prepared, stage=stage)))
+    with pytest.raises(AuthorityStateError, match="another role"):
+        KeyRing("jwt", (active,))
+    with pytest.raises(AuthorityStateError, match="prepared already"):
+        live.current.rings["x509"].with_prepared(prepared)
+    assert KeyRing("x509", (prepared,)).next_step(LIFE) is None, "nothing signs: there is no clock to go by"

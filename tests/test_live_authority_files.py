@@ -10,8 +10,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from identity.authority import Authority
+from identity.base64url import encode_base64url
 from identity.errors import KeyMaterialError
 from identity.key_directory import LOCK
 from identity.keys import SigningKey
@@ -324,3 +326,22 @@ def test_nothing_is_published_where_no_service_ran(directory: Path) -> None:
     directory.mkdir(0o700)
     with pytest.raises(KeyMaterialError, match="start the service first"):
         read_published(directory, TD)
+
+
+def foreign_jwk(kind: str) -> dict[str, str]:
+    if kind == "RSA":
+        modulus = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
+        return {"kty": "RSA", "n": encode_base64url(modulus.to_bytes(256)), "e": "AQAB"}
+    point = ec.generate_private_key(ec.SECP384R1()).public_key().public_numbers()
+    numbers = {name: encode_base64url(getattr(point, name).to_bytes(48)) for name in ("x", "y")}
+    return {"kty": "EC", "crv": "P-384", **numbers}
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+def test_refuses_public_key_of_another_kind(directory: Path, kind: str) -> None:
+    """All keys of ours are on P-256; those of others need not be, so they can be read."""
+    load(directory)
+    slots = json.loads((directory / STATE_FILE).read_bytes())["slots"]
+    other = {"public": foreign_jwk(kind) | {"kid": "other"}, "kid": "other", "stage": "retired"}
+    change(directory, slots=[slot | other if slot["role"] == "jwt" else slot for slot in slots])
+    assert "P-256" in refused(directory)
