@@ -74,6 +74,7 @@ class Service:
     grants: str = GRANTS.read_text("utf-8")
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="deputy-")))
     process: subprocess.Popen[bytes] | None = None
+    command: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.check_port, self.broker_port, self.bundle_port = free_ports(3)
@@ -131,7 +132,7 @@ class Service:
     def popen(self) -> subprocess.Popen[bytes]:
         with self.log.open("wb") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "authz", "serve", "--config", str(self.path)],
+                self.command or [sys.executable, "-m", "authz", "serve", "--config", str(self.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
