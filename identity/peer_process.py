@@ -7,9 +7,9 @@
   connected. If not, or if we cannot see it at all (a process of another pid namespace has number 0),
   `AttestationError`: then nothing is issued. A caller that replaced its program connects again.
 - The executable is hashed through /proc/<pid>/exe, which is the file that runs and not the one that lies at
-  its path now; once a connection, in a thread, and only where the socket asks for it. What we may not read
-  has no hash. The hash tells programs of one user apart; against that user itself it is no boundary, which is
-  why it is never enough alone.
+  its path now; once a connection, in a thread, and only of users whose hash somebody asks for, one program of
+  a user at a time: nobody waits for what a stranger runs. What we may not read has no hash. The hash tells
+  programs of one user apart; against that user itself it is no boundary, so it is never enough alone.
 """
 
 import asyncio
@@ -19,8 +19,10 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, overload
+from weakref import WeakValueDictionary
 
 from identity.entitlement import Peer
 from identity.errors import AttestationError
@@ -30,8 +32,10 @@ from identity.executable import ExecutableReading
 _SO_PEERPIDFD: Final = 77
 _CREDENTIALS: Final = struct.Struct("iII")
 _PIECE: Final = 1024 * 1024
-# Two, whoever asks: hashing is work that a stranger can order.
+# Two, whoever asks: hashing is work that a caller can order, seconds of it for a large file.
 _READERS: Final = ThreadPoolExecutor(2, thread_name_prefix="executable")
+# One of each user is in the queue of the readers, so that no user's crowd stands before another's program.
+_TURNS: Final[WeakValueDictionary[int, asyncio.Lock]] = WeakValueDictionary()
 
 File = tuple[int, int]
 """A file, as device and inode."""
@@ -62,7 +66,6 @@ class PeerProcess:
         self._pidfd = pidfd
         self._with_executable = with_executable
         self._is_closed = False
-        self._reading = asyncio.Lock()
         self._is_read = False
         self._sha256: str | None = None
         self._start = _start_time(pid) if pidfd is None else None
@@ -70,8 +73,8 @@ class PeerProcess:
         self.check()
 
     @classmethod
-    def attest(cls, connection: Socket, *, with_executable: bool = False) -> "PeerProcess":
-        """Say who connected.
+    def attest(cls, connection: Socket, *, hashed: Container[int] = ()) -> "PeerProcess":
+        """Say who connected; `hashed` are the users whose executables are asked for.
 
         Raises:
             AttestationError: if that cannot be said, or the process is gone.
@@ -85,7 +88,7 @@ class PeerProcess:
             raise AttestationError("a caller in a pid namespace that we cannot see")
         pidfd = _pidfd(connection, pid)
         try:
-            return cls(pid, uid, gid, pidfd=pidfd, with_executable=with_executable)
+            return cls(pid, uid, gid, pidfd=pidfd, with_executable=uid in hashed)
         except AttestationError:
             if pidfd is not None:
                 os.close(pidfd)
@@ -120,14 +123,15 @@ class PeerProcess:
         return Peer(self.pid, self.uid, self.gid, self._sha256)
 
     async def read_executable(self) -> None:
-        """Hash what it runs, once, and only where its socket asks for it.
+        """Hash what it runs, once, and only where somebody asks for it.
 
         Raises:
             AttestationError: if it is gone, or runs something else.
         """
         if not self._with_executable:
             return
-        async with self._reading:
+        turn = _TURNS.setdefault(self.uid, asyncio.Lock())
+        async with turn:
             if not self._is_read:
                 loop = asyncio.get_running_loop()
                 self._sha256 = await loop.run_in_executor(_READERS, _hash_running_file, self.pid, self._file)

@@ -5,14 +5,14 @@
 - Who does not read is not read from: answers that nobody takes cannot pile up.
 - Frames that break the protocol end the connection, and nothing else. No traceback is logged, and no text of
   the stranger's.
-- Streams at a time, streams that are given up at once, header bytes, the time to the first request and the
-  time without one are bounded.
+- Streams at a time, streams that are given up at once, header bytes, the time to the first request, the time
+  without one and the time to take the last bytes are bounded.
 - A connection has one process at its other end; who it is, is asked of the kernel when it connects.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -47,6 +47,8 @@ class SocketLimits:
     connections: int = 4096
     connections_per_uid: int = 3072
     streams: int = 100
+    calls: int = 8192
+    calls_per_uid: int = 4096
     message_bytes: int = 64 * 1024
     request_seconds: float = 10.0
     idle_seconds: float = 300.0
@@ -54,7 +56,7 @@ class SocketLimits:
 
 
 class Gate(Protocol):
-    """Who counts the connections."""
+    """Who counts the connections and their calls."""
 
     @property
     def limits(self) -> SocketLimits:
@@ -65,6 +67,12 @@ class Gate(Protocol):
 
     def leave(self, connection: "AttestedConnection") -> None:
         """Forget a connection."""
+
+    def begin(self, connection: "AttestedConnection") -> bool:
+        """Admit a call, or refuse it."""
+
+    def end(self, connection: "AttestedConnection") -> None:
+        """Forget a call."""
 
 
 class Codec(ProtoCodec):
@@ -115,9 +123,13 @@ class BoundedBuffer(protocol.Buffer):
 class _Calls(server.Handler):
     """The calls on one connection."""
 
-    def __init__(self, mapping: Mapping[str, const.Handler], limits: SocketLimits) -> None:
+    def __init__(
+        self, mapping: Mapping[str, const.Handler], gate: Gate, connection: "AttestedConnection"
+    ) -> None:
         super().__init__(dict(mapping), Codec(), None, _DispatchServerEvents())
-        self._limits = limits
+        self._gate = gate
+        self._limits = gate.limits
+        self._connection = connection
         self.resets = 0
         self.has_called = False
         self.running = 0
@@ -133,6 +145,9 @@ class _Calls(server.Handler):
         except ValueError:
             _refuse(stream, release_stream, ErrorCodes.PROTOCOL_ERROR)
             return
+        if not self._gate.begin(self._connection):
+            _refuse(stream, release_stream, ErrorCodes.REFUSED_STREAM)
+            return
         self.has_called = True
         self.running += 1
         stream.buffer = BoundedBuffer(stream.buffer._ack_callback, self._limits)  # noqa: SLF001  # the library has no other place for a bound
@@ -146,6 +161,7 @@ class _Calls(server.Handler):
             super().cancel(stream)
 
     def _end(self, task: asyncio.Task[None]) -> None:
+        self._gate.end(self._connection)
         self.running -= 1
         self.last = self.loop.time()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -155,12 +171,12 @@ class _Calls(server.Handler):
 class AttestedConnection(protocol.H2Protocol):
     """HTTP/2 on a Unix socket, from one process."""
 
-    def __init__(self, mapping: Mapping[str, const.Handler], gate: Gate, *, with_executable: bool) -> None:
-        """Serve the methods of `mapping`."""
-        self._calls = _Calls(mapping, gate.limits)
+    def __init__(self, mapping: Mapping[str, const.Handler], gate: Gate, *, hashed: Container[int]) -> None:
+        """Serve the methods of `mapping`; `hashed` are the users whose executables are asked for."""
+        self._calls = _Calls(mapping, gate, self)
         super().__init__(self._calls, _CONFIGURATION, _H2)
         self._gate = gate
-        self._with_executable = with_executable
+        self._hashed = hashed
         self._transport: asyncio.Transport | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._is_open = False
@@ -188,9 +204,7 @@ class AttestedConnection(protocol.H2Protocol):
             raise TypeError("not a stream transport")
         self._transport = transport
         try:
-            self._process = PeerProcess.attest(
-                transport.get_extra_info("socket"), with_executable=self._with_executable
-            )
+            self._process = PeerProcess.attest(transport.get_extra_info("socket"), hashed=self._hashed)
         except AttestationError as error:
             self._process = error
         if not self._gate.enter(self):
@@ -253,6 +267,11 @@ class AttestedConnection(protocol.H2Protocol):
         except ProtocolError:
             _LOG.debug("a connection that is over already")
         self.processor.close("the server closed the connection")
+        # Who does not read what is left to send would keep it open for ever.
+        if self._is_open:
+            if self._tick is not None:
+                self._tick.cancel()
+            self._tick = self._calls.loop.call_later(self._gate.limits.request_seconds, self._abort)
 
     async def wait_closed(self) -> None:
         """Wait for the calls to end."""

@@ -15,6 +15,7 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
 from identity.entitlement import Changes
+from identity.socket_pace import turn
 
 NAME: Final = "grpc.health.v1.Health"
 # What is ready can also change without a word, such as with the clock.
@@ -59,6 +60,7 @@ class Health:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
                     await self._changes.wait(seen)
+            await turn()
 
     def _status(self, service: str) -> int:
         known = pb.HealthCheckResponse

@@ -5,8 +5,8 @@
   and an identity that is not the caller's as PermissionDenied, what cannot be issued now as Unavailable, a
   message that cannot be read as InvalidArgument, a compressed one as Unimplemented. The log gets the kind of
   failure, never its traceback.
-- Connections are bounded in all and for each user, over all sockets together, and leave files for the rest of
-  the process.
+- Connections and calls are bounded in all and for each user, over all sockets together. Connections leave
+  half of the files for the rest of the process, and no user has all of them, however few there are.
 - A socket that is closed is gone from its directory, if it still is ours.
 """
 
@@ -17,7 +17,7 @@ import logging
 import resource
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -41,7 +41,8 @@ _LOG = logging.getLogger(__name__)
 _REFUSED = SeldomLog(_LOG)
 _UNSURE = SeldomLog(_LOG)
 _BACKLOG: Final = 256
-# Files that stay for the log, the store and other servers; a connection takes two, its socket and a pidfd.
+# Files that stay for the log, the store, sockets of tasks and other servers, at the least; a connection takes
+# two, its socket and a pidfd.
 _SPARE_FILES: Final = 256
 _LIMITS: Final = SocketLimits()
 _LOUD: Final = ("grpclib.server", "grpclib.protocol")
@@ -85,7 +86,11 @@ class SocketServer:
         self._is_ready = is_ready
         self._changes = Feed() if changes is None else changes
         self._most = min(limits.connections, _room())
+        # As large a part of the connections that there can be as of those that there should be.
+        part = -(-self._most * limits.connections_per_uid // limits.connections)
+        self._most_per_uid = min(part, limits.connections_per_uid)
         self._by_uid: Counter[int | None] = Counter()
+        self._calls_by_uid: Counter[int | None] = Counter()
         self._listeners: dict[Path, _Listener] = {}
         for name in _LOUD:
             logging.getLogger(name).addFilter(keep_quiet)
@@ -98,9 +103,11 @@ class SocketServer:
         files: Iterable[FileDescriptor] = (),
         mode: int = GROUP,
         gid: int | None = None,
-        with_executable: bool = False,
+        hashed: Container[int] = (),
     ) -> None:
         """Serve on a socket of its own; `files` is what reflection shows.
+
+        `hashed` are the users whose executables are asked for; nobody else's is read.
 
         Raises:
             SocketError: if the socket is in use, others could reach or replace it, or it cannot be made.
@@ -113,7 +120,7 @@ class SocketServer:
         gate = _Gate(self, connections)
 
         def connect() -> AttestedConnection:
-            return AttestedConnection(mapping, gate, with_executable=with_executable)
+            return AttestedConnection(mapping, gate, hashed=hashed)
 
         server = await asyncio.get_running_loop().create_unix_server(connect, sock=sock, backlog=_BACKLOG)
         self._listeners[path] = _Listener(server, _inode(path), connections)
@@ -141,7 +148,7 @@ class SocketServer:
 
     def enter(self, uid: int | None) -> bool:
         """Count a connection, or refuse it."""
-        if self._by_uid.total() >= self._most or self._by_uid[uid] >= self.limits.connections_per_uid:
+        if self._by_uid.total() >= self._most or self._by_uid[uid] >= self._most_per_uid:
             _REFUSED.warning("too many connections: one of uid %s is refused", uid)
             return False
         self._by_uid[uid] += 1
@@ -149,9 +156,20 @@ class SocketServer:
 
     def leave(self, uid: int | None) -> None:
         """Forget a connection."""
-        self._by_uid[uid] -= 1
-        if not self._by_uid[uid]:
-            del self._by_uid[uid]
+        _count_down(self._by_uid, uid)
+
+    def begin(self, uid: int | None) -> bool:
+        """Count a call, or refuse it."""
+        calls, limits = self._calls_by_uid, self.limits
+        if calls.total() >= limits.calls or calls[uid] >= limits.calls_per_uid:
+            _REFUSED.warning("too many calls at a time: one of uid %s is refused", uid)
+            return False
+        calls[uid] += 1
+        return True
+
+    def end(self, uid: int | None) -> None:
+        """Forget a call."""
+        _count_down(self._calls_by_uid, uid)
 
     def _mapping(
         self, services: Sequence[Servicer], files: Iterable[FileDescriptor]
@@ -191,11 +209,24 @@ class _Gate:
         self.connections.discard(connection)
         self.server.leave(connection.uid)
 
+    def begin(self, connection: AttestedConnection) -> bool:
+        return self.server.begin(connection.uid)
+
+    def end(self, connection: AttestedConnection) -> None:
+        self.server.end(connection.uid)
+
+
+def _count_down(counts: Counter[int | None], uid: int | None) -> None:
+    counts[uid] -= 1
+    if not counts[uid]:
+        del counts[uid]
+
 
 def _room() -> int:
     """Return how many connections leave enough files for the rest of the process."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return sys.maxsize if files == resource.RLIM_INFINITY else max(1, (files - _SPARE_FILES) // 2)
+    spare = max(_SPARE_FILES, files // 2)
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(1, (files - spare) // 2)
 
 
 def _inode(path: Path) -> int:

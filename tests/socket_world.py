@@ -1,7 +1,7 @@
 """A Workload API on a real Unix socket, with an authority whose keys and time the test turns."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -126,13 +126,13 @@ class SocketWorld:
         path: Path,
         limits: SocketLimits | None = None,
         *,
-        with_executable: bool = False,
+        hashed: Container[int] = (),
         seconds: float = 60,
     ) -> AsyncIterator["Client"]:
         server = SocketServer(
             limits or SocketLimits(), is_ready=lambda: self.is_ready, changes=self.live.feed
         )
-        await server.listen(path, [self.api], files=[standard_file()], with_executable=with_executable)
+        await server.listen(path, [self.api], files=[standard_file()], hashed=hashed)
         try:
             async with grpc.aio.insecure_channel(f"unix:{path}") as channel, asyncio.timeout(seconds):
                 yield Client(channel)

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,10 @@ from typing import overload
 
 import pytest
 
+from identity import peer_process
 from identity.entitlement import Peer
 from identity.errors import AttestationError
-from identity.peer_process import PeerProcess
+from identity.peer_process import File, PeerProcess
 
 SLEEP = Path(os.path.realpath(shutil.which("sleep") or "/bin/sleep"))
 # Connects, says so, and goes on as its argument says.
@@ -144,7 +146,7 @@ def test_who_runs_another_program_now_is_not_attested(tmp_path: Path) -> None:
     """An attacker connects, keeps the socket in a child, and becomes the program that is trusted."""
     become = f"os.execv({str(SLEEP)!r}, ['sleep', '60'])"
     with connected(tmp_path / "s", become) as (process, accepted):
-        held = PeerProcess.attest(accepted, with_executable=True)
+        held = PeerProcess.attest(accepted, hashed={os.getuid()})
         go_on(process)
         started(process, SLEEP)
         with pytest.raises(AttestationError, match="another program"):
@@ -228,6 +230,49 @@ def test_an_executable_is_not_hashed_where_no_selector_asks_for_it() -> None:
         assert held.peer().executable_sha256 is None
 
 
+def test_the_executable_of_a_user_whom_nobody_registered_is_not_read(tmp_path: Path) -> None:
+    """Whoever reaches the shared socket could order seconds of reading with each connection."""
+    with connected(tmp_path / "s", "import time; time.sleep(60)") as (_, accepted):
+        held = PeerProcess.attest(accepted, hashed={os.getuid() + 1})
+        asyncio.run(held.read_executable())
+        assert not held._is_read
+        held.close()
+
+
+def test_a_crowd_of_large_executables_of_one_user_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two readers serve everybody; one user with many connections had both, and all others waited."""
+    go_on = threading.Event()
+
+    def read(_: int, file: File | None) -> str | None:
+        assert file is not None
+        if file[1]:
+            go_on.wait(30)
+        return "00" * 32
+
+    def held(uid: int) -> PeerProcess:
+        made = PeerProcess(os.getpid(), uid, uid, pidfd=None, with_executable=True)
+        monkeypatch.setattr(made, "check", lambda: None)
+        made._file = (0, uid)
+        return made
+
+    async def main() -> None:
+        crowd = [asyncio.create_task(held(1).read_executable()) for _ in range(10)]
+        await asyncio.sleep(0)
+        other = held(0)
+        try:
+            async with asyncio.timeout(20):
+                await other.read_executable()
+        finally:
+            go_on.set()
+        assert other._is_read
+        await asyncio.gather(*crowd)
+
+    monkeypatch.setattr(peer_process, "_hash_running_file", read)
+    asyncio.run(main())
+
+
 def test_a_running_executable_whose_file_was_replaced_is_hashed_by_what_runs(tmp_path: Path) -> None:
     """An attacker who may write the directory lays the trusted file at the path of their own."""
     mine = tmp_path / "mine"
@@ -248,7 +293,7 @@ def test_a_renamed_executable_of_an_interpreter_has_no_hash(tmp_path: Path) -> N
     renamed = tmp_path / "agent"
     shutil.copy(os.path.realpath(sys.executable), renamed)
     with connected(tmp_path / "s", python=renamed, PYTHONHOME=sys.base_prefix) as (process, accepted):
-        held = PeerProcess.attest(accepted, with_executable=True)
+        held = PeerProcess.attest(accepted, hashed={os.getuid()})
         assert str(Path(f"/proc/{process.pid}/exe").readlink()) == str(renamed)
         asyncio.run(held.read_executable())
         assert held.peer() == Peer(process.pid, os.getuid(), os.getgid(), None)
@@ -288,7 +333,7 @@ def test_a_proc_that_hides_others_is_enough_with_a_pidfd(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "stat", hidden)
     with running(SLEEP, "60") as process:
-        held = PeerProcess.attest(OldKernel(process.pid), with_executable=True)
+        held = PeerProcess.attest(OldKernel(process.pid), hashed={os.getuid()})
         asyncio.run(held.read_executable())
         assert held.peer().executable_sha256 is None
         process.kill()

@@ -408,10 +408,72 @@ def test_connections_are_bounded_in_all_and_by_user(path: Path, limits: dict[str
     asyncio.run(main())
 
 
-def test_connections_leave_files_for_the_rest_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for files, expected in ((1024, 384), (256, 1), (100_000, 4096), (resource.RLIM_INFINITY, 4096)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert SocketServer()._most == expected
+@pytest.mark.parametrize(
+    ("files", "in_all", "of_one_user"),
+    [(1024, 256, 192), (256, 1, 1), (4096, 1024, 768), (100_000, 4096, 3072), (-1, 4096, 3072)],
+)
+def test_connections_leave_files_for_the_rest_of_the_process_and_for_other_users(
+    monkeypatch: pytest.MonkeyPatch, files: int, in_all: int, of_one_user: int
+) -> None:
+    """Where files are few, the bound of one user would be beyond that of all, and so be none."""
+    assert resource.RLIM_INFINITY == -1
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    server = SocketServer()
+    assert (server._most, server._most_per_uid) == (in_all, of_one_user)
+
+
+@pytest.mark.parametrize("limits", [{"calls": 3}, {"calls_per_uid": 3}])
+@pytest.mark.parametrize("method", [PATH, "/grpc.health.v1.Health/Watch"])
+def test_calls_are_bounded_in_all_and_by_user_over_all_connections(
+    path: Path, method: str, limits: dict[str, Any]
+) -> None:
+    """A hundred streams on each of thousands of connections were gigabytes, for a stranger to ask for."""
+
+    async def wait(stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        await asyncio.sleep(3600)
+
+    def run() -> list[str]:
+        with RawClient(path) as first, RawClient(path) as second:
+            for raw in (first, second):
+                raw.begin()
+            calls = [raw.call(method, message(b""), end=False) for raw in (first, first, second, second)]
+            return [second.result(calls[3])]
+
+    async def main() -> None:
+        async with serving(path, wait, **limits) as server:
+            assert await asyncio.to_thread(run) == ["reset <ErrorCodes.REFUSED_STREAM: 7>"]
+            await eventually(lambda: not server._calls_by_uid and not server._by_uid)
+
+    asyncio.run(main())
+
+
+def test_who_never_reads_holds_no_connection_that_was_closed(path: Path) -> None:
+    """A task's socket goes with its task; what was left to send kept the connection and its files."""
+
+    async def pour(stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        while True:
+            await stream.send_message(pb.JWTSVID(hint="x" * 60_000))
+
+    def begin(raw: RawClient) -> None:
+        raw.begin()
+        raw.http.increment_flow_control_window(2**30)
+        raw.http.update_settings({4: 2**30})  # SETTINGS_INITIAL_WINDOW_SIZE
+        raw.call(PATH, message(b""))
+
+    async def main() -> None:
+        many = Cardinality.UNARY_STREAM
+        async with serving(path, pour, many, request_seconds=0.2) as server:
+            with RawClient(path) as raw:
+                await asyncio.to_thread(begin, raw)
+                await eventually(lambda: bool(server._calls_by_uid))
+                (connection,) = server._listeners[path].connections
+                await eventually(lambda: not connection.connection.write_ready.is_set())
+                await server.close_socket(path)
+                await eventually(lambda: not server._by_uid)
+
+    asyncio.run(main())
 
 
 def test_what_strangers_cause_is_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:

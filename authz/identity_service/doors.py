@@ -176,7 +176,7 @@ class _Doors:
             services,
             files=(*_TASK, *_WORKLOAD),
             mode=mode,
-            with_executable=any(each.executable_sha256 is not None for each in registrations),
+            hashed={each.uid for each in registrations if each.executable_sha256 and each.uid is not None},
         )
 
     def _pods(self) -> KubernetesAttestor | None:
