@@ -1,6 +1,6 @@
 """Bad input at a running service: the documented answer, nothing issued, and the next caller is served.
 
-What one part does with it alone is tested beside that part (tests/test_workload_api.py, test_socket_server.py,
+What one part does with it alone is tested beside that part (test_workload_api.py, test_socket_server.py,
 test_peer_process.py, test_svid_source.py); here it goes to the process that an operator runs.
 """
 
