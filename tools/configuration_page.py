@@ -44,7 +44,8 @@ Rules that join several keys:
 - A provider over plain HTTP must be on this machine, and needs `allow_loopback: true`.
 - A workload needs a `socket` of its own, or a `uid` and `identity.socket`; `executable_sha256` needs a `uid`.
   A uid is that of workloads or of one agent (`identity.agent_uids`), never of both. Sockets differ.
-- `identity.publish_seconds` is a third of `identity.key_seconds` at most.
+- `identity.publish_seconds` is a third of `identity.key_seconds` at most, and `limits.x509_svid_seconds` a
+  sixth.
 - `identity.bundle_endpoint.profile: https_web` takes `certificate` and `key`, `https_spiffe` neither. OpenID
   Connect Discovery is served there where `identity.jwt_issuer` is set.
 
