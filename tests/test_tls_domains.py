@@ -121,6 +121,8 @@ class BrokerConnection:
             return "shut out"
         if answer.status_code == 401:
             assert answer.json()["code"] == "DPT-PEER-MISSING"
+            # The next connection shows what the client has by then.
+            assert answer.headers["connection"] == "close"
             return "refused"
         assert answer.status_code == 201, answer.text
         return "accepted"

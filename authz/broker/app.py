@@ -25,6 +25,9 @@ from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_chain, re
 _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY = {"Retry-After": "1"}
 _CLOSE = {"Connection": "close"}
+# The certificate of this connection is not the newest, or its CA was revoked; the next connection presents
+# what the client has now.
+_OF_THE_CONNECTION = (Code.NOT_BOUND.value, Code.PEER_MISSING.value)
 # Another method is a malformed token request, not an unknown endpoint (TX-01).
 _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -88,8 +91,7 @@ async def _arrival(request: Request) -> Arrival:
 
 def _response(reply: Reply) -> Response:
     headers = _NO_STORE | (_RETRY if reply.status == 503 else {})
-    if reply.body is not None and Code.NOT_BOUND.value in reply.body.values():
-        # The certificate of this connection is not the newest; the next one presents what the client has now.
+    if reply.body is not None and any(code in reply.body.values() for code in _OF_THE_CONNECTION):
         headers |= _CLOSE
     if reply.body is None:
         return Response(status_code=reply.status, headers=headers)
