@@ -14,6 +14,8 @@ from identity.keys import SigningKey
 
 _KID: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # the base64url of a SHA-256 (RFC 7638)
 _FILE: Final = re.compile(r"key-([A-Za-z0-9_-]{43})\.pem")
+# What KeyDirectory writes beside a file before it takes its place.
+_UNFINISHED: Final = re.compile(r"\.key-[A-Za-z0-9_-]{43}\.pem\.[0-9]+\.[0-9a-f]{16}")
 
 
 class KeyStore(Protocol):
@@ -78,9 +80,11 @@ class FileKeyStore:
 
     def destroy_others(self, known: frozenset[str]) -> None:
         """Forget the keys that a crash left between their making and their first use."""
-        found = (_FILE.fullmatch(name) for name in self._directory.names())
-        for kid in sorted({match[1] for match in found if match} - known):
+        names = self._directory.names()
+        for kid in sorted({match[1] for match in map(_FILE.fullmatch, names) if match} - known):
             self.destroy(kid)
+        for name in filter(_UNFINISHED.fullmatch, names):
+            self._directory.remove(name)
 
 
 def _file(kid: str) -> str:

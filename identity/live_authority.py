@@ -2,6 +2,7 @@
 
 - `current` is one frozen value; whoever signs or verifies asks for it each time and never keeps it.
 - A change is on disk before it counts, and the private part of a key that signs no more is destroyed after.
+  Where that fails, the change counts all the same and everybody hears of it; it is tried again at the next.
 - One process writes: the directory is locked; others may only read what is published.
 - A crash between two steps leaves a state that was, or a private key that nobody knows: that one is destroyed
   at the next start.
@@ -9,6 +10,7 @@
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +67,7 @@ class LiveAuthority:
         self._lock = Lock()
         self._document = document
         self._keys = keys
+        self._gone: set[str] = set()
         self._store = store
         self._directory = directory
         self._current: Authority | None = None
@@ -101,6 +104,10 @@ class LiveAuthority:
             keys = {slot.kid: kept.load(slot.kid) for slot in signing}
             files.destroy_others(frozenset(keys) if store is None else frozenset())
             live = cls(document, keys, settings, kept, directory)
+            # What a crash kept from being destroyed, in a store that cannot say what it holds.
+            live._gone = {slot.kid for ring in document.rings.values() for slot in ring} - keys.keys()
+            with suppress(KeyMaterialError):  # said at the next step, which tries it again
+                live._destroy()
             while begin and (due := live.due(now)):
                 live.apply(due, now)
             live._show()
@@ -154,12 +161,14 @@ class LiveAuthority:
 
         Raises:
             AuthorityStateError: if the state does not allow a step; those before it stay taken.
-            KeyMaterialError: if something cannot be kept; the step has not happened then.
+            KeyMaterialError: if something cannot be kept; the step has not happened then. Or, as it says, if
+                the step has happened, and a private key that signs no more cannot be destroyed.
         """
         for change in changes:
             with self._lock:
                 self._apply(change, now, force=force)
-            self.feed.publish()
+                self.feed.publish()
+                self._destroy()
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -193,9 +202,17 @@ class LiveAuthority:
         if self._directory is not None:
             self._directory.write(STATE_FILE, document.encode())
         self._document, self._keys = document, {kid: key for kid, key in keys.items() if kid not in gone}
+        self._gone |= gone
         self._show()
-        for kid in gone:
-            self._required_store().destroy(kid)
+
+    def _destroy(self) -> None:
+        for kid in sorted(self._gone):
+            try:
+                self._required_store().destroy(kid)
+            except KeyMaterialError as error:
+                text = f"the private key {kid!r} signs no more, but cannot be destroyed yet: {error}"
+                raise KeyMaterialError(text) from error
+            self._gone.discard(kid)
 
     def _slot(self, role: Role, key: SigningKey, now: datetime) -> KeySlot:
         lifetime = self.settings.life.lifetime

@@ -239,6 +239,28 @@ def test_everybody_who_waits_hears_of_a_change(start: Open) -> None:
     assert live.feed.version > before
 
 
+def test_a_key_that_cannot_be_destroyed_keeps_nobody_from_hearing_of_its_end(
+    start: Open, tmp_path: Path
+) -> None:
+    """Open streams went on with SVIDs of the old key, because its file could not be removed."""
+    live = start()
+    live.apply([KeyChange("prepare", "x509")], NOW)
+    old, prepared = live.current.ca.key.kid, live.current.rings["x509"].prepared
+    version, file = live.feed.version, tmp_path / "keys" / f"key-{old}.pem"
+    data = file.read_bytes()
+    file.unlink()
+    file.mkdir()  # a directory cannot be unlinked
+    with pytest.raises(KeyMaterialError, match="signs no more, but cannot be destroyed yet"):
+        live.apply([KeyChange("activate", "x509")], NOW)
+    assert prepared is not None
+    assert live.current.ca.key.kid == prepared.kid
+    assert live.feed.version > version
+    file.rmdir()
+    file.write_bytes(data)
+    live.apply([KeyChange("prepare", "jwt")], NOW)
+    assert not file.exists()
+
+
 def test_change_that_cannot_be_kept_has_not_happened(start: Open, tmp_path: Path) -> None:
     live = start()
     before, version = live.current, live.feed.version

@@ -260,6 +260,17 @@ def test_key_that_a_crash_left_is_destroyed(directory: Path) -> None:
     assert names(directory) == before - {path.name}
 
 
+def test_key_that_a_crash_left_half_written_is_destroyed(directory: Path) -> None:
+    """The process was killed between writing a private key beside its place and renaming it."""
+    load(directory)
+    whole = next(directory.glob("key-*.pem"))
+    left = directory / f".{whole.name}.4711.0123456789abcdef"
+    left.write_bytes(whole.read_bytes())
+    load(directory)
+    assert not left.exists()
+    assert whole.exists()
+
+
 def test_no_private_key_is_in_the_state(directory: Path) -> None:
     load(directory)
     state = (directory / STATE_FILE).read_text()
