@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives import serialization
 
 from identity.errors import CertificateError
 from identity.spiffe import SpiffeId, TrustDomain
-from identity.trust_bundles import TrustBundles
-from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN, X509Svid, leaf_spiffe_id, verify_x509_svid
+from identity.trust_bundles import TrustBundles, verify_by_own_roots
+from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN, X509Svid
 
 # Peers that are remembered; a proxy has one certificate at a time.
 MAX_PEERS: Final = 1024
@@ -120,11 +120,8 @@ def _hash(chain: Sequence[bytes]) -> bytes:
 
 
 def _verify(chain: Sequence[bytes], known: Roots, now: datetime) -> _Verified:
-    domain = leaf_spiffe_id(chain[0]).trust_domain
-    roots = known.get(domain)
-    if roots is None:
-        raise CertificateError(f"a peer of the trust domain {domain.name!r}, which has no business here")
-    svid = verify_x509_svid(chain, roots, domain, now)
+    svid = verify_by_own_roots(chain, known, now)
+    roots = known[svid.spiffe_id.trust_domain]
     path = [svid.certificate, *map(x509.load_der_x509_certificate, chain[1:]), *roots]
     # The end of a certificate that was not needed only means one verification more.
     until = min(end for part in path if (end := part.not_valid_after_utc) > now)

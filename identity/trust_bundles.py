@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from cryptography import x509
+
 from identity.bundle import Bundle
 from identity.errors import CertificateError
 from identity.keys import KeySet
@@ -49,10 +51,19 @@ class TrustBundles:
         Raises:
             CertificateError: if that domain is unknown, or did not sign it.
         """
-        if not chain:
-            raise CertificateError("no certificate")
-        trust_domain = leaf_spiffe_id(chain[0]).trust_domain
-        bundle = self.of(trust_domain)
-        if bundle is None:
-            raise CertificateError(f"no roots of the trust domain {trust_domain.name!r}")
-        return verify_x509_svid(chain, bundle.roots, trust_domain, now)
+        roots = {trust_domain: bundle.roots for trust_domain, bundle in self.all.items()}
+        return verify_by_own_roots(chain, roots, now)
+
+
+def verify_by_own_roots(
+    chain: Sequence[bytes], roots: Mapping[TrustDomain, Sequence[x509.Certificate]], now: datetime
+) -> X509Svid:
+    """Verify a chain, leaf first, with those roots that are of the trust domain that the leaf names (X-7).
+
+    Raises:
+        CertificateError: if that domain is unknown, or did not sign it.
+    """
+    if not chain:
+        raise CertificateError("no certificate")
+    trust_domain = leaf_spiffe_id(chain[0]).trust_domain
+    return verify_x509_svid(chain, roots.get(trust_domain, ()), trust_domain, now)

@@ -7,8 +7,8 @@ import pytest
 from authz.peers import MAX_PEERS, Peers, domains_of
 from identity.errors import CertificateError
 from identity.spiffe import SpiffeId, TrustDomain
-from identity.trust_bundles import TrustBundles
-from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN, verify_x509_svid
+from identity.trust_bundles import TrustBundles, verify_by_own_roots
+from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN
 from tests.hostile_ca import HostileCa, Peer
 
 MESH, SPIRE, EAST = (TrustDomain.parse(name) for name in ("mesh.example", "spire.example", "east.example"))
@@ -68,8 +68,8 @@ def test_x_7_a_federated_ca_cannot_name_the_gateway() -> None:
 def test_a_domain_that_the_listener_does_not_know_counts_for_nothing_whoever_vouches_for_it() -> None:
     """TLS lets a cross-signed CA in; its own roots are known, but not here."""
     world = World()
-    world.refuses(world.east.issue(WEST), "no business here")
-    world.refuses(world.east.vouched_for_by(world.spire).issue(WEST), "no business here")
+    world.refuses(world.east.issue(WEST), "no roots of")
+    world.refuses(world.east.vouched_for_by(world.spire).issue(WEST), "no roots of")
 
 
 def test_only_the_roots_of_the_domains_that_are_named_are_loaded() -> None:
@@ -119,9 +119,9 @@ def test_a_peer_that_is_remembered_is_not_verified_again(monkeypatch: pytest.Mon
 
     def counted(*arguments: object) -> object:
         verified.append(1)
-        return verify_x509_svid(*arguments)  # type: ignore[arg-type]  # as they came
+        return verify_by_own_roots(*arguments)  # type: ignore[arg-type]  # as they came
 
-    monkeypatch.setattr("authz.peers.verify_x509_svid", counted)
+    monkeypatch.setattr("authz.peers.verify_by_own_roots", counted)
     peer = world.spire.issue(RUNNER)
     for _ in range(5):
         world.who(peer)
