@@ -38,7 +38,7 @@ def prepare_socket(path: str | Path, mode: int = GROUP) -> None:
     if len(os.fsencode(path)) > MAX_PATH:
         raise SocketError(f"a socket path longer than {MAX_PATH} bytes: {str(path)!r}")
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
+        _make(directory, for_everyone=bool(mode & stat.S_IRWXO))
         status = directory.stat()
     except OSError as error:
         raise SocketError(f"cannot use directory {str(directory)!r}: {error.strerror}") from error
@@ -49,6 +49,15 @@ def prepare_socket(path: str | Path, mode: int = GROUP) -> None:
         )
     if _answers(str(path)):
         raise SocketError(f"somebody listens on {str(path)!r} already")
+
+
+def _make(directory: Path, *, for_everyone: bool) -> None:
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    if for_everyone:
+        directory.chmod(0o755)  # whatever the umask: a socket for everyone is of no use behind a closed door
 
 
 @contextmanager

@@ -803,3 +803,19 @@ def test_a_closed_server_leaves_nothing_behind(path: Path) -> None:
         asyncio.run(main())
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_the_directory_of_a_socket_for_everyone_lets_everyone_pass(path: Path) -> None:
+    """It is made so, whatever the umask; nobody else may write there."""
+
+    async def main() -> None:
+        server = SocketServer()
+        before = os.umask(0o077)
+        try:
+            await server.listen(path, [OneMethod(echo)], mode=0o666)
+        finally:
+            os.umask(before)
+        assert mode_of(path.parent) == 0o755
+        await server.close()
+
+    asyncio.run(main())
