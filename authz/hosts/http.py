@@ -16,12 +16,9 @@
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -34,7 +31,7 @@ from uvicorn.server import ServerState
 
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
-from authz.hosts.tls import TlsMaterial, TlsSource
+from authz.hosts.tls import Credential, TlsMaterial, TlsSource, server_context
 from identity.errors import SocketError
 from identity.peer_chain import presented_chain
 from identity.unix_socket import prepare_socket, private_umask
@@ -46,8 +43,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class BodyTooLargeError(Exception):
@@ -203,35 +198,10 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 def _context_of(material: TlsMaterial) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
+    context = server_context(Credential(material.certificate_chain, material.private_key))
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_verify_locations(cadata=material.client_roots.decode("ascii"))
-    with _as_file(material.private_key + b"\n" + material.certificate_chain) as name:
-        context.load_cert_chain(name)
     return context
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
-    """Give a key a file name, because Python's ssl reads keys from files only.
-
-    In memory where the system can do that; else a file of mode 0600 that is gone at once.
-    """
-    if hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("deputy"), "wb") as file:
-            file.write(content)
-            file.flush()
-            yield f"/proc/self/fd/{file.fileno()}"
-    else:
-        with tempfile.NamedTemporaryFile(prefix="deputy-") as named:
-            named.write(content)
-            named.flush()
-            yield named.name
 
 
 def _bind_unix(address: UnixAddress) -> socket.socket:

@@ -9,8 +9,11 @@
 """
 
 import logging
+import os
 import ssl
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -27,6 +30,7 @@ from identity.x509_svid import MAX_CERTIFICATE, MAX_CHAIN
 
 _LOG = logging.getLogger(__name__)
 _END: Final = "-----END CERTIFICATE-----"
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,41 @@ class ListenerTls:
                 _LOG.warning("certificate not renewed; the last one stays: %s", error)
         roots = self.peers.roots_pem() or _root_of_nobody()
         return TlsMaterial(self._credential.certificate_chain, self._credential.private_key, roots)
+
+
+def server_context(credential: Credential) -> ssl.SSLContext:
+    """Return the TLS of an HTTPS server: 1.2 or later, ephemeral keys, no tickets, no renegotiation.
+
+    Raises:
+        ssl.SSLError: if the key is not that of the certificate, or one of them is none.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    with _as_file(credential.private_key + b"\n" + credential.certificate_chain) as name:
+        context.load_cert_chain(name)
+    return context
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Give a key a file name, because Python's ssl reads keys from files only.
+
+    In memory where the system can do that; else a file of mode 0600 that is gone at once.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("deputy"), "wb") as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="deputy-") as named:
+            named.write(content)
+            named.flush()
+            yield named.name
 
 
 @cache

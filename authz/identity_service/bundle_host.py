@@ -11,7 +11,6 @@
 """
 
 import logging
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Any
 
 from authz.errors import ConfigError
 from authz.hosts.http import App, HttpHost, Limits
-from authz.hosts.tls import Credential
+from authz.hosts.tls import Credential, server_context
 
 _LOG = logging.getLogger(__name__)
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 CredentialSource = Callable[[], Credential]
 
@@ -40,7 +38,7 @@ class BundleHost(HttpHost):
         self._source = credential
         self._credential = credential()
         try:
-            self._latest = _context_of(self._credential)
+            self._latest = server_context(self._credential)
         except (ssl.SSLError, ValueError) as error:
             raise ConfigError(
                 f"the certificate of the bundle endpoint does not fit its key: {error}"
@@ -62,7 +60,7 @@ class BundleHost(HttpHost):
         try:
             credential = self._source()
             if credential != self._credential:
-                self._latest, self._credential = _context_of(credential), credential
+                self._latest, self._credential = server_context(credential), credential
         except Exception as error:  # noqa: BLE001 - whatever fails, the certificate that we have is better than none
             _LOG.warning("certificate of the bundle endpoint not renewed: %s", type(error).__name__)
         tls.context = self._latest
@@ -78,18 +76,3 @@ def credential_files(certificate: Path, key: Path) -> CredentialSource:
             raise ConfigError(f"cannot read TLS file {error.filename!r}: {error.strerror}") from error
 
     return read
-
-
-def _context_of(credential: Credential) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
-    # Python's ssl reads keys from files only; this one is in memory, and gone with the block.
-    with os.fdopen(os.memfd_create("deputy"), "wb") as file:
-        file.write(credential.private_key + b"\n" + credential.certificate_chain)
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-    return context
