@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from identity.base64url import encode_base64url
-from identity.errors import TokenClaimsError, TokenExpiredError
+from identity.errors import SpiffeIdError, TokenClaimsError, TokenExpiredError
+from identity.spiffe import SpiffeId
 
 MIN_ENTROPY: Final = 16
 
@@ -28,6 +29,21 @@ def text_claim(claims: Mapping[str, object], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise TokenClaimsError(f"a token without the text claim {name}")
     return value
+
+
+def workload_claim(claims: Mapping[str, object], kind: str) -> SpiffeId:
+    """Return `sub`, which must be the SPIFFE ID of a workload: one with a path (JWT-SVID section 3.1).
+
+    Raises:
+        TokenClaimsError: if it is not.
+    """
+    try:
+        spiffe_id = SpiffeId.parse(text_claim(claims, "sub"))
+    except SpiffeIdError as error:
+        raise TokenClaimsError(f"a {kind} whose subject is not a SPIFFE ID: {error}") from error
+    if not spiffe_id.path:
+        raise TokenClaimsError(f"a {kind} of a whole trust domain")
+    return spiffe_id
 
 
 def integer_claim(claims: Mapping[str, object], name: str) -> int:

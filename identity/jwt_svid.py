@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from identity.claims import integer_claim, lifetime, text_claim
-from identity.errors import SpiffeIdError, TokenAudienceError, TokenClaimsError, TokenIssuerError
+from identity.claims import integer_claim, lifetime, workload_claim
+from identity.errors import TokenAudienceError, TokenClaimsError, TokenIssuerError
 from identity.jws import BARE_HEADER, NO_TYPE, UnverifiedToken, check_times, check_type, sign, verify
 from identity.keys import KeySet, SigningKey
 from identity.spiffe import SpiffeId, TrustDomain
@@ -80,7 +80,7 @@ def verify_jwt_svid(
     """
     check_type(token, SVID_TYPS)
     # The unverified subject chooses the keys; they then prove it, or nothing is believed (J-10).
-    unverified_id = _spiffe_id(token.unverified_claims)
+    unverified_id = workload_claim(token.unverified_claims, "JWT-SVID")
     keys = bundles.get(unverified_id.trust_domain)
     if keys is None:
         raise TokenIssuerError(f"no keys of the trust domain {unverified_id.trust_domain.name!r}")
@@ -89,18 +89,8 @@ def verify_jwt_svid(
     if verified.claims.get("aud") not in (audience, [audience]):
         raise TokenAudienceError("a JWT-SVID for another audience, or for more than one")
     return JwtSvid(
-        spiffe_id=_spiffe_id(verified.claims),
+        spiffe_id=workload_claim(verified.claims, "JWT-SVID"),
         expires_at=integer_claim(verified.claims, "exp"),
         token_id=verified.token_id,
         issued_at=integer_claim(verified.claims, "iat") if "iat" in verified.claims else None,
     )
-
-
-def _spiffe_id(claims: Mapping[str, object]) -> SpiffeId:
-    try:
-        spiffe_id = SpiffeId.parse(text_claim(claims, "sub"))
-    except SpiffeIdError as error:
-        raise TokenClaimsError(f"a JWT-SVID whose subject is not a SPIFFE ID: {error}") from error
-    if not spiffe_id.path:
-        raise TokenClaimsError("a JWT-SVID of a whole trust domain")
-    return spiffe_id

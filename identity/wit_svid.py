@@ -18,10 +18,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from identity.base64url import encode_base64url
-from identity.claims import integer_claim, lifetime, text_claim
+from identity.claims import integer_claim, lifetime, text_claim, workload_claim
 from identity.errors import (
     KeyMaterialError,
-    SpiffeIdError,
     TokenAudienceError,
     TokenClaimsError,
     TokenIssuerError,
@@ -98,7 +97,7 @@ def verify_wit_svid(
     """
     check_type(token, _WIT)
     # The unverified subject chooses the keys; they then prove it, or nothing is believed.
-    unverified_id = _spiffe_id(token.unverified_claims)
+    unverified_id = workload_claim(token.unverified_claims, "WIT-SVID")
     keys = bundles.get(unverified_id.trust_domain)
     if keys is None:
         raise TokenIssuerError(f"no keys of the trust domain {unverified_id.trust_domain.name!r}")
@@ -111,7 +110,9 @@ def verify_wit_svid(
         raise TokenIssuerError("a WIT-SVID with an issuer that OpenID Connect Discovery could resolve")
     if "jti" in claims:
         text_claim(claims, "jti")
-    return UnprovenWit(_spiffe_id(claims), _holder(claims), integer_claim(claims, "exp"), verified.token_id)
+    return UnprovenWit(
+        workload_claim(claims, "WIT-SVID"), _holder(claims), integer_claim(claims, "exp"), verified.token_id
+    )
 
 
 def _holder(claims: Mapping[str, object]) -> VerificationKey:
@@ -123,13 +124,3 @@ def _holder(claims: Mapping[str, object]) -> VerificationKey:
             except KeyMaterialError as error:
                 raise TokenClaimsError(f"a WIT-SVID whose key is not one that we accept: {error}") from error
     raise TokenClaimsError("a WIT-SVID without exactly one key of an algorithm on our list")
-
-
-def _spiffe_id(claims: Mapping[str, object]) -> SpiffeId:
-    try:
-        spiffe_id = SpiffeId.parse(text_claim(claims, "sub"))
-    except SpiffeIdError as error:
-        raise TokenClaimsError(f"a WIT-SVID whose subject is not a SPIFFE ID: {error}") from error
-    if not spiffe_id.path:
-        raise TokenClaimsError("a WIT-SVID of a whole trust domain")
-    return spiffe_id
