@@ -19,6 +19,7 @@ from authz.decision import Allow, Deny, denied
 from authz.form import Form
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
+from identity.workload_proof import PROOF_HEADER, WIT_HEADER
 
 DECISION_HEADER = "x-deputy-decision"
 REASON_HEADER = "x-deputy-reason"
@@ -28,8 +29,8 @@ CREDENTIAL_HEADERS = (
     "authorization",
     "proxy-authorization",
     "dpop",
-    "workload-identity-token",
-    "workload-proof-token",
+    WIT_HEADER,
+    PROOF_HEADER,
 )
 
 # gRPC codes (google.rpc.Code).
