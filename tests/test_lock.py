@@ -54,7 +54,7 @@ def direct() -> dict[str, list[Requirement]]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups = {
         "runtime": settings["project"]["dependencies"],
-        "demo": settings["project"]["optional-dependencies"]["demo"],
+        **settings["project"]["optional-dependencies"],
         "dev": settings["dependency-groups"]["dev"],
         "build": settings["build-system"]["requires"],
     }
@@ -128,4 +128,4 @@ def test_readme_lists_the_direct_dependencies() -> None:
     cells = re.findall(r"(?m)^\|([^|]*)\|", section[1])
     listed = {name for cell in cells for name in re.findall(r"`([A-Za-z0-9._-]+)`", cell)}
 
-    assert listed == {need.name for group in ("runtime", "demo") for need in direct()[group]}
+    assert listed == {need.name for group in ("runtime", "demo", "hsm") for need in direct()[group]}
