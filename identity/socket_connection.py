@@ -2,7 +2,8 @@
 
 - A message of more than 64 KiB is refused by the length that it announces, before its bytes are kept; without
   that, the library would keep up to 4 GiB of it.
-- Who does not read is not read from: answers that nobody takes cannot pile up.
+- Who does not read is not read from: answers that nobody takes cannot pile up. What comes faster than its
+  user's turn of reading (identity/socket_pace.py) waits in the kernel.
 - Frames that break the protocol end the connection, and nothing else. No traceback is logged, and no text of
   the stranger's.
 - Streams at a time, streams that are given up at once, header bytes, the time to the first request, the time
@@ -38,6 +39,10 @@ _BROKEN = SeldomLog(_LOG)
 # As small as HTTP/2 lets it be: what a stream sends before anybody reads it.
 _STREAM_WINDOW: Final = 64 * 1024
 _HEADER_BYTES: Final = 16 * 1024
+# What is read in one turn: some thirty frames at the most. And what may wait for its turn before we stop
+# asking the kernel for more, which then gives as much again at once.
+_PIECE: Final = 512
+_INBOX: Final = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ class Gate(Protocol):
 
     def leave(self, connection: "AttestedConnection") -> None:
         """Forget a connection."""
+
+    def come(self, connection: "AttestedConnection") -> None:
+        """Let a connection take up what came, when its user has a turn."""
 
     def begin(self, connection: "AttestedConnection") -> bool:
         """Admit a call, or refuse it."""
@@ -180,6 +188,8 @@ class AttestedConnection(protocol.H2Protocol):
         self._transport: asyncio.Transport | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._is_open = False
+        self._is_heard = True
+        self._inbox = bytearray()
         self._process: PeerProcess | AttestationError = AttestationError("a caller that did not connect")
 
     @property
@@ -203,6 +213,7 @@ class AttestedConnection(protocol.H2Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("not a stream transport")
         self._transport = transport
+        transport.max_size = _INBOX  # type: ignore[attr-defined]  # of asyncio's own transports: 256 KiB else
         try:
             self._process = PeerProcess.attest(transport.get_extra_info("socket"), hashed=self._hashed)
         except AttestationError as error:
@@ -224,9 +235,27 @@ class AttestedConnection(protocol.H2Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take frames; whatever is wrong with them ends this connection and no other."""
+        """Keep what came until there is a turn to take it up."""
         if not self._is_open:
             return
+        if not self._inbox:
+            self._gate.come(self)
+        self._inbox += data
+        self._steer()
+
+    def take(self) -> bool:
+        """Take up some of what came, and say whether there is more."""
+        piece = bytes(self._inbox[:_PIECE])
+        del self._inbox[:_PIECE]
+        if self._is_open and not self.connection.is_closing():
+            self._take(piece)
+        if not self._is_open or self.connection.is_closing():
+            self._inbox.clear()
+        self._steer()
+        return bool(self._inbox)
+
+    def _take(self, data: bytes) -> None:
+        """Take frames; whatever is wrong with them ends this connection and no other."""
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001  # a stranger's bytes: no failure in reading them is ours to spread
@@ -240,14 +269,22 @@ class AttestedConnection(protocol.H2Protocol):
     def pause_writing(self) -> None:
         """Stop reading from who does not read."""
         super().pause_writing()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._is_heard = False
+        self._steer()
 
     def resume_writing(self) -> None:
         """Read again."""
         super().resume_writing()
-        if self._transport is not None and not self._transport.is_closing():
+        self._is_heard = True
+        self._steer()
+
+    def _steer(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_heard and len(self._inbox) < _INBOX:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the calls and let go of the process."""
@@ -314,6 +351,11 @@ def connection_of(stream: server.Stream[Any, Any]) -> AttestedConnection:
 def keep_quiet(record: logging.LogRecord) -> bool:
     """Drop what the library logs of strangers: tracebacks, and a line for each call that ends early."""
     return record.exc_info is None and record.levelno >= logging.WARNING
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Drop the line of asyncio for each answer to who has gone: a caller can cause a hundred a connection."""
+    return record.msg != "socket.send() raised exception."
 
 
 def _refuse(stream: protocol.Stream, release_stream: Callable[[], Any], code: ErrorCodes) -> None:

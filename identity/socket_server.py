@@ -33,17 +33,26 @@ from identity import socket_health, socket_reflection
 from identity.entitlement import Changes, Peer
 from identity.errors import AttestationError, IssuanceUnavailableError, NotEntitledError, SocketError
 from identity.feed import Feed
-from identity.socket_connection import AttestedConnection, SocketLimits, connection_of, keep_quiet
+from identity.socket_connection import (
+    AttestedConnection,
+    SocketLimits,
+    connection_of,
+    is_news,
+    keep_quiet,
+)
 from identity.socket_log import SeldomLog
+from identity.socket_pace import Readers
 from identity.unix_socket import GROUP, bind_socket
 
 _LOG = logging.getLogger(__name__)
 _REFUSED = SeldomLog(_LOG)
 _UNSURE = SeldomLog(_LOG)
-_BACKLOG: Final = 256
+_BACKLOG: Final = 1024
 # Files that stay for the log, the store, sockets of tasks and other servers, at the least; a connection takes
 # two, its socket and a pidfd.
 _SPARE_FILES: Final = 256
+# Connections that are accepted in one turn of the loop; those beyond wait in the kernel.
+_ACCEPTS: Final = 32
 _LIMITS: Final = SocketLimits()
 _LOUD: Final = ("grpclib.server", "grpclib.protocol")
 
@@ -91,9 +100,11 @@ class SocketServer:
         self._most_per_uid = min(part, limits.connections_per_uid)
         self._by_uid: Counter[int | None] = Counter()
         self._calls_by_uid: Counter[int | None] = Counter()
+        self.readers = Readers()
         self._listeners: dict[Path, _Listener] = {}
         for name in _LOUD:
             logging.getLogger(name).addFilter(keep_quiet)
+        logging.getLogger("asyncio").addFilter(is_news)
 
     async def listen(
         self,
@@ -122,7 +133,9 @@ class SocketServer:
         def connect() -> AttestedConnection:
             return AttestedConnection(mapping, gate, hashed=hashed)
 
-        server = await asyncio.get_running_loop().create_unix_server(connect, sock=sock, backlog=_BACKLOG)
+        server = await asyncio.get_running_loop().create_unix_server(connect, sock=sock, backlog=_ACCEPTS)
+        # To asyncio both are one number.
+        sock.listen(_BACKLOG)
         self._listeners[path] = _Listener(server, _inode(path), connections)
 
     async def close_socket(self, path: Path) -> None:
@@ -208,6 +221,9 @@ class _Gate:
     def leave(self, connection: AttestedConnection) -> None:
         self.connections.discard(connection)
         self.server.leave(connection.uid)
+
+    def come(self, connection: AttestedConnection) -> None:
+        self.server.readers.come(connection.uid, connection.take)
 
     def begin(self, connection: AttestedConnection) -> bool:
         return self.server.begin(connection.uid)

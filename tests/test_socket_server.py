@@ -24,6 +24,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from identity import socket_pace
 from identity.entitlement import Peer
 from identity.errors import (
     AttestationError,
@@ -36,6 +37,7 @@ from identity.feed import Feed
 from identity.pb import workload_pb2 as pb
 from identity.socket_connection import BoundedBuffer, SocketLimits
 from identity.socket_log import SeldomLog
+from identity.socket_pace import Readers
 from identity.socket_server import SocketServer, peer_of
 from identity.workload_messages import standard_file
 from tests.raw_http2 import GRPC, PREFACE, RawClient, frame, message
@@ -88,7 +90,9 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 async def ask(path: Path, request: Any = None, **more: Any) -> Any:
     """Call with a real client."""
-    async with grpc.aio.insecure_channel(f"unix:{path}", options=(("grpc.enable_retries", 0),)) as channel:
+    # With a connection of its own: grpcio keeps those of earlier channels to the same path.
+    options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
+    async with grpc.aio.insecure_channel(f"unix:{path}", options=options) as channel:
         method = channel.unary_unary(
             PATH, request_serializer=pb.JWTSVID.SerializeToString, response_deserializer=pb.JWTSVID.FromString
         )
@@ -476,6 +480,76 @@ def test_who_never_reads_holds_no_connection_that_was_closed(path: Path) -> None
     asyncio.run(main())
 
 
+def test_who_floods_is_read_in_turn_with_other_users_and_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty connections full of PINGs held the loop, and with it each decision, for seconds."""
+    monkeypatch.setattr(socket_pace, "_SECONDS_AT_A_TIME", 0.0)
+    taken: list[str] = []
+
+    def flood(name: str, pieces: int) -> Callable[[], bool]:
+        left = iter(range(pieces - 1, -1, -1))
+
+        def take() -> bool:
+            taken.append(name)
+            return next(left) > 0
+
+        return take
+
+    async def main() -> None:
+        readers = Readers()
+        for name in ("a", "b", "c"):
+            readers.come(1, flood(name, 3))
+        readers.come(2, flood("other", 2))
+        while len(taken) < 11:
+            seen = len(taken)
+            await asyncio.sleep(0)
+            assert len(taken) <= seen + 1, "the loop has its turn after each piece"
+        readers.come(2, flood("late", 1))
+        await asyncio.sleep(0)
+        assert not readers._users
+
+    asyncio.run(main())
+    assert taken == ["a", "other", "b", "other", "c", "a", "b", "c", "a", "b", "c", "late"]
+
+
+def test_what_was_sent_in_pieces_is_read_in_order_and_whole(path: Path) -> None:
+    async def main() -> None:
+        serves = serving(path, echo_all, Cardinality.STREAM_STREAM)
+        async with serves, grpc.aio.insecure_channel(f"unix:{path}") as channel:
+            method = channel.stream_stream(
+                PATH,
+                request_serializer=pb.JWTSVID.SerializeToString,
+                response_deserializer=pb.JWTSVID.FromString,
+            )
+            hints = [f"{number} " * 5000 for number in range(20)]
+            call = method(iter([pb.JWTSVID(hint=hint) for hint in hints]))
+            assert [answer.hint async for answer in call] == hints
+
+    asyncio.run(main())
+
+
+def test_who_leaves_before_the_answers_fills_no_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """There is a line of asyncio for each write to a connection that is gone."""
+
+    def run() -> None:
+        for _ in range(20):
+            with RawClient(path) as raw:
+                raw.begin()
+                for _ in range(50):
+                    stream = int(raw.http.get_next_available_stream_id())
+                    raw.http.send_headers(stream, [(":path", PATH), *GRPC])
+                    raw.http.send_data(stream, message(b""), end_stream=True)
+                raw.flush()
+
+    async def main() -> None:
+        async with serving(path) as server:
+            await asyncio.to_thread(run)
+            await eventually(lambda: not server._by_uid)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def test_what_strangers_cause_is_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     log = SeldomLog(logging.getLogger("identity.test"), lambda: now[0])
@@ -542,13 +616,12 @@ import os, sys
 from pathlib import Path
 from tests.raw_http2 import RawClient, message
 raw = RawClient(Path(sys.argv[1]))
+# Before there are two of us, who would both answer the server's first frames.
+raw.begin()
+raw.call(sys.argv[2], message(b""), ("workload.spiffe.io", "true"))
 if os.fork():
-    raw.begin()
-    raw.call(sys.argv[2], message(b""), ("workload.spiffe.io", "true"))
     sys.stdin.readline()
     os._exit(0)
-raw.http.initiate_connection(); raw.http.data_to_send()
-raw.http.send_headers(1, [(":method", "POST")], end_stream=True); raw.http.data_to_send()
 raw.socket.settimeout(30)
 print(raw.result(1), raw.messages(1), flush=True)
 os._exit(0)
