@@ -47,8 +47,11 @@ class Deputy:
 
     def ended(self) -> tuple[int, str, str]:
         """Wait for the end, and return exit code, output and errors."""
-        out, err = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, out, err
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        code = self.process.wait(timeout=SECONDS)
+        # Not `communicate`: it would pass over the lines that came in one piece with the first.
+        return code, self.process.stdout.read(), self.process.stderr.read()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
