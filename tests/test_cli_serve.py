@@ -50,8 +50,9 @@ class Deputy:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         code = self.process.wait(timeout=SECONDS)
-        # Not `communicate`: it would pass over the lines that came in one piece with the first.
-        return code, self.process.stdout.read(), self.process.stderr.read()
+        with self.process:  # which closes the pipes
+            # Not `communicate`: it would pass over the lines that came in one piece with the first.
+            return code, self.process.stdout.read(), self.process.stderr.read()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
