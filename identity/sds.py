@@ -7,7 +7,8 @@
 - Sent on change only: another key, another certificate, other roots. A new SVID is fetched when the one that
   was sent says so, or when the authority tells of a change.
 - Roots are told even when nothing can be issued: a revoked root must not wait for a full disk.
-- No log line holds a secret; a stream can cause a bounded number of lines.
+- No log line holds a secret; a stream can cause a bounded number of lines, and so can all streams of a socket
+  in a while: who opens one after the other does not fill the log.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from identity.sds_secrets import (
     trust_domain_of,
 )
 from identity.sds_stream import AnswerT, DeltaSubscription, RequestT, Subscription, WorldSubscription
+from identity.socket_log import FewLines
 from identity.socket_server import peer_of
 
 PATH: Final = "/envoy.service.secret.v3.SecretDiscoveryService"
@@ -77,6 +79,7 @@ class SecretDiscovery:
         self._entitlements = entitlements
         self._peer_of = peer_of
         self._nobody = nobody_root(source.clock())
+        self._log = FewLines(_LOG)
 
     def __mapping__(self) -> Mapping[str, Handler]:
         """Return the methods by their gRPC paths."""
@@ -140,7 +143,7 @@ class SecretDiscovery:
                     if request is None:
                         return False
                     subscription.receive(_about_secrets(request))
-                    _tell(subscription)
+                    self._tell(subscription)
                     hearing = asyncio.create_task(requests.get())
             return True
         finally:
@@ -155,7 +158,7 @@ class SecretDiscovery:
         if view.pending and not view.secrets and not subscription.sent:
             raise IssuanceUnavailableError("nothing can be issued now")
         answer = subscription.answer(view.secrets, frozenset(view.pending))
-        _tell(subscription)
+        self._tell(subscription)
         if answer is not None:
             # To issue took time; whoever is gone since gets nothing.
             self._peer_of(stream)
@@ -197,6 +200,10 @@ class SecretDiscovery:
         if trust_domain is not None and subscription.holds(name):
             view.secrets[name] = nobody_secret(name, trust_domain, self._nobody)
 
+    def _tell(self, subscription: AnySubscription) -> None:
+        for line in subscription.take_lines():
+            self._log.warning("secret discovery: %s", line)
+
     def _refuse_strangers(self, stream: AnyStream) -> None:
         """Refuse before a request is waited for (E-3)."""
         if not self._source.is_ready:
@@ -223,11 +230,6 @@ async def _read(
         await requests.put(error)
     else:
         await requests.put(None)
-
-
-def _tell(subscription: AnySubscription) -> None:
-    for line in subscription.take_lines():
-        _LOG.warning("secret discovery: %s", line)
 
 
 def _about_secrets(request: RequestT | Exception | None) -> RequestT:

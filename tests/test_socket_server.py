@@ -36,7 +36,7 @@ from identity.errors import (
 from identity.feed import Feed
 from identity.pb import workload_pb2 as pb
 from identity.socket_connection import BoundedBuffer, SocketLimits
-from identity.socket_log import SeldomLog
+from identity.socket_log import FewLines, SeldomLog
 from identity.socket_pace import Readers
 from identity.socket_server import SocketServer, peer_of
 from identity.workload_messages import standard_file
@@ -560,6 +560,22 @@ def test_what_strangers_cause_is_logged_seldom(caplog: pytest.LogCaptureFixture)
     assert [record.getMessage() for record in caplog.records] == [
         "refused: somebody (and 0 more since the last line)",
         "refused: somebody (and 4 more since the last line)",
+    ]
+
+
+def test_lines_that_differ_fill_no_log_either(caplog: pytest.LogCaptureFixture) -> None:
+    """A caller asks for other unknown secrets on one stream after the other."""
+    now = [0.0]
+    log = FewLines(logging.getLogger("identity.test"), lambda: now[0], lines=2)
+    for number in range(5):
+        log.warning("left out: %d", number)
+    now[0] = 10.0
+    log.warning("left out: %d", 5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: 0",
+        "left out: 1",
+        "3 more lines than the log takes in a while",
+        "left out: 5",
     ]
 
 

@@ -1,7 +1,9 @@
 """Tasks over gRPC: by whom they are started, renewed and ended, and how their identities are delivered."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -755,6 +757,42 @@ def test_a_pod_starts_a_task_and_it_alone_renews_and_ends_it() -> None:
         await world.end(answer.task, metadata=bearer("one"))
 
     with_pods(act)
+
+
+@dataclass
+class SlowPods(FakePods):
+    """A cluster that answers to what is not a token when it is let."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+
+    async def attest(self, token: str) -> PodIdentity:
+        self.asked += 1
+        if token not in self.pods:
+            await self.gate.wait()
+        return await super().attest(token)
+
+
+def test_a_user_who_floods_the_cluster_with_false_tokens_keeps_no_pod_of_another_user_out() -> None:
+    pods = SlowPods({"one": ONE})
+
+    async def act(world: TaskWorld) -> None:
+        world.become(UID + 8)
+        flood = [asyncio.create_task(world.start(metadata=bearer(f"false-{n}"))) for n in range(60)]
+        for refusal in itertools.islice(asyncio.as_completed(flood), 40):
+            with suppress(GRPCError):
+                await refusal
+        assert pods.asked == 20
+        world.become(UID + 9)
+        await world.start(metadata=bearer("one"))
+        pods.gate.set()
+        answers = await asyncio.gather(*flood, return_exceptions=True)
+        assert {answer.status for answer in answers if isinstance(answer, GRPCError)} == {
+            Status.UNAVAILABLE,
+            Status.PERMISSION_DENIED,
+        }
+
+    run(act, pods=pods)
 
 
 def test_a_pod_whose_user_the_kernel_cannot_translate_brings_a_key() -> None:
