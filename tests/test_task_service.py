@@ -779,9 +779,9 @@ def test_a_user_who_floods_the_cluster_with_false_tokens_keeps_no_pod_of_another
     async def act(world: TaskWorld) -> None:
         world.become(UID + 8)
         flood = [asyncio.create_task(world.start(metadata=bearer(f"false-{n}"))) for n in range(60)]
-        for refusal in itertools.islice(asyncio.as_completed(flood), 40):
+        for refused_one in itertools.islice(asyncio.as_completed(flood), 40):
             with suppress(GRPCError):
-                await refusal
+                await refused_one
         assert pods.asked == 20
         world.become(UID + 9)
         await world.start(metadata=bearer("one"))
