@@ -5,7 +5,7 @@
 - A key is prepared when half of the active one's lifetime is left, takes over when a sixth is left and it has
   been published for long enough (B-5), and is pruned after its end. SVIDs live for a sixth of a key at most,
   so none outlives the key that signed it.
-- A key is tainted before it is revoked: first all that it signed is replaced, then it stops to verify.
+- A key is tainted before it is revoked: it signs no more and is named, then it stops to verify.
 - Time is an argument; a clock that went back changes nothing here.
 """
 
@@ -139,6 +139,12 @@ class KeyRing:
             return pruned
         return (*pruned, KeyChange(step[0], self.role))
 
+    def due_when_off(self, now: datetime) -> tuple[KeyChange, ...]:
+        """Return the steps of a role that is switched off: its keys end, and none takes their place."""
+        return tuple(
+            KeyChange("prune", self.role, slot.kid) for slot in self.slots if slot.not_after + _GRACE <= now
+        )
+
     def with_prepared(self, slot: KeySlot) -> "KeyRing":
         """Return the ring with the next key published.
 
@@ -161,7 +167,7 @@ class KeyRing:
         return KeyRing(self.role, tuple(replace(slot, stage=after[slot.stage]) for slot in self.slots))
 
     def tainted(self, kid: str) -> "KeyRing":
-        """Return the ring with a retired key marked: what it signed is to be replaced.
+        """Return the ring with a retired key marked: it is to be revoked.
 
         Raises:
             AuthorityStateError: if there is no such key, or it is not retired.
@@ -184,7 +190,7 @@ class KeyRing:
             raise AuthorityStateError(f"the key {kid!r} signs: rotate first")
         if slot.stage is Stage.RETIRED and not slot.tainted and not force:
             raise AuthorityStateError(
-                f"the key {kid!r} is not tainted: taint it first, so that all it signed is replaced"
+                f"the key {kid!r} is not tainted: taint it first, and see who still holds what it signed"
             )
         return self.without(kid)
 

@@ -140,13 +140,10 @@ class LiveAuthority:
 
     def due(self, now: datetime) -> tuple[KeyChange, ...]:
         """Return the steps that time asks for, in order."""
-        life = self.settings.life
-        rings = self._document.rings
-        return tuple(
-            change
-            for role in self.settings.roles
-            for change in (rings.get(role) or KeyRing(role)).due(now, life)
-        )
+        life, roles = self.settings.life, self.settings.roles
+        on = [change for role in roles for change in self._ring(role).due(now, life)]
+        off = [ring for role, ring in self._document.rings.items() if role not in roles]
+        return (*on, *(change for ring in off for change in ring.due_when_off(now)))
 
     def check(self, change: KeyChange, *, force: bool = False) -> None:
         """Refuse a step that the state does not allow, before anybody records it.

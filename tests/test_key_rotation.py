@@ -372,6 +372,22 @@ def test_roles_can_be_added_later(start: Open) -> None:
     assert live.current.wit_key is not None
 
 
+def test_keys_of_a_role_that_was_switched_off_end_and_are_published_no_more(
+    start: Open, tmp_path: Path
+) -> None:
+    """A key of WIT-SVIDs stayed in the bundle, and its private part on disk, for good."""
+    live = start(wit=True)
+    wit = live.current.rings["wit"].active
+    live.close()
+    assert wit is not None
+    start().close()
+    live = start(wit.not_after + timedelta(seconds=61))
+    assert not live.current.wit_keys.keys
+    assert not (tmp_path / "keys" / f"key-{wit.kid}.pem").exists()
+    live.close()
+    assert start(wit.not_after + timedelta(seconds=62), wit=True).current.wit_key is not None
+
+
 def test_ring_that_no_sequence_of_steps_leads_to_is_refused(start: Open) -> None:
     live = start()
     pass_time(live, NOW + DAY / 2)
