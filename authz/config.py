@@ -171,11 +171,18 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _svids_end_before_their_keys(self) -> Self:
-        longest, key = self.limits.x509_svid_seconds, self.identity.key_seconds
-        if max(longest, self.limits.jwt_svid_seconds) * 6 > key:
+        limits = self.limits
+        name, longest = max(
+            ("x509_svid_seconds", limits.x509_svid_seconds),
+            ("jwt_svid_seconds", limits.jwt_svid_seconds),
+            ("delegation_token_seconds", limits.delegation_token_seconds),
+            ("transaction_token_seconds", limits.transaction_token_seconds),
+            key=lambda each: each[1],
+        )
+        if 6 * longest > self.identity.key_seconds:
             raise ValueError(
-                f"identity.key_seconds must be six times limits.x509_svid_seconds at least, {6 * longest}: "
-                "an SVID that outlived its key would be refused"
+                f"identity.key_seconds must be six times limits.{name} at least, {6 * longest}: "
+                "what outlived the key that signed it would be refused"
             )
         return self
 

@@ -127,7 +127,10 @@ class IdentityConfig(Section):
         default=180, ge=1, le=86_400, description="how long a key is published before it signs"
     )
     refresh_hint_seconds: int = Field(
-        default=60, ge=10, le=86_400, description="how often others should fetch the bundle"
+        default=60,
+        ge=10,
+        le=86_400,
+        description="how often others should fetch the bundle; at most a third of publish_seconds",
     )
     jwt_issuer: HttpsUri | None = Field(
         default=None, description="`iss` of JWT-SVIDs, for those who find keys by OpenID Connect Discovery"
@@ -176,6 +179,12 @@ class IdentityConfig(Section):
                 "publish_seconds must be a third of key_seconds at most: "
                 "a key is prepared when half its predecessor's life is left, and signs when a sixth is"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _issuer_can_be_asked(self) -> Self:
+        if self.jwt_issuer is not None and self.bundle_endpoint is None:
+            raise ValueError("jwt_issuer needs a bundle_endpoint, which publishes the keys that it promises")
         return self
 
     @model_validator(mode="after")

@@ -54,9 +54,19 @@ def test_relative_paths_are_relative_to_the_file() -> None:
     assert identity.bundle_endpoint.key == HOME / "tls/web-key.pem"
 
 
-def test_svids_never_outlive_the_key_that_signs_them() -> None:
-    value = with_identity(key_seconds=600) | {"limits": {"x509_svid_seconds": 120}}
-    assert "six times limits.x509_svid_seconds" in refusal(value)
+@pytest.mark.parametrize(
+    "longest",
+    ["x509_svid_seconds", "jwt_svid_seconds", "delegation_token_seconds", "transaction_token_seconds"],
+)
+def test_nothing_outlives_the_key_that_signs_it(longest: str) -> None:
+    limits = dict.fromkeys(("jwt_svid_seconds", "delegation_token_seconds", "transaction_token_seconds"), 1)
+    limits |= {"x509_svid_seconds": 60, longest: 60 if longest == "transaction_token_seconds" else 120}
+    least = 6 * limits[longest]
+    parse(with_identity(key_seconds=max(600, least)) | {"limits": limits})
+    if least > 600:
+        assert f"six times limits.{longest} at least, {least}" in refusal(
+            with_identity(key_seconds=least - 1) | {"limits": limits}
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,6 +103,7 @@ def test_svids_never_outlive_the_key_that_signs_them() -> None:
         ),
         ({"upstream": {"workload_api": "tcp://127.0.0.1:80"}}, "address"),
         ({"jwt_issuer": "http://oidc.mesh.example"}, "https URL"),
+        ({"jwt_issuer": "https://oidc.mesh.example"}, "needs a bundle_endpoint"),
         ({"wit": True}, "wit"),
     ],
 )

@@ -86,9 +86,10 @@ def rotate(
     epilog=examples("deputy identity taint 6Yb-4nO1V1Hn5Wm9qoQ8YwnyqZbUoYkS9hS2dOl3rJ0"),
 )
 def taint(key: KeyArgument, config: ConfigOption = None, output: OutputOption = Output.TABLE) -> None:
-    """Have everything replaced that a key signed, on all open streams at once.
+    """Mark a key that signs no more, so that it can be revoked.
 
-    A key that signs cannot be tainted: rotate first. It still verifies until it is revoked.
+    What it signed was replaced on open streams when the next key took over. Who has no stream fetches anew
+    before the key is revoked; until then it still verifies. A key that signs cannot be tainted: rotate first.
     """
     from authz.commands.identity_keys import taint_key  # noqa: PLC0415 - the other commands start without
 

@@ -95,7 +95,7 @@ def taint_key(config: Path | None, key: str, output: Output) -> None:
         return changed
 
     changed = with_service(data_dir(config), taint)
-    _print_change("taint", "tainted: all that it signed is replaced", changed, output)
+    _print_change("taint", "tainted: it can be revoked, and verifies until then", changed, output)
     named = ("-- " if key.startswith("-") else "") + shlex.quote(key)
     say(f"it still verifies; once everybody has their new SVIDs: deputy identity revoke {named}")
 
