@@ -200,6 +200,17 @@ def test_clock_that_jumps_back_changes_no_key_and_issues_nothing(start: Open) ->
         svid(live, past)
 
 
+def test_a_forced_rotation_sets_right_what_a_clock_that_was_ahead_left_behind(start: Open) -> None:
+    """Its key begins in what is now the future; the next one begins now."""
+    live = start(NOW + timedelta(days=2))
+    with pytest.raises(IssuanceUnavailableError, match="clock"):
+        svid(live)
+    for role in live.current.rings:
+        rotated(live, role)
+    assert verifies(svid(live), live.current)
+    assert live.current.issue_jwt_svid(WORKLOAD, AUDIENCE, NOW, 60, NOW + DAY)
+
+
 def test_sequence_grows_with_every_published_change_and_only_then(start: Open) -> None:
     """B-2."""
     live = start()
