@@ -252,7 +252,7 @@ def root(authority: Authority) -> bytes:
 def svid(authority: Authority = AUTHORITY, **changes: Any) -> pb.X509SVIDResponse:
     name = WEB if authority is AUTHORITY else JOB
     name = type(name)(authority.trust_domain, name.path)
-    leaf = authority.issue_workload_svid(name, KEY.private_key.public_key(), NOW, 600)
+    leaf = authority.issue_workload_svid(name, KEY.private_key.public_key(), NOW, 3600)
     right = {"spiffe_id": str(name), "x509_svid": leaf, "x509_svid_key": KEY_DER, "bundle": root(authority)}
     return pb.X509SVIDResponse(svids=[pb.X509SVID(**(right | changes))])
 

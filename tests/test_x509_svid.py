@@ -504,7 +504,9 @@ def tls_side(der: bytes, directory: Path, *, server: bool) -> ssl.SSLContext:
     return context
 
 
-REAL_NOW = datetime.now(UTC)  # OpenSSL has no clock as an argument
+# OpenSSL has no clock as an argument, and the tests before these take their time.
+REAL_NOW = datetime.now(UTC)
+AN_HOUR: dict[str, Any] = {"now": REAL_NOW, "not_after": REAL_NOW + timedelta(hours=1)}
 TLS_CA = CertificateAuthority.generate(TD, REAL_NOW)
 
 
@@ -534,9 +536,9 @@ def connect(client_der: bytes, server_der: bytes, directory: Path) -> ssl.SSLObj
 
 def test_real_tls_on_both_sides(tmp_path: Path) -> None:
     """OpenSSL, strict: the leaf of a task against the leaf of a server with a DNS name."""
-    task_leaf = issue(TLS_CA, now=REAL_NOW)
+    task_leaf = issue(TLS_CA, **AN_HOUR)
     server_id = SpiffeId.parse("spiffe://mesh.example/ns/deputy/sa/broker")
-    server_leaf = issue(TLS_CA, server_id, REAL_NOW, dns_names=["localhost"])
+    server_leaf = issue(TLS_CA, server_id, **AN_HOUR, dns_names=["localhost"])
     server = connect(task_leaf, server_leaf, tmp_path)
     peer = server.getpeercert(binary_form=True)
     assert peer is not None
@@ -546,6 +548,6 @@ def test_real_tls_on_both_sides(tmp_path: Path) -> None:
 
 def test_real_tls_refuses_peer_of_another_authority(tmp_path: Path) -> None:
     stranger = CertificateAuthority.generate(TD, REAL_NOW)
-    server_leaf = issue(TLS_CA, now=REAL_NOW, dns_names=["localhost"])
+    server_leaf = issue(TLS_CA, **AN_HOUR, dns_names=["localhost"])
     with pytest.raises(ssl.SSLError):
-        connect(issue(stranger, now=REAL_NOW), server_leaf, tmp_path)
+        connect(issue(stranger, **AN_HOUR), server_leaf, tmp_path)
