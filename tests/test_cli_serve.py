@@ -1,6 +1,7 @@
 """`deputy serve` as a process: what is wrong is one clear sentence, exit 1, and nothing listens."""
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from authz.cli import run
+from authz.config import load_config
 from authz.policy.embedded import engine_version
 from authz.policy.lock import PolicyLock
 from authz.policy.modules import read_modules
@@ -278,6 +280,8 @@ def test_dev_needs_no_configuration(tmp_path: Path, started: list[Deputy]) -> No
     assert code == 0
     assert "--config-path" in err
     assert str(directory) in err
+    if (sockets := load_config(config).identity.task_sockets) is not None:
+        shutil.rmtree(sockets)
 
 
 def test_dev_refuses_other_addresses(tmp_path: Path) -> None:

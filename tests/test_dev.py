@@ -1,6 +1,9 @@
 """`deputy serve --dev`: prepared in a directory of its own, on the loopback, again from what is there."""
 
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,16 @@ from tests.source_rules import ROOT, Source, imports
 TD = TrustDomain.parse("mesh.example")
 GATEWAY = "spiffe://mesh.example/ns/mesh/sa/gateway"
 RUNNER = "spiffe://mesh.example/ns/agents/sa/runner"
+
+
+@pytest.fixture(autouse=True)
+def home_of_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Paths of pytest are often too long for sockets of tasks; what is made instead goes with the test."""
+    assert tmp_path.is_dir()  # made before tempfile looks elsewhere
+    home = Path(tempfile.mkdtemp(prefix="dpt-"))
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    yield
+    shutil.rmtree(home)
 
 
 @pytest.fixture
