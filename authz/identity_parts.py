@@ -17,6 +17,7 @@ from authz.audit import entry
 from authz.audit.facts import FederationFacts, KeyFacts
 from authz.audit.sink import Sink
 from authz.config import Config
+from authz.config_identity import Pkcs11Config
 from authz.hosts.tls import Credential, ListenerTls
 from authz.identity_service.federation import Federation
 from authz.identity_service.known_bundles import Bundles, KnownBundles
@@ -127,7 +128,7 @@ async def _open_keys(
 ) -> LiveAuthority:
     identity, store = config.identity, None
     if identity.pkcs11 is not None:
-        store = _open_token(config, stack)
+        store = _open_token(identity.pkcs11, stack)
     settings = AuthoritySettings(
         life=KeyLife(
             lifetime=timedelta(seconds=identity.key_seconds), lead=timedelta(seconds=identity.publish_seconds)
@@ -145,10 +146,7 @@ async def _open_keys(
     return live
 
 
-def _open_token(config: Config, stack: ExitStack) -> KeyStore:
-    pkcs11 = config.identity.pkcs11
-    if pkcs11 is None:
-        raise ValueError("no token is configured")
+def _open_token(pkcs11: Pkcs11Config, stack: ExitStack) -> KeyStore:
     store = Pkcs11KeyStore.open(pkcs11.module, pkcs11.token_label, pkcs11.pin_file)
     stack.callback(store.close)
     return store

@@ -21,18 +21,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from identity.bundle import JWT_USE, Bundle
+from identity.bundle import JWT_USE, LIMITS, Bundle
 from identity.certificate_authority import UNREADABLE, check_root, load_certificate
-from identity.errors import CertificateError, IdentityError, KeyMaterialError
-from identity.keys import MAX_SET_BYTES, KeySet, jwks
+from identity.errors import CertificateError, IdentityError
+from identity.keys import KeySet, jwks, parse_set
 from identity.spiffe import TrustDomain
-from identity.strict_json import Limits, StrictJsonError, loads
 from identity.x509_svid import X509Svid, leaf_spiffe_id, verify_x509_svid
 
 MAX_DOMAINS: Final = 100
 MAX_ROOTS: Final = 100
 
-_LIMITS: Final = Limits(depth=8, integer=2**64 - 1)
 _PEM: Final = serialization.Encoding.PEM
 _DER: Final = serialization.Encoding.DER
 _NO_KEYS: Final = KeySet.of(())
@@ -141,14 +139,7 @@ def _root(der: bytes, domain: TrustDomain) -> x509.Certificate:
 
 
 def _jwt_keys(document: bytes, _domain: TrustDomain) -> KeySet:
-    if len(document) > MAX_SET_BYTES:
-        raise KeyMaterialError(f"a key set longer than {MAX_SET_BYTES} bytes")
-    try:
-        value = loads(document, _LIMITS)
-    except StrictJsonError as error:
-        raise KeyMaterialError(f"a key set that is not strict JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise KeyMaterialError("a key set that is not an object")
+    value = parse_set(document, "key set", LIMITS)
     # A private key refuses the set, whatever it is said to be for.
     KeySet.parse_jwks(value, JWT_USE)
     ours = [{**entry, "use": JWT_USE} for entry in jwks(value) if entry.get("use") in {None, JWT_USE}]

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from identity.certificate_authority import UNREADABLE, check_root, load_certificate
 from identity.errors import CertificateError, KeyMaterialError
-from identity.keys import MAX_SET_BYTES, KeySet, VerificationKey, jwks
+from identity.keys import KeySet, VerificationKey, jwks, parse_set
 from identity.spiffe import TrustDomain
-from identity.strict_json import Limits, StrictJsonError, loads
+from identity.strict_json import Limits
 
 X509_USE: Final = "x509-svid"
 JWT_USE: Final = "jwt-svid"
@@ -28,7 +28,7 @@ WIT_USE: Final = "wit-svid"
 REFRESH_HINT: Final = 60
 
 # The sequence number may be as large as 64 bits hold (B-2).
-_LIMITS: Final = Limits(depth=8, integer=2**64 - 1)
+LIMITS: Final = Limits(depth=8, integer=2**64 - 1)
 _NO_KEYS: Final = KeySet.of(())
 
 
@@ -51,7 +51,7 @@ class Bundle:
             KeyMaterialError: if the bundle is malformed, or holds anything private.
             CertificateError: if a root is not an authority's certificate, or is that of another trust domain.
         """
-        document = _document(data)
+        document = parse_set(data, "bundle", LIMITS)
         jwt_keys = KeySet.parse_jwks(document, JWT_USE)
         wit_keys = KeySet.parse_jwks(document, WIT_USE)
         _check_names(wit_keys, [entry.get("kid") for entry in jwks(document)])
@@ -103,18 +103,6 @@ def _encode_root(root: x509.Certificate) -> dict[str, object]:
     # Such an entry has no `kid` (B-3): a root is found by the path, not by a name.
     members = {name: key[name] for name in ("kty", "crv", "x", "y")}
     return {**members, "use": X509_USE, "x5c": [base64.b64encode(der).decode("ascii")]}
-
-
-def _document(data: bytes) -> Mapping[str, object]:
-    if len(data) > MAX_SET_BYTES:
-        raise KeyMaterialError(f"a bundle longer than {MAX_SET_BYTES} bytes")
-    try:
-        document = loads(data, _LIMITS)
-    except StrictJsonError as error:
-        raise KeyMaterialError(f"a bundle that is not strict JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise KeyMaterialError("a bundle that is not an object")
-    return document
 
 
 def _root(entry: Mapping[str, object]) -> x509.Certificate:

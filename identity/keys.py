@@ -218,7 +218,9 @@ class KeySet:
         """
         wanted = {None, "sig"} if use is None else {use}
         accepted = PROVIDER_ALGORITHMS if use is None else SVID_ALGORITHMS
-        entries = list(jwks(_parse_set(source) if isinstance(source, bytes) else source))
+        entries = list(
+            jwks(parse_set(source, "key set", _SET_LIMITS) if isinstance(source, bytes) else source)
+        )
         for jwk in entries:
             if jwk.get("kty") == "oct" or _SECRET_MEMBERS & jwk.keys():
                 raise KeyMaterialError("a key set with a private or symmetric key")
@@ -248,15 +250,20 @@ def jwks(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         yield jwk
 
 
-def _parse_set(data: bytes) -> Mapping[str, object]:
+def parse_set(data: bytes, what: str, limits: Limits) -> Mapping[str, object]:
+    """Read the document of a JWK Set, or of something that is one and more: `what`.
+
+    Raises:
+        KeyMaterialError: if it is too long, or not one strict JSON object.
+    """
     if len(data) > MAX_SET_BYTES:
-        raise KeyMaterialError(f"a key set longer than {MAX_SET_BYTES} bytes")
+        raise KeyMaterialError(f"a {what} longer than {MAX_SET_BYTES} bytes")
     try:
-        value = loads(data, _SET_LIMITS)
+        value = loads(data, limits)
     except StrictJsonError as error:
-        raise KeyMaterialError("a key set that is not strict JSON") from error
+        raise KeyMaterialError(f"a {what} that is not strict JSON: {error}") from error
     if not isinstance(value, dict):
-        raise KeyMaterialError("a key set that is not an object")
+        raise KeyMaterialError(f"a {what} that is not an object")
     return value
 
 
