@@ -57,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Lin
 
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
-        async with SocketWorld().served(path, SocketLimits(request_seconds=0.2), seconds=3600):
+        async with SocketWorld().served(path, SocketLimits(), seconds=3600):
             started.set()
             await stopped.wait()
 
