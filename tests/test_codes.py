@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.code_texts import TEXTS
 from authz.codes import Code
 from authz.form import Form
 
@@ -48,3 +49,7 @@ def test_no_source_names_a_code_that_does_not_exist() -> None:
             for code in re.findall(CODE, path.read_text(encoding="utf-8")):
                 named.setdefault(code, str(path.relative_to(ROOT)))
     assert {code: where for code, where in named.items() if code not in known} == {}
+
+
+def test_every_text_has_its_code() -> None:
+    assert list(TEXTS) == [code.value for code in Code]

@@ -1,0 +1,291 @@
+"""What each reason code says: the form of its answer, a sentence for the refused, what to do about it.
+
+- A sentence tells nothing of the policy's insides; what the operator needs stands in the audit record.
+- Each code of authz/codes.py has a text here, and each text its code; a test compares them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from authz.form import Form
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What one code says."""
+
+    form: Form
+    sentence: str
+    fix: str
+
+
+TEXTS: Final[Mapping[str, Text]] = {
+    "DPT-ALLOWED": Text(Form.ALLOWED, "allowed", "nothing to do"),
+    # The request itself
+    "DPT-REQUEST-MALFORMED": Text(
+        Form.MALFORMED,
+        "the request cannot be read",
+        "send a well-formed request; behind Envoy, check the ext_authz filter",
+    ),
+    "DPT-BODY-TRUNCATED": Text(
+        Form.MALFORMED,
+        "the body arrived in part only",
+        "set allow_partial_message: false and pack_as_bytes: true, or send a smaller body",
+    ),
+    "DPT-BODY-TOO-LARGE": Text(Form.MALFORMED, "the body is above 1 MiB", "send a smaller body"),
+    "DPT-BODY-ENCODING": Text(
+        Form.MALFORMED,
+        "the body is not plain UTF-8",
+        "send UTF-8 without byte order mark and without content-encoding",
+    ),
+    "DPT-CONTENT-TYPE": Text(
+        Form.MALFORMED, "the content type is not application/json", "send content-type: application/json"
+    ),
+    "DPT-JSON-MALFORMED": Text(Form.MALFORMED, "the body is not JSON", "send one JSON object"),
+    "DPT-JSON-DUPLICATE-KEY": Text(
+        Form.MALFORMED, "an object in the body has the same key twice", "send each key once"
+    ),
+    "DPT-JSON-NUMBER": Text(
+        Form.MALFORMED,
+        "a number in the body is read differently by different programs",
+        "keep integers within 2^53 - 1, and send neither NaN nor Infinity",
+    ),
+    "DPT-JSON-DEPTH": Text(Form.MALFORMED, "the body is nested too deeply", "nest at most 64 levels"),
+    "DPT-JSON-SURROGATE": Text(
+        Form.MALFORMED, "the body holds half a character", "send no unpaired surrogates"
+    ),
+    "DPT-JSON-KEYS": Text(Form.MALFORMED, "the body has too many keys", "send at most 4096 keys"),
+    "DPT-MCP-BATCH": Text(Form.MALFORMED, "a JSON-RPC batch is refused", "send one message in each request"),
+    "DPT-MCP-ENVELOPE": Text(
+        Form.MALFORMED,
+        "the body is not one JSON-RPC 2.0 message",
+        "send jsonrpc, method and params as the protocol says",
+    ),
+    "DPT-MCP-LOOKALIKE-KEY": Text(
+        Form.MALFORMED, "a key looks like one of the protocol but is not", "spell the protocol's keys exactly"
+    ),
+    "DPT-MCP-ID": Text(
+        Form.MALFORMED,
+        "the id is missing or not a string or whole number",
+        "send a string or an integer as id",
+    ),
+    "DPT-MCP-VERSION": Text(Form.MALFORMED, "the protocol version is unknown", "use a released MCP revision"),
+    "DPT-MCP-HEADER-MISMATCH": Text(
+        Form.MALFORMED, "a header and the body name different things", "let the MCP headers repeat the body"
+    ),
+    "DPT-MCP-PARAMS": Text(
+        Form.MALFORMED,
+        "the parameters do not fit the method",
+        "send the parameters that the MCP schema names",
+    ),
+    "DPT-PATH": Text(Form.MALFORMED, "the path is ambiguous", "send a normalised path"),
+    "DPT-HEADER-DUPLICATE": Text(
+        Form.MALFORMED, "a header that must stand once stands twice", "send the header once"
+    ),
+    "DPT-HEADER-ENCODING": Text(
+        Form.MALFORMED, "a header holds bytes that are not text", "send headers in ASCII"
+    ),
+    # What is asked for is not known here
+    "DPT-MCP-METHOD-UNKNOWN": Text(
+        Form.REFUSED, "the method is not known here", "use a method of the MCP specification"
+    ),
+    "DPT-MCP-HTTP-METHOD": Text(Form.REFUSED, "the HTTP method is not one of MCP", "use POST, GET or DELETE"),
+    "DPT-PARSER-DISAGREEMENT": Text(
+        Form.REFUSED,
+        "two parsers read the request differently",
+        "send an unambiguous message; an operator should look at this call",
+    ),
+    "DPT-SERVICE-UNKNOWN": Text(
+        Form.REFUSED,
+        "no service is known at this place",
+        "check host and path; an operator adds what is missing to services in deputy.yaml",
+    ),
+    "DPT-ASKER-UNKNOWN": Text(
+        Form.REFUSED,
+        "this proxy may not ask for decisions",
+        "an operator adds its SPIFFE ID to check.callers in deputy.yaml",
+    ),
+    "DPT-ASKER-TARGET": Text(
+        Form.REFUSED,
+        "this proxy may not ask about this service",
+        "an operator adds the service to the proxy's may_ask in deputy.yaml",
+    ),
+    # Who is calling
+    "DPT-PEER-MISSING": Text(
+        Form.TOKEN, "no workload identity came with the connection", "connect with mTLS and an X.509-SVID"
+    ),
+    "DPT-TOKEN-MISSING": Text(
+        Form.TOKEN, "no token was sent", "exchange the person's token at the broker and send it as Bearer"
+    ),
+    "DPT-TOKEN-MALFORMED": Text(Form.TOKEN, "the token cannot be read", "send the token as it was issued"),
+    "DPT-TOKEN-TYPE": Text(
+        Form.TOKEN, "this kind of token does not count here", "send a delegation token of the broker"
+    ),
+    "DPT-TOKEN-ALG": Text(
+        Form.TOKEN, "the token is signed with an algorithm that is not accepted", "send a token of the broker"
+    ),
+    "DPT-TOKEN-KEY": Text(Form.TOKEN, "the token's key is not known", "get a new token at the broker"),
+    "DPT-TOKEN-SIGNATURE": Text(
+        Form.TOKEN, "the token's signature is wrong", "get a new token at the broker"
+    ),
+    "DPT-TOKEN-EXPIRED": Text(Form.TOKEN, "the token has expired", "get a new token at the broker"),
+    "DPT-TOKEN-NOT-YET": Text(
+        Form.TOKEN, "the token is not valid yet", "check the clocks of this machine and the broker's"
+    ),
+    "DPT-TOKEN-ISSUER": Text(Form.TOKEN, "the token's issuer is not accepted", "use the broker"),
+    "DPT-TOKEN-AUDIENCE": Text(
+        Form.TOKEN, "the token is meant for another service", "get a token for this service at the broker"
+    ),
+    "DPT-TOKEN-CLAIMS": Text(
+        Form.TOKEN, "the token lacks something or contradicts itself", "get a new token at the broker"
+    ),
+    "DPT-NOT-BOUND": Text(
+        Form.TOKEN, "the token belongs to another caller", "use a token that was issued to this very task"
+    ),
+    "DPT-HUMAN-MISSING": Text(
+        Form.TOKEN,
+        "this task acts for a person, whose token is missing",
+        "exchange the person's token at the broker and send the delegation token",
+    ),
+    "DPT-CHAIN-DEPTH": Text(Form.TOKEN, "the chain of delegations is too long", "delegate over fewer agents"),
+    "DPT-CHAIN-CYCLE": Text(
+        Form.TOKEN,
+        "an agent comes back in the chain of delegations",
+        "do not delegate back to an agent of the chain",
+    ),
+    "DPT-AGENT-UNKNOWN": Text(
+        Form.TOKEN, "the agent is not registered, or retired", "an operator registers the agent"
+    ),
+    "DPT-AGENT-EXPIRED": Text(
+        Form.TOKEN, "the agent's registration has expired", "the agent's owner asks for its renewal"
+    ),
+    "DPT-AGENT-HOST": Text(
+        Form.TOKEN,
+        "this workload may not host the agent",
+        "an operator adds the workload to the agent's hosts",
+    ),
+    "DPT-TASK-UNKNOWN": Text(Form.TOKEN, "the task is not known", "start a task"),
+    "DPT-TASK-ENDED": Text(Form.TOKEN, "the task has ended", "start a new task"),
+    "DPT-TASK-MISMATCH": Text(
+        Form.TOKEN, "the task was started for somebody else", "start a task for this agent and this person"
+    ),
+    "DPT-CLIENT-NOT-REGISTERED": Text(
+        Form.TOKEN,
+        "the person's token was issued to an application that is not this agent's",
+        "sign in through a client that is registered for this agent",
+    ),
+    "DPT-MAY-ACT": Text(
+        Form.REFUSED,
+        "the person's token names somebody else who may act",
+        "use a token whose may_act names this agent",
+    ),
+    "DPT-CONSENT-MISSING": Text(
+        Form.REFUSED,
+        "the person has not granted this to the agent",
+        "the person grants it: 'deputy grants create'",
+    ),
+    "DPT-DPOP-MISSING": Text(
+        Form.TOKEN,
+        "the token is bound to a key, and no proof of that key came with it",
+        "send Authorization: DPoP and one DPoP header with a fresh proof",
+    ),
+    "DPT-DPOP-INVALID": Text(
+        Form.TOKEN,
+        "the proof of the key does not count",
+        "make a new proof for this method, URL and token, with the nonce that was given",
+    ),
+    "DPT-REPLAYED": Text(Form.TOKEN, "this was presented before", "make a new one for each request"),
+    "DPT-DETAILS": Text(
+        Form.REFUSED,
+        "the token does not cover this tool with these arguments",
+        "get a token whose authorization_details cover the call",
+    ),
+    "DPT-REVOKED": Text(Form.TOKEN, "this was revoked", "start again: sign in, get a new token"),
+    "DPT-CONTAINED": Text(
+        Form.REFUSED,
+        "an operator has stopped this",
+        "ask an operator; 'deputy agents release' ends it",
+    ),
+    # What the policy says
+    "DPT-TOOL-UNKNOWN": Text(
+        Form.POLICY,
+        "the tool is not listed for this service",
+        "an operator lists the tool and its class in grants.yaml",
+    ),
+    "DPT-HUMAN-NOT-GRANTED": Text(
+        Form.POLICY,
+        "the person may not do this, so nobody may do it for them",
+        "an operator grants it to one of the person's groups",
+    ),
+    "DPT-HUMAN-REQUIRED": Text(
+        Form.POLICY, "this tool is only used for a person", "call it in a task that was started for a person"
+    ),
+    "DPT-AGENT-NOT-GRANTED": Text(
+        Form.POLICY,
+        "the agent may not use this service",
+        "an operator adds the service to the agent's grants",
+    ),
+    "DPT-AGENT-TIER": Text(
+        Form.POLICY,
+        "the agent's tier does not reach this far",
+        "use an agent of a higher tier, or ask its owner to raise it",
+    ),
+    "DPT-CHAIN-NARROWED": Text(
+        Form.POLICY,
+        "an agent of the chain may not do this, and delegating does not add rights",
+        "let an agent that may do it act for the person directly",
+    ),
+    "DPT-SCOPE-MISSING": Text(
+        Form.SCOPE, "the token's scope does not cover this", "get a token with the scope at the broker"
+    ),
+    "DPT-ARGUMENT-LIMIT": Text(
+        Form.POLICY, "an argument is outside its limits", "keep the argument within the limits of the tool"
+    ),
+    "DPT-BINDING-WEAK": Text(
+        Form.POLICY,
+        "this tool needs a token that is bound to the agent's own key",
+        "connect with the task's own X.509-SVID",
+    ),
+    "DPT-APPROVAL-REQUIRED": Text(
+        Form.POLICY, "this needs approval by a person", "ask a person who may approve it"
+    ),
+    "DPT-DENIED": Text(Form.POLICY, "no rule allows this", "an operator grants it"),
+    "DPT-NOT-PERMITTED": Text(
+        Form.REFUSED,
+        "you may not administer this",
+        "ask an operator; the admin section of the grants says who may",
+    ),
+    "DPT-POLICY-SHAPE": Text(
+        Form.UNAVAILABLE, "the policy gave no valid answer", "an operator runs 'deputy policy check'"
+    ),
+    # We cannot know
+    "DPT-POLICY-UNAVAILABLE": Text(
+        Form.UNAVAILABLE,
+        "the policy engine does not answer",
+        "try again later; an operator looks at the policy engine",
+    ),
+    "DPT-POLICY-REVISION": Text(
+        Form.UNAVAILABLE, "the policy engine runs another revision", "try again in a moment"
+    ),
+    "DPT-AUDIT-UNAVAILABLE": Text(
+        Form.UNAVAILABLE,
+        "the decision could not be recorded",
+        "try again later; an operator looks at the audit log's disk",
+    ),
+    "DPT-PROVIDER-UNAVAILABLE": Text(
+        Form.UNAVAILABLE,
+        "the person's identity provider does not answer",
+        "try again later; an operator looks at the provider",
+    ),
+    "DPT-WITHDRAWN": Text(Form.UNAVAILABLE, "rights were withdrawn meanwhile", "try again"),
+    "DPT-STALE": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known now whether rights were withdrawn",
+        "try again in a moment; an operator looks at the state that this replica follows",
+    ),
+    "DPT-OVERLOADED": Text(
+        Form.UNAVAILABLE, "too many decisions are asked for at once", "try again in a moment"
+    ),
+    "DPT-INTERNAL": Text(Form.UNAVAILABLE, "the request could not be decided", "tell an operator"),
+}
