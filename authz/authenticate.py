@@ -7,6 +7,7 @@
 - The key is chosen by what the credential claims to be, from that issuer's keys alone; kinds never mix.
 - A delegation token is always bound: to the key of the peer's certificate, or to one attested workload.
 - Everybody in the chain must still be registered, and every task of it alive.
+- Nobody and nothing of it may have been withdrawn: person, agents, runs, workloads, grant, token.
 - `verify` and `bind` are two steps, so that the record of a stolen token can name its owner and the thief.
 """
 
@@ -21,7 +22,7 @@ from authz.errors import AuthenticationError
 from authz.federated_task import federated_task, federated_txn
 from authz.request import Request
 from authz.services import Service
-from identity.caller import Agent, BindingKind, Caller, Hop, Human, KeyBinding, Task, WorkloadBinding
+from identity.caller import Agent, BindingKind, Caller, DpopBinding, Hop, Human, KeyBinding, Task, WorkloadBinding
 from identity.delegation import DELEGATION_TYP, DelegationToken, verify_delegation_token
 from identity.errors import (
     ChainError,
@@ -41,6 +42,7 @@ from identity.jwt_svid import SVID_TYPS, JwtSvid, verify_jwt_svid
 from identity.keys import KeySet
 from identity.qualified_name import hop_of
 from identity.spiffe import SpiffeId, TrustDomain, parse_agent_task
+from identity.withdrawal import CONTAINED, Standing, Withdrawals
 
 Credential = DelegationToken | JwtSvid
 
@@ -65,6 +67,10 @@ class Registered(Protocol):
 
     def task(self, task_id: str) -> Task | None:
         """Return the task, also one that has ended but is still remembered."""
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        """Return all that is withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ def _bind_delegation(
     tasks = tuple(live_task(registered, hop, token.human, now) for hop in token.chain)
     if len(agents) > min(agent.max_depth for agent in agents):
         raise AuthenticationError(Code.CHAIN_DEPTH, f"{len(agents)} agents, and one of them allows fewer")
-    return Caller(
+    caller = Caller(
         human=token.human,
         agent=agents[0],
         task=tasks[0],
@@ -169,7 +175,13 @@ def _bind_delegation(
         token_id=token.token_id,
         txn=token.txn,
         expires_at=token.expires_at,
+        issued_at=token.issued_at,
+        jti=token.jti,
+        grant_id=token.grant_id,
+        details=token.details,
     )
+    check_standing(Standing.of(caller, [task.workload for task in tasks]), registered)
+    return caller
 
 
 def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, trust: Trust) -> BindingKind:
@@ -185,6 +197,8 @@ def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, tru
             if peer != workload:
                 raise AuthenticationError(Code.NOT_BOUND, "the token is bound to another workload")
             return "workload"
+        case DpopBinding():
+            raise AuthenticationError(Code.DPOP_MISSING)
         case _:
             assert_never(token.binding)
 
@@ -201,7 +215,7 @@ def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, trust: Tru
         task = _own_task(svid, hop, agent, peer, registered, now)
     else:
         task = federated_task(svid, hop, agent, peer, now)
-    return Caller(
+    caller = Caller(
         human=None,
         agent=agent,
         task=task,
@@ -214,6 +228,8 @@ def _bind_svid(svid: JwtSvid, peer: SpiffeId, registered: Registered, trust: Tru
         txn=task.id if is_ours else federated_txn(svid),
         expires_at=svid.expires_at,
     )
+    check_standing(Standing.of(caller, [task.workload]), registered)
+    return caller
 
 
 def _own_task(  # noqa: PLR0917 - all that one run is held against
@@ -229,6 +245,18 @@ def _own_task(  # noqa: PLR0917 - all that one run is held against
     if peer not in {svid.spiffe_id, task.workload}:
         raise AuthenticationError(Code.NOT_BOUND, "the SVID is another workload's")
     return task
+
+
+def check_standing(standing: Standing, registered: Registered) -> None:
+    """Refuse whoever acts by something that was withdrawn.
+
+    Raises:
+        AuthenticationError: with REVOKED or CONTAINED.
+    """
+    withdrawal = registered.withdrawals.find(standing)
+    if withdrawal is not None:
+        code = Code.CONTAINED if withdrawal.kind in CONTAINED and withdrawal.before is None else Code.REVOKED
+        raise AuthenticationError(code, f"{withdrawal.kind} {withdrawal.subject!r}")
 
 
 def live_agent(registered: Registered, name: str, now: datetime) -> Agent:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from identity.authorization_details import Details
 from identity.errors import HumanError
 from identity.spiffe import SpiffeId
 
 MAX_GROUPS = 64
+MAX_METHODS = 16
 MAX_DEPTH = 8
 DEFAULT_DEPTH = 4
 
@@ -36,15 +38,18 @@ class Human:
     groups: tuple[str, ...] = ()
     acr: str | None = None
     auth_time: int | None = None
+    # How they signed in (RFC 8176), as the provider says.
+    amr: tuple[str, ...] = ()
 
     @classmethod
-    def parse(
+    def parse(  # noqa: PLR0917 - as the claims of a token
         cls,
         issuer: str,
         subject: str,
         groups: tuple[str, ...] = (),
         acr: str | None = None,
         auth_time: int | None = None,
+        amr: tuple[str, ...] = (),
     ) -> "Human":
         """Read a person's description.
 
@@ -61,11 +66,18 @@ class Human:
             )
         if acr is not None and not _SUBJECT.fullmatch(acr):
             raise HumanError(f"not an authentication context class: {acr[:255]!r}")
-        return cls(issuer, subject, groups, acr, auth_time)
+        if len(amr) > MAX_METHODS or not all(_GROUP.fullmatch(method) for method in amr):
+            raise HumanError(f"more than {MAX_METHODS} authentication methods, or one that is malformed")
+        return cls(issuer, subject, groups, acr, auth_time, amr)
 
     @classmethod
     def parse_uri(
-        cls, uri: str, groups: tuple[str, ...] = (), acr: str | None = None, auth_time: int | None = None
+        cls,
+        uri: str,
+        groups: tuple[str, ...] = (),
+        acr: str | None = None,
+        auth_time: int | None = None,
+        amr: tuple[str, ...] = (),
     ) -> "Human":
         """Read `issuer#subject`, the `sub` of the tokens that we issue.
 
@@ -75,12 +87,20 @@ class Human:
         issuer, hash_, subject = uri.partition("#")
         if not hash_:
             raise HumanError(f"not a person (issuer#subject): {uri[:255]!r}")
-        return cls.parse(issuer, subject, groups, acr, auth_time)
+        return cls.parse(issuer, subject, groups, acr, auth_time, amr)
 
     @property
     def uri(self) -> str:
         """`issuer#subject`: an issuer has no fragment, so two providers can never name one person alike."""
         return f"{self.issuer}#{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class OidcClient:
+    """An application, as an OpenID Provider knows it: whose people's tokens it receives."""
+
+    issuer: str
+    client_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +117,8 @@ class Agent:
     max_depth: int = DEFAULT_DEPTH
     expires_at: datetime | None = None
     sandbox: str | None = None
+    # The applications through which people hand it their sign-in; a token of another one does not count.
+    clients: frozenset[OidcClient] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +165,14 @@ class WorkloadBinding:
     workload: SpiffeId
 
 
-Binding = KeyBinding | WorkloadBinding
+@dataclass(frozen=True, slots=True)
+class DpopBinding:
+    """Bound to a key that proves itself at each request: its SHA-256 thumbprint (RFC 9449 section 6.1)."""
+
+    jkt: str
+
+
+Binding = KeyBinding | WorkloadBinding | DpopBinding
 BindingKind = Literal["key", "workload", "svid"]
 
 
@@ -163,3 +192,9 @@ class Caller:
     txn: str
     # When the credential ends, in seconds since 1970: what stands for the caller upstream ends with it.
     expires_at: int
+    # What a withdrawal could name besides those above; None where the credential has no such thing.
+    issued_at: int | None = None
+    jti: str | None = None
+    grant_id: str | None = None
+    # The only tools that it is for; None where its scopes alone limit it.
+    details: Details | None = None

@@ -2,7 +2,10 @@
 
 - `sub` is the human over all hops; `act` holds the agents, the presenter outermost; `client_id` is the
   presenter.
-- A token is always bound, by exactly one member of `cnf`: the certificate of the presenter, or its workload.
+- A token is always bound, by exactly one member of `cnf`: the certificate of the presenter, the key of its
+  proofs (DPoP), or its workload.
+- `grant_id` names the grant of the person that it came of, `authorization_details` the only tools that it is
+  for, `min_epoch` the withdrawals that were known when it was issued: who knows fewer reads them first.
 - `aud` is one text, the one service; a list is refused, also a list of one.
 - A claim that we do not know is refused: it could be one that narrows.
 - The keys are never those of SVIDs: a token with the `sub` of somebody else, signed by such a key, would be
@@ -10,16 +13,19 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, assert_never
 
 from identity.actor_chain import encode_act, parse_act
+from identity.authorization_details import Details, details_json, parse_details
 from identity.base64url import Base64UrlError, decode_base64url
-from identity.caller import MAX_DEPTH, Binding, Hop, Human, KeyBinding, WorkloadBinding
+from identity.caller import MAX_DEPTH, Binding, DpopBinding, Hop, Human, KeyBinding, WorkloadBinding
 from identity.claims import integer_claim, text_claim, token_name_claim
 from identity.errors import (
+    AgentNameError,
+    ExchangeError,
     HumanError,
     SpiffeIdError,
     TokenAudienceError,
@@ -28,6 +34,7 @@ from identity.errors import (
 )
 from identity.jws import UnverifiedToken, VerifiedToken, check_times, sign, verify
 from identity.keys import KeySet, SigningKey
+from identity.names import parse_ulid
 from identity.scopes import ScopeError, format_scopes, parse_scopes
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -36,7 +43,10 @@ DELEGATION_TYP: Final = "at+jwt"
 _REQUIRED: Final = frozenset(
     {"iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "txn", "cnf", "act", "task"}
 )
-_OPTIONAL: Final = frozenset({"groups", "acr", "auth_time"})
+_OPTIONAL: Final = frozenset(
+    {"groups", "acr", "amr", "auth_time", "sub_profile", "grant_id", "authorization_details", "min_epoch"}
+)
+USER: Final = "user"
 _DIGEST_BYTES: Final = 32
 
 
@@ -55,6 +65,9 @@ class Delegation:
     jti: str
     issued_at: int
     expires_at: int
+    grant_id: str | None = None
+    details: Details | None = None
+    min_epoch: int = 0
 
     @property
     def client_id(self) -> str:
@@ -66,6 +79,7 @@ class Delegation:
         claims: dict[str, object] = {
             "iss": self.issuer,
             "sub": self.human.uri,
+            "sub_profile": USER,
             "aud": self.audience,
             "client_id": self.client_id,
             "scope": format_scopes(self.scopes),
@@ -76,11 +90,15 @@ class Delegation:
             "cnf": _encode_binding(self.binding),
             "act": encode_act(self.chain, self.issuer, self.trust_domain),
             "task": self.chain[0].task,
+            "min_epoch": self.min_epoch,
         }
         optional = {
             "groups": list(self.human.groups),
             "acr": self.human.acr,
+            "amr": list(self.human.amr),
             "auth_time": self.human.auth_time,
+            "grant_id": self.grant_id,
+            "authorization_details": details_json(self.details) if self.details is not None else None,
         }
         return claims | {name: value for name, value in optional.items() if value not in (None, [])}
 
@@ -89,7 +107,7 @@ class Delegation:
 class DelegationToken(Delegation):
     """A verified delegation token; it is not bound to the peer that sent it yet."""
 
-    token_id: str
+    token_id: str = field(kw_only=True)
 
     @classmethod
     def parse(cls, verified: VerifiedToken, max_depth: int = MAX_DEPTH) -> "DelegationToken":
@@ -148,6 +166,8 @@ def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
     trust_domain, chain = parse_act(claims["act"], issuer, max_depth)
     if (claims["client_id"], claims["task"]) != (chain[0].agent, chain[0].task):
         raise TokenClaimsError("a delegation token whose client or task is not the presenter of its chain")
+    if claims.get("sub_profile", USER) != USER:
+        raise TokenClaimsError("a delegation token that is not for a person")
     return DelegationToken(
         issuer=issuer,
         trust_domain=trust_domain,
@@ -160,6 +180,9 @@ def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
         jti=jti,
         issued_at=issued_at,
         expires_at=expires_at,
+        grant_id=_grant_id(claims),
+        details=details_claim(claims),
+        min_epoch=integer_claim(claims, "min_epoch") if "min_epoch" in claims else 0,
         token_id=verified.token_id,
     )
 
@@ -168,6 +191,8 @@ def _encode_binding(binding: Binding) -> dict[str, object]:
     match binding:
         case KeyBinding(thumbprint):
             return {"x5t#S256": thumbprint}
+        case DpopBinding(jkt):
+            return {"jkt": jkt}
         case WorkloadBinding(workload):
             return {"workload": str(workload)}
         case _:
@@ -178,13 +203,15 @@ def _binding(cnf: object) -> Binding:
     match cnf if isinstance(cnf, dict) and len(cnf) == 1 else None:
         case {"x5t#S256": str(thumbprint)}:
             return KeyBinding(_digest(thumbprint))
+        case {"jkt": str(jkt)}:
+            return DpopBinding(_digest(jkt))
         case {"workload": str(workload)}:
             try:
                 return WorkloadBinding(SpiffeId.parse(workload))
             except SpiffeIdError as error:
                 raise TokenClaimsError(f"a token bound to what is not a workload: {error}") from error
         case _:
-            raise TokenClaimsError("a token that is not bound by exactly one of x5t#S256 and workload")
+            raise TokenClaimsError("a token that is not bound by exactly one of x5t#S256, jkt and workload")
 
 
 def _digest(thumbprint: str) -> str:
@@ -196,14 +223,42 @@ def _digest(thumbprint: str) -> str:
     raise TokenClaimsError("a thumbprint that is not a SHA-256")
 
 
+def details_claim(claims: Mapping[str, object]) -> Details | None:
+    """Return the authorization details of a token, None where it has none.
+
+    Raises:
+        TokenClaimsError: if they are malformed: they narrow, so they are not passed over.
+    """
+    if "authorization_details" not in claims:
+        return None
+    try:
+        return parse_details(claims["authorization_details"])
+    except ExchangeError as error:
+        raise TokenClaimsError(f"a token with malformed authorization details: {error}") from error
+
+
+def _grant_id(claims: Mapping[str, object]) -> str | None:
+    if "grant_id" not in claims:
+        return None
+    try:
+        return parse_ulid(text_claim(claims, "grant_id"))
+    except AgentNameError as error:
+        raise TokenClaimsError("a token whose grant is not named by a ULID") from error
+
+
+def _texts(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
+    texts = claims.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TokenClaimsError(f"a delegation token whose {name} are not a list of texts")
+    return tuple(texts)
+
+
 def _human(claims: Mapping[str, object]) -> Human:
-    groups = claims.get("groups", [])
-    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-        raise TokenClaimsError("a delegation token whose groups are not a list of texts")
+    groups, amr = _texts(claims, "groups"), _texts(claims, "amr")
     acr = text_claim(claims, "acr") if "acr" in claims else None
     auth_time = integer_claim(claims, "auth_time") if "auth_time" in claims else None
     try:
-        return Human.parse_uri(text_claim(claims, "sub"), tuple(groups), acr, auth_time)
+        return Human.parse_uri(text_claim(claims, "sub"), groups, acr, auth_time, amr)
     except HumanError as error:
         raise TokenClaimsError(f"a delegation token that is not for a person: {error}") from error
 

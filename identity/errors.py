@@ -12,6 +12,8 @@ IdentityError
 ├── IssuanceUnavailableError  nothing can be issued now, though it may be later
 ├── AuthorityStateError   a change of keys that their state does not allow
 ├── FederationError       another trust domain's bundle: its endpoint, or what it said
+├── ConsentError          not a grant of a person that we accept
+├── WithdrawalError       not a withdrawal that we accept
 ├── TokenError            a JWT; one child a reason, so that a caller can tell them apart
 │   ├── TokenMalformedError
 │   ├── TokenTypeError
@@ -78,6 +80,14 @@ class AuthorityStateError(IdentityError):
 
 class FederationError(IdentityError):
     """A federated trust domain's endpoint, or the bundle that it served."""
+
+
+class ConsentError(IdentityError):
+    """A person's grant that is malformed, or that does not hold what is asked for."""
+
+
+class WithdrawalError(IdentityError):
+    """A withdrawal that names nothing that can be withdrawn, or has no reason."""
 
 
 class TokenError(IdentityError):

@@ -6,6 +6,8 @@
 - The new token ends no later than the subject's, the task's deadline and the largest lifetime (CL-07).
 - A presenter that is already outermost continues; another one is put before the chain, within the depth
   limit, and never one that was there before somebody else (ID-04, ID-05).
+- Of the tools that the subject is limited to, the person granted and the request names, what all three
+  allow is left (NR-04).
 - There is no unbound token: a binding is an argument that cannot be left out (TX-11).
 
 Whether the presenter may act for the human is the policy's to say, and who may exchange is the broker's.
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from identity.actor_chain import check_chain
+from identity.authorization_details import Details, refine
 from identity.caller import Binding, Hop, Human
 from identity.claims import lifetime
 from identity.delegation import Delegation, DelegationToken
@@ -29,6 +32,7 @@ class SignedIn:
     human: Human
     expires_at: int
     txn: str
+    issued_at: int = 0
 
 
 Subject = SignedIn | DelegationToken
@@ -47,6 +51,12 @@ class Terms:
     task_deadline: datetime
     max_ttl: int
     max_depth: int
+    # What the person granted: the grant, and its tools where it is limited to some.
+    grant_id: str | None = None
+    allowed_details: Details | None = None
+    # What the request names, and the withdrawals that are known now.
+    requested_details: Details | None = None
+    min_epoch: int = 0
 
 
 def narrow(
@@ -75,6 +85,9 @@ def narrow(
         jti=jti,
         issued_at=issued_at,
         expires_at=expires_at,
+        grant_id=terms.grant_id,
+        details=_details(subject, terms),
+        min_epoch=terms.min_epoch,
     )
 
 
@@ -87,6 +100,11 @@ def _scopes(subject: Subject, terms: Terms, requested: frozenset[str] | None) ->
     if not scopes:
         raise ExchangeError("invalid_scope", "none of the requested scopes can be granted")
     return scopes
+
+
+def _details(subject: Subject, terms: Terms) -> Details | None:
+    held = subject.details if isinstance(subject, DelegationToken) else None
+    return refine(refine(held, terms.allowed_details), terms.requested_details)
 
 
 def _chain(subject: Subject, terms: Terms) -> tuple[Hop, ...]:

@@ -46,6 +46,7 @@ from identity.keys import SigningKey
 from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId, TrustDomain
 from identity.trust_bundles import TrustBundles
+from identity.withdrawal import Withdrawals
 from identity.x509_svid import leaf_spiffe_id, thumbprint
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, tzinfo=UTC)
@@ -210,6 +211,7 @@ class FakeTasks:
         self.tasks: dict[str, Task] = {}
         self.epoch = 1
         self.broken = False
+        self.withdrawals = Withdrawals()
 
     def agent(self, name: str) -> Agent | None:
         return self.agents.get(name)

@@ -29,6 +29,7 @@ from identity.keys import SigningKey
 from identity.names import new_ulid
 from identity.spiffe import SpiffeId, TrustDomain, agent_task_id
 from identity.transaction import TransactionIssuer
+from identity.withdrawal import Withdrawals
 from identity.x509_svid import thumbprint
 from tests.check_requests import MCP_HEADERS, check_request
 
@@ -107,6 +108,7 @@ class FakeRights:
     agents: dict[str, Agent] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     epoch: int = 1
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
 
     def agent(self, name: str) -> Agent | None:
         return self.agents.get(name)

@@ -115,7 +115,7 @@ def test_id_09_refuses_client_or_task_that_is_not_the_presenter(changes: dict[st
         "x",
         {"x5t#S256": THUMBPRINT, "workload": str(RUNNER)},
         {"x5t#S256": THUMBPRINT, "jkt": THUMBPRINT},
-        {"jkt": THUMBPRINT},
+        {"jkt": THUMBPRINT[:-1]},
         {"jwk": {}},
         {"kid": "x"},
         {"x5t#S256": ""},

@@ -22,7 +22,7 @@ from authz.broker.refusal import refuse, refused_by_policy
 from authz.broker.token_request import TokenRequest
 from authz.codes import Code
 from identity.actor_chain import check_chain
-from identity.caller import Agent, Binding, Hop, KeyBinding, Task, WorkloadBinding
+from identity.caller import Agent, Binding, DpopBinding, Hop, KeyBinding, Task, WorkloadBinding
 from identity.delegation import Delegation, DelegationToken, verify_delegation_token
 from identity.errors import TokenAudienceError, TokenClaimsError, TokenExpiredError
 from identity.exchange import SignedIn, Terms, narrow
@@ -192,6 +192,8 @@ def _check_bound(subject: DelegationToken, client: TaskClient) -> None:
             is_bound = hmac.compare_digest(thumbprint.encode(), client.svid.thumbprint.encode())
         case WorkloadBinding(workload):
             is_bound = workload == client.running.task.workload
+        case DpopBinding():
+            is_bound = False
         case _:
             assert_never(subject.binding)
     if not is_bound or subject.chain[0] != client.running.hop:

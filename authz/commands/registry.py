@@ -22,6 +22,7 @@ from authz.errors import StoreError
 from authz.store.rows import read_agent, read_task
 from authz.store.schema import AGENTS, TASKS
 from identity.caller import Agent, Task
+from identity.withdrawal import Withdrawals
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Registry:
     def epoch(self) -> int:
         """Nothing is withdrawn from a copy."""
         return 1
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        """Nothing is withdrawn from a copy."""
+        return Withdrawals()
 
     def agent(self, name: str) -> Agent | None:
         """Return a registered agent.

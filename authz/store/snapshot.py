@@ -27,6 +27,7 @@ from typing import Final
 from authz.errors import StoreError
 from authz.store.sqlite import Registration, Store
 from identity.caller import Agent, Task
+from identity.withdrawal import Withdrawals
 
 MAX_TASKS: Final = 100_000
 MAX_ENDED: Final = 10_000
@@ -58,6 +59,7 @@ class State:
         self._forgotten_at = now
         self._epoch = 1
         self._tell: Callable[[], None] = lambda: None
+        self._withdrawals = Withdrawals()
         for task in tasks:
             self._remember(task)
 
@@ -75,6 +77,11 @@ class State:
     def epoch(self) -> int:
         """The number of withdrawals so far; read it before the rights, and again after the decision."""
         return self._epoch
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        """All that is withdrawn."""
+        return self._withdrawals
 
     def on_withdrawal(self, tell: Callable[[], None]) -> None:
         """Call this after each withdrawal, from whichever thread made it; it may not wait."""
