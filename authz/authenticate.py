@@ -177,7 +177,7 @@ def _bind_delegation(
         expires_at=token.expires_at,
         issued_at=token.issued_at,
         jti=token.jti,
-        grant_id=token.grant_id,
+        grants=token.grants,
         details=token.details,
     )
     check_standing(Standing.of(caller, [task.workload for task in tasks]), registered)

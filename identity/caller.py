@@ -195,6 +195,6 @@ class Caller:
     # What a withdrawal could name besides those above; None where the credential has no such thing.
     issued_at: int | None = None
     jti: str | None = None
-    grant_id: str | None = None
+    grants: tuple[str, ...] = ()
     # The only tools that it is for; None where its scopes alone limit it.
     details: Details | None = None

@@ -4,7 +4,7 @@
   presenter.
 - A token is always bound, by exactly one member of `cnf`: the certificate of the presenter, the key of its
   proofs (DPoP), or its workload.
-- `grant_id` names the grant of the person that it came of, `authorization_details` the only tools that it is
+- `grants` names the grants of the person that it came of, `authorization_details` the only tools that it is
   for, `min_epoch` the withdrawals that were known when it was issued: who knows fewer reads them first.
 - `aud` is one text, the one service; a list is refused, also a list of one.
 - A claim that we do not know is refused: it could be one that narrows.
@@ -44,7 +44,7 @@ _REQUIRED: Final = frozenset(
     {"iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "txn", "cnf", "act", "task"}
 )
 _OPTIONAL: Final = frozenset(
-    {"groups", "acr", "amr", "auth_time", "sub_profile", "grant_id", "authorization_details", "min_epoch"}
+    {"groups", "acr", "amr", "auth_time", "sub_profile", "grants", "authorization_details", "min_epoch"}
 )
 USER: Final = "user"
 _DIGEST_BYTES: Final = 32
@@ -65,7 +65,7 @@ class Delegation:
     jti: str
     issued_at: int
     expires_at: int
-    grant_id: str | None = None
+    grants: tuple[str, ...] = ()
     details: Details | None = None
     min_epoch: int = 0
 
@@ -97,7 +97,7 @@ class Delegation:
             "acr": self.human.acr,
             "amr": list(self.human.amr),
             "auth_time": self.human.auth_time,
-            "grant_id": self.grant_id,
+            "grants": list(self.grants),
             "authorization_details": details_json(self.details) if self.details is not None else None,
         }
         return claims | {name: value for name, value in optional.items() if value not in (None, [])}
@@ -180,7 +180,7 @@ def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
         jti=jti,
         issued_at=issued_at,
         expires_at=expires_at,
-        grant_id=_grant_id(claims),
+        grants=grants_claim(claims),
         details=details_claim(claims),
         min_epoch=integer_claim(claims, "min_epoch") if "min_epoch" in claims else 0,
         token_id=verified.token_id,
@@ -237,11 +237,17 @@ def details_claim(claims: Mapping[str, object]) -> Details | None:
         raise TokenClaimsError(f"a token with malformed authorization details: {error}") from error
 
 
-def _grant_id(claims: Mapping[str, object]) -> str | None:
-    if "grant_id" not in claims:
-        return None
+def grants_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the grants of the person that a token came of.
+
+    Raises:
+        TokenClaimsError: if they are not the ids of at most one grant for each hop.
+    """
+    grants = _texts(claims, "grants")
+    if len(grants) > MAX_DEPTH:
+        raise TokenClaimsError("a token of more grants than a chain has agents")
     try:
-        return parse_ulid(text_claim(claims, "grant_id"))
+        return tuple(parse_ulid(grant) for grant in grants)
     except AgentNameError as error:
         raise TokenClaimsError("a token whose grant is not named by a ULID") from error
 

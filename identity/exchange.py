@@ -85,7 +85,7 @@ def narrow(
         jti=jti,
         issued_at=issued_at,
         expires_at=expires_at,
-        grant_id=terms.grant_id,
+        grants=_grants(subject, terms),
         details=_details(subject, terms),
         min_epoch=terms.min_epoch,
     )
@@ -100,6 +100,11 @@ def _scopes(subject: Subject, terms: Terms, requested: frozenset[str] | None) ->
     if not scopes:
         raise ExchangeError("invalid_scope", "none of the requested scopes can be granted")
     return scopes
+
+
+def _grants(subject: Subject, terms: Terms) -> tuple[str, ...]:
+    held = subject.grants if isinstance(subject, DelegationToken) else ()
+    return tuple(dict.fromkeys((*held, terms.grant_id))) if terms.grant_id is not None else held
 
 
 def _details(subject: Subject, terms: Terms) -> Details | None:

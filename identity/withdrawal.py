@@ -69,7 +69,7 @@ class Standing:
     workloads: tuple[str, ...] = ()
     txn: str | None = None
     jti: str | None = None
-    grant_id: str | None = None
+    grants: tuple[str, ...] = ()
     issued_at: int | None = None
 
     @classmethod
@@ -82,8 +82,8 @@ class Standing:
             workloads=(str(caller.peer), *map(str, workloads)),
             txn=caller.txn,
             jti=caller.jti,
-            grant_id=caller.grant_id,
-            issued_at=caller.issued_at,
+            grants=caller.grants,
+            issued_at=_begun(caller),
         )
 
     def __iter__(self) -> Iterator[tuple[Kind, str]]:
@@ -92,11 +92,11 @@ class Standing:
             ("human", self.human),
             ("txn", self.txn),
             ("token", self.jti),
-            ("grant", self.grant_id),
         )
         yield from ((kind, subject) for kind, subject in single if subject is not None)
         yield from (("agent", agent) for agent in self.agents)
         yield from (("task", task) for task in self.tasks)
+        yield from (("grant", grant) for grant in self.grants)
         yield from (("workload", workload) for workload in self.workloads)
 
 
@@ -139,6 +139,13 @@ class Withdrawals:
     def containment(self, kind: Kind, subject: str) -> Withdrawal | None:
         """Return what stops this subject until it is released."""
         return self._all.get((kind, subject))
+
+
+def _begun(caller: Caller) -> int | None:
+    """Return when the credential, or the sign-in behind it, began: whichever was first."""
+    signed_in = caller.human.auth_time if caller.human else None
+    times = [moment for moment in (caller.issued_at, signed_in) if moment is not None]
+    return min(times, default=None)
 
 
 def _check_subject(kind: Kind, subject: str) -> None:

@@ -53,6 +53,8 @@ def test_cl_01_the_claims_name_the_person_and_the_agent() -> None:
         assert claims == {
             "iss": BROKER,
             "sub": "https://idp.example#lead",
+            "sub_profile": "user",
+            "min_epoch": 1,
             "aud": TICKETS,
             "client_id": "triage",
             "scope": "tickets:read tickets:write",
