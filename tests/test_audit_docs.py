@@ -7,6 +7,8 @@ from typing import get_args
 from authz.audit import entry as entries
 from authz.audit.entry import Kind
 from authz.audit.facts import (
+    EventFacts,
+    EventOutcome,
     FederationChange,
     FederationFacts,
     Issued,
@@ -33,7 +35,7 @@ def names(value: Json) -> set[str]:
 
 
 def test_reference_names_every_kind_and_change() -> None:
-    changes = (PolicyChange, RegistryChange, Action, FederationChange, KeyOutcome, Role)
+    changes = (PolicyChange, RegistryChange, Action, FederationChange, KeyOutcome, Role, EventOutcome)
     assert {*get_args(Kind)}.union(*(get_args(change) for change in changes)) <= WORDS
 
 
@@ -53,6 +55,9 @@ def test_reference_names_every_member() -> None:
             ),
             ulid(10),
             NOW,
+        ),
+        entries.security_event(
+            EventFacts(outcome="sent", event="e", party="https://x", jti="j"), ulid(11), NOW
         ),
         entries.service("stop", "0.1.0", "", ulid(7), NOW),
         entries.recovered(1, "", ulid(8), NOW),

@@ -1,7 +1,7 @@
 """What goes into a record, by kind: typed facts in, an entry out.
 
-- One entry a decision, issuance, exchange, withdrawal, start and stop, and a change of policy, registry, keys
-  and federation; one a second for the refusals of a stranger that are counted only.
+- One entry a decision, issuance, exchange, withdrawal, security event, start and stop, and a change of
+  policy, registry, keys and federation; one a second for the refusals of a stranger that are counted only.
 - Every text is made fit here (authz/audit/text.py), so whatever a caller sends, the entry can be written.
 - A refusal of a caller whom nobody authenticated is at most 512 bytes with its newline, whatever they sent:
   members are taken in a fixed order while there is room.
@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from authz.audit.facts import (
     DecisionFacts,
+    EventFacts,
     FederationFacts,
     Issued,
     KeyFacts,
@@ -36,6 +37,7 @@ Kind = Literal[
     "registry",
     "keys",
     "federation",
+    "event",
     "start",
     "stop",
     "refused",
@@ -183,6 +185,20 @@ def federation(facts: FederationFacts, record_id: str, now: datetime) -> Entry:
         "url": name(facts.url),
     }
     return Entry("federation", record_id, timestamp(now), fields)
+
+
+def security_event(facts: EventFacts, record_id: str, now: datetime) -> Entry:
+    """Record a security event: one received, before it has an effect; one sent, when it was taken."""
+    fields: dict[str, Json] = {
+        "detail": sentence(facts.detail),
+        "event": name(facts.event),
+        "human": _human(facts.human),
+        "jti": name(facts.jti),
+        "outcome": facts.outcome,
+        "party": name(facts.party),
+        "txn": optional_name(facts.txn),
+    }
+    return Entry("event", record_id, timestamp(now), fields)
 
 
 def service(

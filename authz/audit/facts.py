@@ -19,6 +19,7 @@ RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "
 PolicyChange = Literal["loaded", "refused"]
 KeyOutcome = Literal["ordered", "failed"]
 FederationChange = Literal["federation-added", "federation-removed"]
+EventOutcome = Literal["received", "ignored", "repeated", "sent", "given-up"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,19 @@ class FederationFacts:
     profile: str
     outcome: KeyOutcome = "ordered"
     by: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFacts:
+    """A security event that another party sent to us or we to them; `event` is the name of its type."""
+
+    outcome: EventOutcome
+    event: str
+    party: str
+    jti: str
+    human: Human | None = None
+    txn: str | None = None
     detail: str = ""
 
 
