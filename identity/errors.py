@@ -26,12 +26,29 @@ IdentityError
 │   ├── TokenAudienceError
 │   ├── TokenClaimsError
 │   └── ChainError        the delegation chain is too deep, or visits an agent twice
+├── DpopError             a proof of possession (RFC 9449); `reason` says which rule spoke
 └── ExchangeError         RFC 8693 section 2.2.2: the OAuth error and its description
 
 - A message never holds a token, a key or another secret.
 """
 
 from typing import Literal
+
+DpopReason = Literal[
+    "malformed",
+    "type",
+    "algorithm",
+    "key",
+    "signature",
+    "method",
+    "uri",
+    "expired",
+    "future",
+    "jti",
+    "token",
+    "nonce",
+    "binding",
+]
 
 
 class IdentityError(Exception):
@@ -141,6 +158,23 @@ class ChainError(TokenError):
         """Keep the reason beside the message."""
         super().__init__(message)
         self.reason = reason
+
+
+class DpopError(IdentityError):
+    """A DPoP proof that we do not accept (RFC 9449 sections 4.3, 7.1 and 8).
+
+    No child of TokenError: a token may be right where its proof is not.
+    """
+
+    def __init__(self, reason: DpopReason, message: str) -> None:
+        """Keep the reason beside the message."""
+        super().__init__(message)
+        self.reason: DpopReason = reason
+
+    @property
+    def error(self) -> str:
+        """The OAuth error: whoever lacks a nonce is given one (section 8)."""
+        return "use_dpop_nonce" if self.reason == "nonce" else "invalid_dpop_proof"
 
 
 class ExchangeError(IdentityError):

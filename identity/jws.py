@@ -74,6 +74,17 @@ class UnverifiedToken:
             raise _not_compact()
         return _parse(text)
 
+    @classmethod
+    def parse_once(cls, text: str) -> "UnverifiedToken":
+        """Read a compact JWS that is shown once, so that it takes no other's place in memory.
+
+        Raises:
+            TokenError: as `parse`.
+        """
+        if len(text) > MAX_TOKEN:
+            raise _not_compact()
+        return _read(text)
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
@@ -167,8 +178,7 @@ def _not_compact() -> TokenMalformedError:
     return TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
 
 
-@lru_cache(maxsize=256)  # what is refused is not kept
-def _parse(text: str) -> UnverifiedToken:
+def _read(text: str) -> UnverifiedToken:
     parts = text.split(".", 3)
     if len(parts) != 3 or not all(parts):
         raise _not_compact()
@@ -180,6 +190,9 @@ def _parse(text: str) -> UnverifiedToken:
     raw = text.encode("ascii")
     signing_input = raw[: raw.rindex(b".")]
     return UnverifiedToken(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
+
+
+_parse: Final = lru_cache(maxsize=256)(_read)  # what is refused is not kept
 
 
 @lru_cache(maxsize=64)  # all tokens of one key and type begin alike
