@@ -8,7 +8,8 @@ import pytest
 
 from authz.broker.fetch import MAX_BYTES, Fetched, Fetcher, FetchError
 from authz.broker.human import OpenIdPeople
-from authz.broker.id_token import IdentityProvider, IdToken
+from authz.broker.id_token import IdentityProvider
+from authz.broker.person_token import PersonToken
 from authz.broker.provider_keys import (
     MAX_FRESH_SECONDS,
     MIN_FRESH_SECONDS,
@@ -52,14 +53,16 @@ from tests.broker_fakes import (
 LEEWAY = 30
 
 
-def verified(token: str, web: Web | None = None, *, seconds: int = 0, audience: str = CLIENT) -> IdToken:
+def verified(token: str, web: Web | None = None, *, seconds: int = 0, audience: str = CLIENT) -> PersonToken:
     people = OpenIdPeople(
         [IdentityProvider(ISSUER, frozenset({audience}))],
         LEEWAY,
         fetch=lambda _: (web or Web.of(provider_of())).fetch,
         monotonic=Ticks(),
     )
-    return asyncio.run(people.verify(UnverifiedToken.parse(token), NOW + timedelta(seconds=seconds)))
+    return asyncio.run(
+        people.verify(UnverifiedToken.parse(token), "id_token", NOW + timedelta(seconds=seconds))
+    )
 
 
 # ---------------------------------------------------------------- the token
@@ -107,7 +110,7 @@ def test_id_token_names_the_person_and_how_they_signed_in(key: Key) -> None:
         ({"auth_time": "now"}, TokenClaimsError),
         ({"auth_time": True}, TokenClaimsError),
         ({"act": {"sub": "a"}}, TokenClaimsError),
-        ({"may_act": {"sub": "a"}}, TokenClaimsError),
+        ({"may_act": {"sub": "a", "client_id": "b"}}, TokenClaimsError),
         ({"cnf": {"jkt": "a"}}, TokenClaimsError),
         ({"typ": "Bearer"}, TokenTypeError),
         ({"token_use": "access"}, TokenTypeError),
@@ -167,7 +170,7 @@ def test_refuses_key_of_another_provider() -> None:
     forged = id_token_with(provider_of(key=other.key))
 
     with pytest.raises(TokenKeyError):
-        asyncio.run(people.verify(UnverifiedToken.parse(forged), NOW))
+        asyncio.run(people.verify(UnverifiedToken.parse(forged), "id_token", NOW))
 
 
 def test_refuses_algorithm_that_is_not_the_keys() -> None:
@@ -411,7 +414,7 @@ def test_fetches_what_a_real_provider_publishes() -> None:
             holder.append(provider_of(base))
             known = IdentityProvider(base, frozenset({CLIENT}), allow_loopback=True)
             people = OpenIdPeople([known], LEEWAY)
-            signed_in = await people.verify(UnverifiedToken.parse(id_token(holder[0])), NOW)
+            signed_in = await people.verify(UnverifiedToken.parse(id_token(holder[0])), "id_token", NOW)
             assert signed_in.human.uri == f"{base}#lead"
 
     asyncio.run(scenario())

@@ -185,7 +185,7 @@ def test_as_a_process_it_signs_people_in_whom_a_relying_party_believes(
             answer = await http.post(discovery["token_endpoint"], data=sign_in)
         known = IdentityProvider(about["issuer"], frozenset({"runner"}), allow_loopback=True)
         token = UnverifiedToken.parse(answer.json()["id_token"])
-        believed = await OpenIdPeople([known], 30).verify(token, datetime.now(UTC))
+        believed = await OpenIdPeople([known], 30).verify(token, "id_token", datetime.now(UTC))
         assert believed.human.uri == f"{about['issuer']}#lead"
         assert believed.human.groups == ("lead",)
 

@@ -130,7 +130,8 @@ async def _ask_policy(case: Case, parties: _Parties, binding: Binding, service: 
 async def _own(case: Case) -> _Parties:
     """The person's ID token, for the task that was started for this person."""
     client, task = case.client, case.client.running.task
-    token = await case.broker.people.verify(UnverifiedToken.parse(case.request.unverified_subject), case.now)
+    unverified = UnverifiedToken.parse(case.request.unverified_subject)
+    token = await case.broker.people.verify(unverified, "id_token", case.now)
     case.evidence.human, case.evidence.token_id = token.human, token.token_id
     if task.human is None or task.human != token.human.uri:
         raise refuse(Code.TASK_MISMATCH, f"task {task.id!r} is for somebody else")

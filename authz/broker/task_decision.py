@@ -149,7 +149,8 @@ async def _human(request: StartRequest, agent: Agent, case: TaskCase) -> Human |
             raise refuse(Code.HUMAN_MISSING, f"agent {agent.name!r} is not autonomous", description=text)
         case.evidence.autonomous = True
         return None
-    token = await case.broker.people.verify(UnverifiedToken.parse(request.unverified_subject), case.now)
+    unverified = UnverifiedToken.parse(request.unverified_subject)
+    token = await case.broker.people.verify(unverified, "id_token", case.now)
     case.evidence.human, case.evidence.token_id = token.human, token.token_id
     return token.human
 
