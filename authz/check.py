@@ -9,22 +9,25 @@
   rights were withdrawn or keys changed in between, this caller's are looked at again, and if they are not
   what they were, a second record says so and the answer is a denial. A revocation wins every race, and
   denies nobody else.
+- A replica, which follows what another process writes, decides by nothing that it read too long ago: it
+  reads again, before and after, or says that it cannot know (STALE). What a token, or a run that began a
+  moment ago, presupposes is read first.
 - Time, randomness, keys, policy and log are arguments; hosts only move bytes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from authz.audit import entry
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.audit.sink import Sink
 from authz.audit.strangers import Admission, Strangers
-from authz.authenticate import Registered, Trust, bind, code_of, verify
+from authz.authenticate import Credential, Registered, Trust, bind, code_of, verify
 from authz.codes import Code
 from authz.decision import Allow, Decision, Deny, decide, denied, refused
-from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError
+from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
 from authz.policy.port import Policy
 from authz.policy.query import check_query
@@ -33,10 +36,14 @@ from authz.request import Request
 from authz.response import allow_response, deny_response
 from authz.services import Services
 from identity.caller import Caller
+from identity.delegation import DelegationToken
 from identity.errors import TokenError
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
 from identity.transaction import IssuedTransaction, TransactionIssuer
+
+# What a replica may not have read yet, when a call arrives that is about it.
+_NOT_KNOWN_YET: Final = frozenset({Code.TASK_UNKNOWN, Code.AGENT_UNKNOWN})
 
 
 class Rights(Registered, Protocol):
@@ -47,11 +54,33 @@ class Rights(Registered, Protocol):
         """Count withdrawals."""
 
 
+class Following(Protocol):
+    """What a replica adds: rights and keys are another process's to change, and are read from there."""
+
+    async def refresh(self) -> None:
+        """Read again what was read too long ago.
+
+        Raises:
+            StoreError: if that cannot be read, or is older than what was read before.
+        """
+
+    async def reach(self, min_epoch: int) -> None:
+        """Wait until so many withdrawals are known.
+
+        Raises:
+            StoreError: if they cannot be had in time.
+        """
+
+    async def learn(self) -> bool:
+        """Read at once, because something is not known here; False if nothing new can be there yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """All that the flow takes besides the request.
 
     `trust` is asked at each call, for keys rotate; it gives the same value until something has changed.
+    `following` is for replicas: the process that writes the rights knows them, and waits for nobody.
     """
 
     services: Services
@@ -64,6 +93,7 @@ class Flow:
     arguments_key: ArgumentsKey
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
+    following: Following | None = None
 
     def new_id(self, now: datetime) -> str:
         """Make the id of a decision or a record."""
@@ -80,6 +110,8 @@ async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:
     except CodedError as error:
         evidence.rpc_id = error.rpc_id if isinstance(error, InspectionError) else None
         decision = refused(error, flow.policy.revision)
+    except StoreError as error:
+        decision = denied(Code.STALE, str(error), flow.policy.revision)
     except Exception as error:  # noqa: BLE001 - whatever it is, Envoy must get a denial and the log a record
         decision = denied(Code.INTERNAL, f"{type(error).__name__} in the flow", flow.policy.revision)
     match decision:
@@ -93,12 +125,16 @@ async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:
 
 async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     now = evidence.started
+    if flow.following is not None:
+        await flow.following.refresh()
     asker = flow.services.asker(evidence.asker)
     request = evidence.request = Request.parse(data)
     service = evidence.service = flow.services.target(request, asker)
     trust = evidence.trust = flow.trust()
     credential = evidence.credential = verify(request, service, trust, now)
-    caller = evidence.caller = bind(credential, request, flow.rights, trust, now)
+    if isinstance(credential, DelegationToken) and credential.min_epoch > flow.rights.epoch:
+        await _reach(credential.min_epoch, flow)
+    caller = evidence.caller = await _bind(credential, request, trust, now, flow)
     operation = evidence.operation = inspect(request, service.route)
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
@@ -109,6 +145,24 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     if isinstance(decision, Allow):
         evidence.issued = _issue(decision, caller, flow)
     return decision
+
+
+async def _reach(min_epoch: int, flow: Flow) -> None:
+    if flow.following is None:
+        raise StoreError(
+            f"a token of epoch {min_epoch}, and we are at {flow.rights.epoch}: was a backup restored?"
+        )
+    await flow.following.reach(min_epoch)
+
+
+async def _bind(credential: Credential, request: Request, trust: Trust, now: datetime, flow: Flow) -> Caller:
+    try:
+        return bind(credential, request, flow.rights, trust, now)
+    except AuthenticationError as error:
+        # What another process wrote a moment ago is there, but not known here yet.
+        if flow.following is None or error.code not in _NOT_KNOWN_YET or not await flow.following.learn():
+            raise
+    return bind(credential, request, flow.rights, trust, now)
 
 
 def _issue(allow: Allow, caller: Caller, flow: Flow) -> IssuedTransaction:
@@ -126,15 +180,27 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         now = flow.clock()
         facts = evidence.facts(allow, now, evidence.issued.jti)
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
-        is_moved = flow.rights.epoch != epoch or flow.trust() is not evidence.trust
-        if is_moved and not _still_stands(evidence, flow):
+        moved = await _moved(epoch, evidence, flow)
+        if moved is not None:
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
-            return deny_response(denied(Code.WITHDRAWN), evidence.decision_id, evidence.operation)
+            return deny_response(denied(moved), evidence.decision_id, evidence.operation)
         return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
     except AuditError as error:
         return deny_response(refused(error), evidence.decision_id, evidence.operation)
     except Exception:  # noqa: BLE001 - as in `check`
         return deny_response(denied(Code.INTERNAL), evidence.decision_id, evidence.operation)
+
+
+async def _moved(epoch: int, evidence: Evidence, flow: Flow) -> Code | None:
+    """Say why an allow counts no more: rights were withdrawn, or whether they were cannot be known."""
+    try:
+        if flow.following is not None:
+            await flow.following.refresh()
+    except StoreError:
+        return Code.STALE
+    # Nothing waits between this look and the answer.
+    is_moved = flow.rights.epoch != epoch or flow.trust() is not evidence.trust
+    return Code.WITHDRAWN if is_moved and not _still_stands(evidence, flow) else None
 
 
 def _still_stands(evidence: Evidence, flow: Flow) -> bool:
