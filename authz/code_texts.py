@@ -284,6 +284,11 @@ TEXTS: Final[Mapping[str, Text]] = {
         "it cannot be known now whether rights were withdrawn",
         "try again in a moment; an operator looks at the state that this replica follows",
     ),
+    "DPT-REPLAY-UNKNOWN": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known now whether this was presented before",
+        "try again in a moment with a new proof; if it goes on, an operator looks at the replay memory",
+    ),
     "DPT-OVERLOADED": Text(
         Form.UNAVAILABLE, "too many decisions are asked for at once", "try again in a moment"
     ),

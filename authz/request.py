@@ -7,6 +7,8 @@
   what is not UTF-8 by `!`, so `encode_raw_headers` and `pack_as_bytes` are what we recommend.
 - `partial` says that the body is not all there: the proxy says so, or its length is not the size that the
   proxy counted. An unknown size passes only where nothing says that there is a body.
+- The scheme is what the proxy believes: `https` or `http` in lower case, or nothing. TLS may have ended
+  before the proxy, so `http` does not say what the client wrote.
 - Path and query stay as they came, but printable ASCII that starts with a slash and has no fragment;
   authz/protocols/http_path.py refuses what is ambiguous. The host is in lower case, without its port.
 - Of the filters' metadata the scalars are kept, two levels deep, of the namespaces that we compare with.
@@ -49,6 +51,7 @@ class Request:
     extensions: Mapping[str, str]
     metadata: Mapping[str, Mapping[str, object]] = field(repr=False)
     method: str
+    scheme: str
     path: str
     host: str
     port: int | None
@@ -77,6 +80,7 @@ class Request:
             extensions=_extensions(attributes),
             metadata=_metadata(attributes),
             method=_method(http.method),
+            scheme=_scheme(http.scheme),
             path=_path(http.path),
             host=host,
             port=port,
@@ -113,6 +117,10 @@ def _method(method: str) -> str:
     if method not in _METHODS:
         raise RequestError(Code.REQUEST_MALFORMED, f"not an HTTP method that is read: {method[:32]!r}")
     return method
+
+
+def _scheme(scheme: str) -> str:
+    return next((known for known in ("https", "http") if scheme.lower() == known), "")
 
 
 def _path(path: str) -> str:
