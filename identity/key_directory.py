@@ -15,6 +15,8 @@ from typing import Final, Self
 
 from identity.errors import KeyMaterialError
 
+Stamp = tuple[int, int, int, int, int, int]
+
 LOCK: Final = "lock"
 MAX_FILE: Final = 1 << 20
 
@@ -104,6 +106,28 @@ class KeyDirectory:
         if len(data) > MAX_FILE:
             raise KeyMaterialError(f"{self.named(name)} is longer than {MAX_FILE} bytes")
         return data
+
+    def stamp(self, name: str) -> Stamp | None:
+        """Return what changes when somebody replaces a file or the directory, None where there is no file.
+
+        Raises:
+            KeyMaterialError: if that cannot be said.
+        """
+        try:
+            status = os.stat(name, dir_fd=self._handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KeyMaterialError(f"cannot open {self.named(name)}: {error.strerror}") from error
+        place = os.fstat(self._handle)
+        return (
+            place.st_dev,
+            place.st_ino,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file in place, whole, also in the place of an older one.

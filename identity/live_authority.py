@@ -3,7 +3,8 @@
 - `current` is one frozen value; whoever signs or verifies asks for it each time and never keeps it.
 - A change is on disk before it counts, and the private part of a key that signs no more is destroyed after.
   Where that fails, the change counts all the same and everybody hears of it; it is tried again at the next.
-- One process writes: the directory is locked; others may only read what is published.
+- One process writes: the directory is locked; others may only read what is published, or follow it (see
+  identity/followed_keys.py).
 - A crash between two steps leaves a state that was, or a private key that nobody knows: that one is destroyed
   at the next start.
 - Where it is said how long a key lives, it is one number for all roles (KeyLife).
@@ -268,6 +269,15 @@ def _read(directory: KeyDirectory, trust_domain: TrustDomain) -> KeyDocument | N
                 "move it away, and give everybody the new roots"
             )
         return None
+    return parse_state(directory, data, trust_domain)
+
+
+def parse_state(directory: KeyDirectory, data: bytes, trust_domain: TrustDomain) -> KeyDocument:
+    """Read the state of an authority, which was found in a directory.
+
+    Raises:
+        KeyMaterialError: if it is damaged, or of another trust domain.
+    """
     try:
         document = KeyDocument.parse(data)
     except KeyMaterialError as error:
