@@ -1,0 +1,86 @@
+"""What we tell others of a withdrawal: a CAEP session-revoked of one person, or nothing.
+
+- A withdrawal of a person is told as that person; one of a token, a task, a grant or a lineage that names a
+  person as one session of theirs, so that a receiver need not end the others.
+- What came to us as an event is not sent on. Who is concerned hears it from the one who said it first; and
+  two brokers that told each other what they heard would never end.
+- The reason is the operator's text, with tokens in it replaced, and short.
+- One withdrawal has one `jti` for each receiver, however often it is sent: a receiver can tell.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from authz.audit.text import sentence
+from identity.base64url import encode_base64url
+from identity.caller import Human
+from identity.security_event import MAX_REASON, SESSION_REVOKED, Initiator, SecurityEvent
+from identity.withdrawal import Withdrawal
+
+_BY_EVENT: Final = "event "
+_JTI_BYTES: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A withdrawal in its place in the order of all, and the person whom it concerns, where one is known."""
+
+    number: int
+    withdrawal: Withdrawal
+    human: Human | None
+    txn: str | None = None
+
+
+def by_event(issuer: str) -> str:
+    """Return who ordered a withdrawal that came as an event of that transmitter."""
+    return f"{_BY_EVENT}{issuer}"
+
+
+def is_told(signal: Signal, issuers: frozenset[str] | None) -> bool:
+    """Say whether a receiver is told of it: one that hears of the people of these issuers, or of all."""
+    if signal.human is None or signal.withdrawal.by.startswith(_BY_EVENT):
+        return False
+    return issuers is None or signal.human.issuer in issuers
+
+
+def event_of(signal: Signal, issuer: str, audience: str, issued_at: int) -> SecurityEvent:
+    """Return what one receiver is told.
+
+    Raises:
+        ValueError: if it concerns nobody whom we know.
+    """
+    withdrawal, human = signal.withdrawal, signal.human
+    if human is None:
+        raise ValueError("a signal about nobody")
+    at = int(withdrawal.at.timestamp())
+    return SecurityEvent(
+        jti=_jti(signal, issuer, audience),
+        issuer=issuer,
+        issued_at=issued_at,
+        kind="session-revoked",
+        type_uri=SESSION_REVOKED,
+        person=human,
+        event_timestamp=at if withdrawal.before is None else min(withdrawal.before, at),
+        session=None if withdrawal.kind == "human" else f"{withdrawal.kind}:{withdrawal.subject}"[:255],
+        txn=signal.txn,
+        initiating_entity=_initiator(withdrawal, human),
+        reason=sentence(withdrawal.reason, MAX_REASON),
+    )
+
+
+def _initiator(withdrawal: Withdrawal, human: Human) -> Initiator:
+    return "user" if withdrawal.by == human.uri else "admin"
+
+
+def _jti(signal: Signal, issuer: str, audience: str) -> str:
+    withdrawal = signal.withdrawal
+    named = (
+        issuer,
+        audience,
+        str(signal.number),
+        withdrawal.at.isoformat(),
+        withdrawal.kind,
+        withdrawal.subject,
+    )
+    return encode_base64url(hashlib.sha256("\0".join(named).encode()).digest()[:_JTI_BYTES])
