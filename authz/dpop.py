@@ -100,8 +100,8 @@ def spend(proof: DpopProof, replay: Replay, *, presenter: str, now: datetime, ca
 def call_of(request: Request, asker: SpiffeId | None) -> str:
     """Name one request as the proxy counts it, so that its repeated question is no replay.
 
-    It is empty where the proxy does not count. Envoy makes the id of its stream itself; `x-request-id`, which a
-    client can choose, is another thing.
+    It is empty where the proxy does not count. Envoy makes the id of its stream itself; `x-request-id`, which
+    a client can choose, is another thing.
     """
     return f"{asker or ''} {request.http_id}" if request.http_id else ""
 
