@@ -1,6 +1,7 @@
 """People, providers and clocks for the broker's tests: real keys, fakes of our own ports only."""
 
 import asyncio
+import hashlib
 import json
 import os
 import ssl
@@ -38,13 +39,17 @@ from authz.peers import Peers
 from authz.policy.port import Query
 from authz.policy.schema import problems
 from authz.policy.verdict import Reason, Verdict
+from authz.replay import ReplayMemory
 from identity.authority import Authority
-from identity.caller import Agent, Task
+from identity.caller import Agent, OidcClient, Task
+from identity.consent import Consent
 from identity.delegation import DelegationToken, verify_delegation_token
 from identity.jws import UnverifiedToken
 from identity.keys import SigningKey
 from identity.live_authority import LiveAuthority
+from identity.names import new_ulid
 from identity.spiffe import SpiffeId, TrustDomain
+from identity.transaction import TransactionIssuer
 from identity.trust_bundles import TrustBundles
 from identity.withdrawal import Withdrawals
 from identity.x509_svid import leaf_spiffe_id, thumbprint
@@ -203,6 +208,23 @@ class FakeSink:
         return self.entries[-1].members(1, GENESIS)
 
 
+SCOPES = frozenset({"tickets:read", "tickets:write", "billing:read"})
+
+
+def consent(agent: str, human: str = f"{ISSUER}#lead", **fields: Any) -> Consent:
+    """A grant of everything that the policy here gives, to be handed on to nobody."""
+    number = int.from_bytes(hashlib.sha256(f"{agent} {human}".encode()).digest()[:10])
+    plain: dict[str, Any] = {
+        "id": new_ulid(NOW, number.to_bytes(10)),
+        "scopes": SCOPES,
+        "tools": None,
+        "delegates_to": frozenset[str](),
+        "created_at": NOW - timedelta(days=3650),
+        "expires_at": NOW + timedelta(days=3650),
+    }
+    return Consent.parse(human=human, agent=agent, **{**plain, **fields})
+
+
 class FakeTasks:
     """The registry and the tasks."""
 
@@ -212,12 +234,20 @@ class FakeTasks:
         self.epoch = 1
         self.broken = False
         self.withdrawals = Withdrawals()
+        # What the people of the tests granted; a test that is about grants makes its own list.
+        self.consents = [consent(agent.name) for agent in agents]
 
     def agent(self, name: str) -> Agent | None:
         return self.agents.get(name)
 
     def task(self, task_id: str) -> Task | None:
         return self.tasks.get(task_id)
+
+    def consent(self, consent_id: str) -> Consent | None:
+        return next((each for each in self.consents if each.id == consent_id), None)
+
+    def consents_of(self, human: str) -> tuple[Consent, ...]:
+        return tuple(each for each in self.consents if each.human == human)
 
     def start_task(self, task: Task, now: datetime) -> None:
         self._write()
@@ -267,8 +297,9 @@ SETTINGS = Settings(issuer=BROKER, audiences={TICKETS: "tickets", BILLING: "bill
 
 
 def agent(name: str, **fields: Any) -> Agent:
-    plain = {"owner": "team", "sponsor": "head", "purpose": "tests", "ceiling": "contributor"}
-    return Agent(name=name, **{**plain, "hosts": frozenset({RUNNER}), **fields})
+    plain: dict[str, Any] = {"owner": "team", "sponsor": "head", "purpose": "tests", "ceiling": "contributor"}
+    plain |= {"hosts": frozenset({RUNNER}), "clients": frozenset({OidcClient(ISSUER, CLIENT)})}
+    return Agent(name=name, **{**plain, **fields})
 
 
 AGENTS = (agent("triage"), agent("resolver"), agent("nightly-report", autonomous=True))
@@ -445,7 +476,9 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
     broker = Broker(
         settings=settings,
         live=live,
-        people=OpenIdPeople([known], settings.leeway, fetch=lambda _: web.fetch, monotonic=Ticks()),
+        people=OpenIdPeople(
+            [known], settings.leeway, audience=settings.issuer, fetch=lambda _: web.fetch, monotonic=Ticks()
+        ),
         policy=fakes.policy,
         sink=fakes.sink,
         strangers=Strangers(),
@@ -453,6 +486,8 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
         clock=fakes.clock,
         entropy=os.urandom,
         peers=Peers(lambda: TrustBundles(live.trust_bundle()), frozenset({MESH})),
+        transactions=TransactionIssuer(lambda: live.current.token_key, settings.issuer, MESH, 60),
+        replay=ReplayMemory(),
     )
     return World("", broker, fakes, web)
 

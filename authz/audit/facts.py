@@ -14,7 +14,7 @@ from identity.caller import Hop, Human
 from identity.key_ring import Action, Role
 
 Effect = Literal["allow", "deny"]
-IssuedKind = Literal["task", "x509-svid", "jwt-svid", "wit-svid", "delegation-token"]
+IssuedKind = Literal["task", "x509-svid", "jwt-svid", "wit-svid", "delegation-token", "transaction-token", "id-jag"]
 RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "task-started", "task-ended"]
 PolicyChange = Literal["loaded", "refused"]
 KeyOutcome = Literal["ordered", "failed"]

@@ -85,12 +85,13 @@ async def _arrival(request: Request) -> Arrival:
         body=body,
         content_type=content_types[0] if len(content_types) == 1 else None,
         has_query=bool(request.url.query),
-        has_authorization="authorization" in request.headers,
+        authorization=tuple(request.headers.getlist("authorization")),
+        proofs=tuple(request.headers.getlist("dpop")),
     )
 
 
 def _response(reply: Reply) -> Response:
-    headers = _NO_STORE | (_RETRY if reply.status == 503 else {})
+    headers = _NO_STORE | (_RETRY if reply.status == 503 else {}) | dict(reply.headers)
     if reply.body is not None and any(code in reply.body.values() for code in _OF_THE_CONNECTION):
         headers |= _CLOSE
     if reply.body is None:

@@ -27,7 +27,14 @@ class Arrival:
     body: bytes | None = field(repr=False)
     content_type: str | None = None
     has_query: bool = False
-    has_authorization: bool = False
+    # All values of the header: one that must stand once may stand twice.
+    authorization: tuple[str, ...] = field(default=(), repr=False)
+    proofs: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def has_authorization(self) -> bool:
+        """Say whether a login of HTTP came with it."""
+        return bool(self.authorization)
 
     def bounded_body(self) -> bytes:
         """Return the body.

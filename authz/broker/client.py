@@ -9,21 +9,27 @@
 - Of a task's certificates only the newest counts here: whoever holds an older key can neither renew it nor
   take what is delegated to the task, and a renewal by somebody else does not stay unnoticed.
 - An ID below `/agent/` never counts as a workload: a task cannot start tasks.
+- Where a JWT-SVID logs a task in (CA-01), the key that stands for the task is the one of its newest
+  certificate: what is issued is bound to that key, so a stolen login gives nothing that could be used.
+- What was contained is no client: an agent, its workload, its person.
 """
 
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from authz.authenticate import Registered, live_agent, live_task
+from authz.authenticate import Registered, check_standing, live_agent, live_task
 from authz.broker.deps import Broker
 from authz.broker.refusal import refuse
 from authz.codes import Code
 from authz.errors import AuthenticationError
 from identity.caller import Agent, Hop, Human, Task
 from identity.errors import CertificateError
+from identity.jws import UnverifiedToken
+from identity.jwt_svid import verify_jwt_svid
 from identity.spiffe import SpiffeId, parse_agent_task
+from identity.withdrawal import Standing
 from identity.x509_svid import X509Svid
 
 _AGENTS = "/agent/"
@@ -40,10 +46,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class TaskClient:
-    """A client that is a running task, and the certificate that it presented."""
+    """A client that is a running task: the key that stands for it, and until when its login counts."""
 
-    svid: X509Svid
+    spiffe_id: SpiffeId
     running: Running
+    thumbprint: str | None
+    not_after: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +92,31 @@ def task_client(svid: X509Svid, registered: Registered, now: datetime) -> TaskCl
     named = parse_agent_task(svid.spiffe_id)
     if named is None:
         raise AuthenticationError(Code.TASK_UNKNOWN, f"not a task's identity: {str(svid.spiffe_id)!r}")
-    client = TaskClient(svid, running(Hop(*named), registered, now))
-    check_newest(svid, client.running.task)
-    return client
+    found = running(Hop(*named), registered, now)
+    check_newest(svid, found.task)
+    return TaskClient(svid.spiffe_id, found, svid.thumbprint, svid.not_after)
+
+
+def assertion_client(unverified_assertion: str, broker: Broker, now: datetime) -> TaskClient:
+    """Return the running task that a JWT-SVID for this broker is of (CA-01, `jwt-spiffe`).
+
+    Raises:
+        TokenError: if it is not one: the keys are our trust domain's, the audience is our issuer alone.
+        AuthenticationError: if it is not of a task, or the task may not act now.
+    """
+    svid = verify_jwt_svid(
+        UnverifiedToken.parse(unverified_assertion),
+        {broker.trust_domain: broker.authority.svid_keys},
+        audience=broker.settings.issuer,
+        now=now,
+        leeway=broker.settings.leeway,
+    )
+    named = parse_agent_task(svid.spiffe_id)
+    if named is None:
+        raise AuthenticationError(Code.TASK_UNKNOWN, f"not a task's identity: {str(svid.spiffe_id)!r}")
+    found = running(Hop(*named), broker.tasks, now)
+    not_after = datetime.fromtimestamp(svid.expires_at, UTC)
+    return TaskClient(svid.spiffe_id, found, found.task.thumbprint, not_after)
 
 
 def check_newest(svid: X509Svid, task: Task) -> None:
@@ -123,4 +153,12 @@ def running(hop: Hop, registered: Registered, now: datetime) -> Running:
     task = live_task(registered, hop, human, now)
     if task.workload not in agent.hosts:
         raise AuthenticationError(Code.AGENT_HOST, f"{str(task.workload)!r} may not host {agent.name!r}")
+    standing = Standing(
+        human=task.human,
+        agents=(agent.name,),
+        tasks=(task.id,),
+        workloads=(str(task.workload),),
+        issued_at=int(task.started_at.timestamp()),
+    )
+    check_standing(standing, registered)
     return Running(hop, agent, task)

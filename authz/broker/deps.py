@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
@@ -15,16 +15,21 @@ from authz.audit.sink import Sink
 from authz.audit.strangers import Strangers
 from authz.authenticate import Registered
 from authz.broker.human import People
+from authz.broker.target import normal_target
 from authz.errors import ConfigError
 from authz.peers import Peers
 from authz.policy.port import Policy
+from authz.replay import Replay
 from authz.services import Services
 from identity.authority import Authority
 from identity.caller import DEFAULT_DEPTH, Task
 from identity.claims import MIN_ENTROPY, new_token_name
+from identity.consent import Consent
+from identity.dpop_nonce import DpopNonces
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import TrustDomain
+from identity.transaction import TransactionIssuer
 
 
 class Tasks(Registered, Protocol):
@@ -33,6 +38,12 @@ class Tasks(Registered, Protocol):
     @property
     def epoch(self) -> int:
         """Count withdrawals."""
+
+    def consent(self, consent_id: str) -> Consent | None:
+        """Return a person's grant, also one that is over."""
+
+    def consents_of(self, human: str) -> tuple[Consent, ...]:
+        """Return the grants of a person."""
 
     def start_task(self, task: Task, now: datetime) -> None:
         """Add a task of a registered agent."""
@@ -48,17 +59,47 @@ class Tasks(Registered, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AssertionTarget:
+    """Another domain's authorization server; `clients` says by which name it knows which agent."""
+
+    issuer: str
+    service: str
+    clients: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The broker's configuration; lifetimes in seconds."""
 
     issuer: str
     audiences: Mapping[str, str]  # audience -> service
+    # Other domains' authorization servers that identity assertions are made for, by issuer.
+    assertion_targets: Mapping[str, "AssertionTarget"] = field(default_factory=dict)
     leeway: int = 30
     max_depth: int = DEFAULT_DEPTH
     delegation_token_seconds: int = 300
     jwt_svid_seconds: int = 60
     x509_svid_seconds: int = 600
     task_seconds: int = 3600
+    id_jag_seconds: int = 300
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where tokens are asked for: what the proofs of a client name."""
+        return f"{self.issuer.rstrip('/')}/token"
+
+    def find_audience(self, target: str) -> str | None:
+        """Return the audience, as it is configured, that a request means."""
+        wanted = normal_target(target)
+        return next((audience for audience in self.audiences if normal_target(audience) == wanted), None)
+
+    def audience_of(self, service: str) -> str | None:
+        """Return the audience of a service."""
+        return next((audience for audience, name in self.audiences.items() if name == service), None)
+
+    def find_assertion_target(self, target: str) -> "AssertionTarget | None":
+        """Return the authorization server of another domain that a request means."""
+        return self.assertion_targets.get(target)
 
     @property
     def path(self) -> str:
@@ -80,6 +121,10 @@ class Broker:
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
     peers: Peers
+    transactions: TransactionIssuer
+    replay: Replay
+    # Where proofs must hold a nonce of ours (RFC 9449 section 8).
+    nonces: DpopNonces | None = None
 
     @property
     def authority(self) -> Authority:

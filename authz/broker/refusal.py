@@ -15,7 +15,7 @@ from authz.decision import Deny, denied, denied_by, refused
 from authz.errors import AuthzError, CodedError
 from authz.form import Form
 from authz.policy.verdict import Verdict
-from identity.errors import ExchangeError, TokenError
+from identity.errors import DpopError, ExchangeError, TokenError
 
 OAuthError = Literal[
     "invalid_request",
@@ -23,12 +23,19 @@ OAuthError = Literal[
     "invalid_scope",
     "invalid_target",
     "invalid_authorization_details",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
     "unsupported_grant_type",
+    "unauthorized_client",
     "temporarily_unavailable",
 ]
 
 _TARGETS: Final = frozenset({Code.SERVICE_UNKNOWN, Code.AGENT_NOT_GRANTED})
-_EXCHANGE_CODES: Final = {"invalid_target": Code.SERVICE_UNKNOWN, "invalid_scope": Code.SCOPE_MISSING}
+_EXCHANGE_CODES: Final = {
+    "invalid_target": Code.SERVICE_UNKNOWN,
+    "invalid_scope": Code.SCOPE_MISSING,
+    "invalid_authorization_details": Code.DETAILS,
+}
 
 
 class RefusedError(AuthzError):
@@ -72,6 +79,13 @@ def refusal_of(error: Exception) -> RefusedError:
             return error
         case CodedError():
             return RefusedError(refused(error))
+        case DpopError():
+            return refuse(
+                Code.DPOP_INVALID,
+                str(error),
+                oauth=oauth_error(error.error),
+                description="the proof does not count",
+            )
         case TokenError():
             return refuse(code_of(error), str(error))
         case ExchangeError():

@@ -2,8 +2,9 @@
 
 - The record is written before anything is handed out or changed; where it cannot be written, nothing is.
 - The epoch is read before the decision and again after it; if rights were withdrawn in between, whosever, it
-  is decided again. It is read once more after the record. If they were withdrawn since, or the change could
-  not be made, a second record says so and the answer is a refusal.
+  is decided again. It is read once more after the record. If rights were withdrawn since, it is asked again
+  whether these here still stand. If they do not, or the change could not be made, a second record says so and
+  the answer is a refusal.
 - What itself withdraws rights goes on whatever else is withdrawn: who ends many tasks keeps nobody else from
   ending or starting theirs.
 - Whatever is raised becomes a refusal: no request ends without an answer, and no answer tells of our insides.
@@ -32,6 +33,7 @@ class Reply:
 
     status: int
     body: Mapping[str, object] | None = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
         return await _refuse(refusal_of(error), evidence, broker, refusal_reply)
     try:
         await broker.sink.append(outcome.entry)
-        if broker.tasks.epoch != epoch and not outcome.withdraws:
+        if not outcome.withdraws and not await _still_stands(epoch, decide, broker):
             return await _withdraw(refuse(Code.WITHDRAWN), evidence, broker, refusal_reply)
         if outcome.change is not None:
             # It waits for the disk, and this loop has other requests.
@@ -72,6 +74,19 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
     except Exception as error:  # noqa: BLE001 - as above
         return await _withdraw(refusal_of(error), evidence, broker, refusal_reply)
     return outcome.reply
+
+
+async def _still_stands(epoch: int, decide: Decide, broker: Broker) -> bool:
+    """Say whether what was recorded would be decided again now; what others lost denies nobody else."""
+    for _ in range(_AGAIN):
+        if broker.tasks.epoch == epoch:
+            return True
+        epoch = broker.tasks.epoch
+        try:
+            await decide()
+        except Exception:  # noqa: BLE001 - whatever it is, it does not stand
+            return False
+    return False
 
 
 async def _decide(decide: Decide, broker: Broker) -> tuple[int, Outcome]:

@@ -1,6 +1,8 @@
-"""The token endpoint (RFC 8693): bytes in, a delegation token or an OAuth error out.
+"""The token endpoint (RFC 8693): bytes in, a token or an OAuth error out.
 
-- The client logs in with the X.509-SVID of a running task over mTLS, and in no other way (CA-02, CA-04).
+- The client is a running task: its X.509-SVID over mTLS, or a JWT-SVID (authz/broker/login.py).
+- Three kinds of token come out: an access token that names both principals (`at+jwt`), an identity assertion
+  for another domain's server (ID-JAG), and a transaction token for one call.
 - Every answer has its record before it; a token that is recorded as issued is given out, or a second record
   says that it was not.
 - The answer's form is that of RFC 8693 section 2.2.1; never a refresh token. An error has the form of
@@ -8,39 +10,51 @@
 """
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from authz.audit.facts import Issued
 from authz.broker.arrival import Arrival
-from authz.broker.client import TaskClient, authenticate, task_client
+from authz.broker.client import TaskClient
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
-from authz.broker.exchange import Case, decide_exchange
-from authz.broker.form import is_form
+from authz.broker.exchange import decide_exchange
+from authz.broker.form import Form, FormError, is_form
+from authz.broker.login import log_in, proof_of
+from authz.broker.parties import Case
 from authz.broker.query import EXCHANGE
-from authz.broker.refusal import RefusedError, malformed, oauth_error, refused_client
-from authz.broker.reply import Outcome, Reply, answer
-from authz.broker.token_request import ACCESS_TOKEN, TokenRequest
+from authz.broker.refusal import RefusedError, malformed, oauth_error, refuse, refused_client
+from authz.broker.reply import Outcome, RefusalReply, Reply, answer
+from authz.broker.token_request import ACCESS_TOKEN, ID_JAG, TokenRequest, client_assertion
 from authz.codes import Code
+from identity.caller import DpopBinding
+from identity.claims import lifetime
 from identity.delegation import Delegation, issue_delegation_token
+from identity.dpop import DpopProof
 from identity.errors import ExchangeError
+from identity.id_jag import IdentityAssertion, issue_id_jag
 from identity.scopes import format_scopes
 
 _STATUS = {"invalid_client": 401, "temporarily_unavailable": 503}
+_NONCE = "DPoP-Nonce"
 
 
 async def exchange_token(arrival: Arrival, broker: Broker) -> Reply:
     """Answer one token request; this never raises."""
     now = broker.clock()
     evidence = Evidence("exchange", EXCHANGE, broker.new_id(now), now, arrival.source)
+    # Proof and login count once, so that they are not asked for again when rights moved meanwhile.
+    known: tuple[TokenRequest, TaskClient, DpopProof | None] | None = None
 
     async def decide() -> Outcome:
-        client = _client(arrival, broker, evidence, now)
-        request = _parse(arrival)
-        delegation = await decide_exchange(Case(request, client, broker, evidence, now))
-        return _issue(delegation, evidence, broker)
+        nonlocal known
+        if known is None:
+            known = await _who(arrival, evidence, broker, now)
+        request, client, proof = known
+        delegation = await decide_exchange(Case(request, client, proof, broker, evidence, now))
+        return _issue(request, delegation, evidence, broker)
 
-    return await answer(decide, evidence, broker, error_reply)
+    return await answer(decide, evidence, broker, _refusal(broker))
 
 
 def error_reply(refusal: RefusedError, decision_id: str) -> Reply:
@@ -57,32 +71,67 @@ def error_reply(refusal: RefusedError, decision_id: str) -> Reply:
     )
 
 
-def _client(arrival: Arrival, broker: Broker, evidence: Evidence, now: datetime) -> TaskClient:
+def _refusal(broker: Broker) -> RefusalReply:
+    """Return errors with a nonce beside them, where one was missing (RFC 9449 section 8)."""
+
+    def reply(refusal: RefusedError, decision_id: str) -> Reply:
+        error = error_reply(refusal, decision_id)
+        if refusal.oauth == "use_dpop_nonce" and broker.nonces is not None:
+            return replace(error, headers={_NONCE: broker.nonces.current(broker.clock())})
+        return error
+
+    return reply
+
+
+async def _who(
+    arrival: Arrival, evidence: Evidence, broker: Broker, now: datetime
+) -> tuple[TokenRequest, TaskClient, DpopProof | None]:
+    """Log the client in, then read what it asks for."""
     try:
-        svid = authenticate(arrival.chain, broker, now)
-        evidence.peer = svid.spiffe_id
-        client = task_client(svid, broker.tasks, now)
+        form, assertion = _login_of(arrival)
+    except RefusedError:
+        # Whoever shows a certificate is known by it, whatever the form is.
+        if arrival.chain:
+            await _logged_in(arrival, None, evidence, broker, now)
+        raise
+    client = await _logged_in(arrival, assertion, evidence, broker, now)
+    try:
+        request = TokenRequest.parse(form)
+    except ExchangeError as error:
+        raise malformed(error.description, oauth_error(error.error)) from error
+    proof = await proof_of(arrival, client, broker, now, endpoint=broker.settings.token_endpoint)
+    return request, client, proof
+
+
+async def _logged_in(
+    arrival: Arrival, assertion: str | None, evidence: Evidence, broker: Broker, now: datetime
+) -> TaskClient:
+    try:
+        return await log_in(arrival, assertion, evidence, broker, now)
     except Exception as error:
         raise refused_client(error) from error
-    evidence.chain = (client.running.hop,)
-    return client
 
 
-def _parse(arrival: Arrival) -> TokenRequest:
-    """Check the form of the HTTP request (TX-01), then that of the token request."""
+def _login_of(arrival: Arrival) -> tuple[Form, str | None]:
+    """Check the form of the HTTP request (TX-01), and find the login in it."""
     if arrival.method != "POST" or arrival.has_query:
         raise malformed("a token request is a POST without a query")
     if arrival.has_authorization:
-        raise malformed("a client logs in with its certificate and nothing else")
+        raise malformed("a client logs in with its certificate or a JWT-SVID, and nothing else")
     if not is_form(arrival.content_type):
         raise malformed("the content type is not application/x-www-form-urlencoded")
     try:
-        return TokenRequest.parse(arrival.bounded_body())
+        form = Form.parse(arrival.bounded_body())
+        return form, client_assertion(form)
+    except FormError as error:
+        raise malformed(str(error)) from error
     except ExchangeError as error:
         raise malformed(error.description, oauth_error(error.error)) from error
 
 
-def _issue(delegation: Delegation, evidence: Evidence, broker: Broker) -> Outcome:
+def _issue(request: TokenRequest, delegation: Delegation, evidence: Evidence, broker: Broker) -> Outcome:
+    if request.output == "id-jag":
+        return _issue_assertion(request, delegation, evidence, broker)
     token = issue_delegation_token(broker.authority.token_key, delegation)
     evidence.jti = delegation.jti
     issued = Issued(
@@ -90,16 +139,61 @@ def _issue(delegation: Delegation, evidence: Evidence, broker: Broker) -> Outcom
         subject=delegation.human.uri,
         expires_at=datetime.fromtimestamp(delegation.expires_at, UTC),
         audience=delegation.audience,
-        token_id=hashlib.sha256(token.encode("ascii")).hexdigest(),
+        token_id=_digest(token),
         scopes=delegation.scopes,
     )
-    body = {
+    # Bound by a certificate, a token is still of type Bearer (RFC 8705 section 3).
+    kind = "DPoP" if isinstance(delegation.binding, DpopBinding) else "Bearer"
+    body = {"issued_token_type": ACCESS_TOKEN, "token_type": kind, **_common(token, delegation, evidence)}
+    return Outcome(evidence.allowed(issued, broker.clock()), Reply(200, body))
+
+
+def _issue_assertion(
+    request: TokenRequest, delegation: Delegation, evidence: Evidence, broker: Broker
+) -> Outcome:
+    """Turn what the agent would be given into an assertion for another domain's server (CL-05)."""
+    target = broker.settings.find_assertion_target(request.audience)
+    client_id = target.clients.get(delegation.client_id) if target is not None else None
+    if client_id is None:
+        raise refuse(Code.SERVICE_UNKNOWN, f"{delegation.client_id!r} is not known at that server")
+    ttl = broker.settings.id_jag_seconds
+    issued_at, expires_at = lifetime(broker.clock(), ttl, delegation.expires_at)
+    assertion = IdentityAssertion(
+        issuer=delegation.issuer,
+        trust_domain=delegation.trust_domain,
+        human=delegation.human,
+        audience=delegation.audience,
+        client_id=client_id,
+        scopes=delegation.scopes,
+        chain=delegation.chain,
+        txn=delegation.txn,
+        jti=delegation.jti,
+        issued_at=issued_at,
+        expires_at=expires_at,
+    )
+    token = issue_id_jag(broker.authority.token_key, assertion)
+    evidence.jti = assertion.jti
+    issued = Issued(
+        kind="id-jag",
+        subject=delegation.human.uri,
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+        audience=delegation.audience,
+        token_id=_digest(token),
+        scopes=delegation.scopes,
+    )
+    given = replace(delegation, issued_at=issued_at, expires_at=expires_at)
+    body = {"issued_token_type": ID_JAG, "token_type": "N_A", **_common(token, given, evidence)}
+    return Outcome(evidence.allowed(issued, broker.clock()), Reply(200, body))
+
+
+def _common(token: str, delegation: Delegation, evidence: Evidence) -> dict[str, object]:
+    return {
         "access_token": token,
-        "issued_token_type": ACCESS_TOKEN,
-        # Bound by a certificate, a token is still of type Bearer (RFC 8705 section 3).
-        "token_type": "Bearer",
         "expires_in": delegation.expires_at - delegation.issued_at,
         "scope": format_scopes(delegation.scopes),
         "decision_id": evidence.decision_id,
     }
-    return Outcome(evidence.allowed(issued, broker.clock()), Reply(200, body))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("ascii")).hexdigest()

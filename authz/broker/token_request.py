@@ -1,31 +1,53 @@
-"""A token request, as RFC 8693 section 2.1 has it, as far as it exists here.
+"""The parameters of a token exchange, read strictly (RFC 8693 section 2.1).
 
-- One grant, two kinds of subject: a person's ID token, or the delegation token that the client presents
-  together with the JWT-SVID of the one that it delegates to (TX-02, TX-03, TX-04).
-- A delegation token without an actor would be handed on without its new presenter, so it is refused (TX-07,
-  TX-08); an ID token with an actor would say twice who acts.
-- One audience; scopes only narrow. What is standard but does not exist here is refused, not ignored, where
-  ignoring it would give more than was asked for.
+- Each parameter stands once (RFC 6749 section 3.2); a repeated one is refused, also a repeated `audience` or
+  `resource`: a token is for one service (NR-03). Both may stand, if they name the same.
+- A parameter that is standard but does not exist here is refused, not ignored, where ignoring it would give
+  more than was asked for.
 - Unknown parameters are ignored (RFC 6749 section 3.2): none of them reaches a claim (TX-12).
+- A client logs in with its certificate, with a JWT-SVID, or with both if they are of one task; never with a
+  secret (CA-04).
 - `binding` is ours: `workload` binds to the workload that started the task, for meshes that hide the key.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from authz.broker.form import Form, FormError
+from authz.broker.target import TargetError, one_target
+from identity.authorization_details import Details, parse_details
 from identity.errors import ExchangeError
 from identity.scopes import ScopeError, parse_scopes
+from identity.strict_json import Limits, StrictJsonError, loads
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type, no secret
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
-JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
+_TYPES: Final = "urn:ietf:params:oauth:token-type:"
+ID_TOKEN: Final = f"{_TYPES}id_token"
+ACCESS_TOKEN: Final = f"{_TYPES}access_token"
+TXN_TOKEN: Final = f"{_TYPES}txn_token"
+ID_JAG: Final = f"{_TYPES}id-jag"
+JWT: Final = f"{_TYPES}jwt"
+# draft-ietf-oauth-spiffe-client-auth-02
+JWT_SPIFFE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 
 BindingWish = Literal["key", "workload"]
+SubjectKind = Literal["id_token", "access_token", "txn_token"]
+Output = Literal["access_token", "txn_token", "id-jag"]
 
-# The client is who holds the key of the connection; a second login would be a second identity (CA-04).
-_OTHER_LOGINS: Final = ("client_secret", "client_assertion", "client_assertion_type")
+_SUBJECTS: Final[Mapping[str, SubjectKind]] = {
+    ID_TOKEN: "id_token",
+    ACCESS_TOKEN: "access_token",
+    # What the `jwt` is, its own header says; an ID token must be called one.
+    JWT: "access_token",
+    TXN_TOKEN: "txn_token",
+}
+_OUTPUTS: Final[Mapping[str, Output]] = {
+    ACCESS_TOKEN: "access_token",
+    TXN_TOKEN: "txn_token",
+    ID_JAG: "id-jag",
+}
+_JSON: Final = Limits(depth=16, keys=512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +55,26 @@ class TokenRequest:
     """A well-formed token exchange; no token in it is verified."""
 
     unverified_subject: str = field(repr=False)
+    subject_kind: SubjectKind
     unverified_actor: str | None = field(repr=False)
+    output: Output
     audience: str
     scopes: frozenset[str] | None
-    binding: BindingWish
+    details: Details | None
+    binding: BindingWish | None
     client_id: str | None
+    # What a transaction token is asked for; arguments may be secret.
+    unverified_call: Mapping[str, object] | None = field(repr=False)
 
     @classmethod
-    def parse(cls, body: bytes) -> "TokenRequest":
-        """Read a form.
+    def parse(cls, form: Form) -> "TokenRequest":
+        """Read the parameters of a form, but the login.
 
         Raises:
             ExchangeError: with the OAuth error that RFC 6749 and RFC 8693 have for it.
         """
         try:
-            return _parse(Form.parse(body))
+            return _parse(form)
         except FormError as error:
             raise ExchangeError("invalid_request", str(error)) from error
 
@@ -58,51 +85,82 @@ def _parse(form: Form) -> TokenRequest:
         raise ExchangeError("invalid_request", "grant_type is missing")
     if grant_type != GRANT_TYPE:
         raise ExchangeError("unsupported_grant_type", "only token exchange exists here")
-    if any(name in form.names() for name in _OTHER_LOGINS):
-        raise ExchangeError("invalid_request", "a client logs in with its certificate and nothing else")
-    subject, actor = _subject_and_actor(form)
-    if form.one("requested_token_type") not in {None, ACCESS_TOKEN}:
-        raise ExchangeError("invalid_request", "requested_token_type is not access_token")
-    if form.one("authorization_details") is not None:
-        raise ExchangeError("invalid_authorization_details", "authorization_details does not exist here")
+    subject, kind = _subject(form)
+    output = _output(form)
+    actor = _actor(form)
+    if kind == "id_token" and actor is not None:
+        raise ExchangeError("invalid_request", "an ID token is exchanged without an actor")
+    if output != "access_token" and actor is not None:
+        raise ExchangeError("invalid_request", "only an access token is made for an actor")
+    if kind == "txn_token" and output != "txn_token":
+        raise ExchangeError("invalid_request", "a transaction token is exchanged for another one only")
     return TokenRequest(
         unverified_subject=subject,
+        subject_kind=kind,
         unverified_actor=actor,
+        output=output,
         audience=_audience(form),
         scopes=_scopes(form),
+        details=_details(form),
         binding=_binding(form),
         client_id=form.one("client_id"),
+        unverified_call=_call(form, output),
     )
 
 
-def _subject_and_actor(form: Form) -> tuple[str, str | None]:
-    subject, subject_type = form.one("subject_token"), form.one("subject_token_type")
-    actor, actor_type = form.one("actor_token"), form.one("actor_token_type")
-    if subject is None or subject_type is None:
+def client_assertion(form: Form) -> str | None:
+    """Return the JWT-SVID that a client logs in with, None where it sent none (CA-01).
+
+    Raises:
+        ExchangeError: if it logs in in a way that does not exist here (CA-04).
+        FormError: if a parameter is repeated.
+    """
+    assertion, kind = form.one("client_assertion"), form.one("client_assertion_type")
+    if "client_secret" in form.names():
+        raise ExchangeError("invalid_request", "a client logs in with its certificate or a JWT-SVID")
+    if (assertion is None) != (kind is None):
+        raise ExchangeError("invalid_request", "client_assertion and client_assertion_type come together")
+    if kind not in {None, JWT_SPIFFE}:
+        raise ExchangeError("invalid_request", "client_assertion_type is not jwt-spiffe")
+    return assertion
+
+
+def _subject(form: Form) -> tuple[str, SubjectKind]:
+    subject, kind = form.one("subject_token"), form.one("subject_token_type")
+    if subject is None or kind is None:
         raise ExchangeError("invalid_request", "subject_token and subject_token_type are both needed")
-    if (actor is None) != (actor_type is None):
+    if kind not in _SUBJECTS:
+        raise ExchangeError("invalid_request", "subject_token_type is not one that is exchanged here")
+    return subject, _SUBJECTS[kind]
+
+
+def _actor(form: Form) -> str | None:
+    actor, kind = form.one("actor_token"), form.one("actor_token_type")
+    if (actor is None) != (kind is None):
         raise ExchangeError("invalid_request", "actor_token and actor_token_type come together")
-    if actor_type not in {None, JWT}:
+    if kind not in {None, JWT}:
         raise ExchangeError("invalid_request", "actor_token_type is not jwt (a JWT-SVID)")
-    match subject_type, actor:
-        case str(kind), None if kind == ID_TOKEN:
-            return subject, None
-        case str(kind), str() if kind == ACCESS_TOKEN:
-            return subject, actor
-        case str(kind), None if kind == ACCESS_TOKEN:
-            raise ExchangeError("invalid_request", "a delegation token is exchanged for an actor only")
-        case str(kind), str() if kind == ID_TOKEN:
-            raise ExchangeError("invalid_request", "an ID token is exchanged without an actor")
-    raise ExchangeError("invalid_request", "subject_token_type is neither id_token nor access_token")
+    return actor
+
+
+def _output(form: Form) -> Output:
+    kind = form.one("requested_token_type") or ACCESS_TOKEN
+    if kind not in _OUTPUTS:
+        raise ExchangeError("invalid_request", "requested_token_type is not one that is issued here")
+    return _OUTPUTS[kind]
 
 
 def _audience(form: Form) -> str:
-    audiences = form.values.get("audience", ())
-    if len(audiences) > 1 or "resource" in form.names():
-        raise ExchangeError("invalid_target", "one audience names the service, and no resource")
-    if not audiences or not audiences[0]:
+    audiences, resources = form.values.get("audience", ()), form.values.get("resource", ())
+    if len(audiences) > 1 or len(resources) > 1:
+        raise ExchangeError("invalid_target", "one audience or resource names the service")
+    try:
+        target = one_target(form.one("audience"), form.one("resource"))
+    except TargetError as error:
+        raise ExchangeError("invalid_target", str(error)) from error
+    if target is None:
         raise ExchangeError("invalid_request", "audience is missing")
-    return audiences[0]
+    return target
 
 
 def _scopes(form: Form) -> frozenset[str] | None:
@@ -115,9 +173,39 @@ def _scopes(form: Form) -> frozenset[str] | None:
         raise ExchangeError("invalid_scope", "scope is not a list of scopes") from error
 
 
-def _binding(form: Form) -> BindingWish:
+def _details(form: Form) -> Details | None:
+    text = form.one("authorization_details")
+    if text is None:
+        return None
+    try:
+        return parse_details(loads(text.encode(), _JSON))
+    except StrictJsonError as error:
+        raise ExchangeError(
+            "invalid_authorization_details", "authorization_details is not strict JSON"
+        ) from error
+
+
+def _call(form: Form, output: Output) -> Mapping[str, object] | None:
+    """Return `request_details`: the call that a transaction token is for."""
+    text = form.one("request_details")
+    if output != "txn_token":
+        return None
+    if text is None:
+        raise ExchangeError("invalid_request", "a transaction token takes request_details: the call")
+    try:
+        call = loads(text.encode(), _JSON)
+    except StrictJsonError as error:
+        raise ExchangeError("invalid_request", "request_details is not strict JSON") from error
+    if not isinstance(call, dict):
+        raise ExchangeError("invalid_request", "request_details is not an object")
+    return call
+
+
+def _binding(form: Form) -> BindingWish | None:
     match form.one("binding"):
-        case None | "key":
+        case None:
+            return None
+        case "key":
             return "key"
         case "workload":
             return "workload"
