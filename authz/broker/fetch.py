@@ -1,9 +1,9 @@
 """Fetching what an OpenID Provider publishes, and nothing else (JW-07; threat 18: SSRF).
 
 - https only; plain http and addresses of this machine only where the provider is configured as a local one.
-- The address that the connection goes to is checked, not the name: link-local addresses (169.254.169.254),
-  multicast and unspecified ones never, loopback only as above. A name that resolves differently the next
-  time changes nothing. Private ranges are allowed: providers inside of a company live there.
+- The address that the connection goes to is checked, not the name (authz/broker/fetch_address.py): private
+  networks only where the provider is configured as one inside of a company. A name that resolves differently
+  the next time changes nothing.
 - No redirects, no proxy, no cookies, no compression.
 - At most 256 kB, in at most two seconds from the first packet to the last byte.
 """
@@ -13,13 +13,15 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from authz.broker.fetch_address import is_allowed
 from authz.errors import AuthzError
 
 MAX_BYTES: Final = 256 * 1024
@@ -46,7 +48,10 @@ class Fetcher:
     """How the documents of one provider are fetched."""
 
     allow_loopback: bool
+    allow_private: bool = False
     ca_file: Path | None = None
+    # None: the system's.
+    resolver: AbstractResolver | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
 
     async def fetch(self, url: str) -> Fetched:
@@ -72,7 +77,7 @@ class Fetcher:
         async with (
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    ssl=self._tls(), socket_factory=self._socket, force_close=True
+                    ssl=self._tls(), socket_factory=self._socket, force_close=True, resolver=self.resolver
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=timeout,
@@ -106,7 +111,8 @@ class Fetcher:
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, place = address
-        if not _is_allowed(ip_address(str(place[0]).partition("%")[0]), loopback=self.allow_loopback):
+        place_of = ip_address(str(place[0]).partition("%")[0])
+        if not is_allowed(place_of, loopback=self.allow_loopback, private=self.allow_private):
             raise OSError(f"an address that is not allowed: {place[0]!r}")
         return socket.socket(family, kind, protocol)
 
@@ -118,16 +124,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > MAX_BYTES:
             raise FetchError(f"a document longer than {MAX_BYTES} bytes")
     return bytes(body)
-
-
-def _is_allowed(address: IPv4Address | IPv6Address, *, loopback: bool) -> bool:
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if address.is_loopback:
-        return loopback
-    return not (
-        address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
-    )
 
 
 def _max_age(cache_control: str) -> int | None:

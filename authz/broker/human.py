@@ -97,4 +97,4 @@ class OpenIdPeople:
 
 
 def _fetch_of(provider: IdentityProvider) -> Fetch:
-    return Fetcher(allow_loopback=provider.allow_loopback, ca_file=provider.ca_file).fetch
+    return Fetcher(provider.allow_loopback, provider.allow_private, provider.ca_file).fetch

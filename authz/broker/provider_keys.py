@@ -3,8 +3,9 @@
 - The key set's address comes from the discovery document of the configured issuer, which must name that
   issuer itself (OpenID Connect Discovery section 4.3). Nothing comes from a token.
 - A set is fresh as long as `Cache-Control` says, within a minute and a day.
-- A `kid` that is not in the set makes one fetch in thirty seconds, however many tokens ask for it; a fetch
-  that failed is not repeated within five. Whoever waits for a fetch shares it.
+- A `kid` that is not in the set makes one fetch in thirty seconds, however many tokens ask for it, and
+  whether it succeeds or not. A set that is no longer fresh is asked for again after five, if that failed.
+- Whoever waits for a fetch shares it; one who gives up waiting ends it for nobody else.
 - While the provider cannot be reached, the last set counts for at most a day.
 - A set with a private or symmetric key, or one that is malformed, is believed in nothing, and the set before
   it goes too.
@@ -57,9 +58,9 @@ class ProviderKeys:
         self._fetch = fetch
         self._monotonic = monotonic
         self._cached: _Cached | None = None
-        self._next_fetch = float("-inf")
+        self._next_fetch = self._next_for_unknown = float("-inf")
         self._why_not = "not asked yet"
-        self._single_flight = asyncio.Lock()
+        self._flight: asyncio.Task[None] | None = None
 
     async def key_set(self, kid: str) -> KeySet:
         """Return the provider's keys; one fetch may come first if `kid` is not among those that we have.
@@ -67,21 +68,31 @@ class ProviderKeys:
         Raises:
             ProviderUnavailableError: if we have no keys that still count.
         """
-        if not self._suffices(kid):
-            async with self._single_flight:
-                # Somebody else may have fetched while we waited.
-                if not self._suffices(kid) and self._monotonic() >= self._next_fetch:
-                    await self._refresh()
+        if self._is_worth_a_fetch(kid):
+            if self._flight is None or self._flight.done():
+                self._flight = asyncio.create_task(self._refresh())
+            # Shielded: a client that goes away must not take the fetch of the others with it.
+            await asyncio.shield(self._flight)
         if self._cached is None or self._monotonic() - self._cached.fetched_at > MAX_FRESH_SECONDS:
             raise ProviderUnavailableError(f"no keys of {self._issuer!r}: {self._why_not}")
         return self._cached.keys
 
-    def _suffices(self, kid: str) -> bool:
-        cached = self._cached
-        return cached is not None and kid in cached.keys.keys and self._monotonic() < cached.fresh_until
+    def _is_worth_a_fetch(self, kid: str) -> bool:
+        if self._flight is not None and not self._flight.done():
+            return not self._is_fresh() or kid not in self._known()
+        if not self._is_fresh():
+            return self._monotonic() >= self._next_fetch
+        return kid not in self._known() and self._monotonic() >= self._next_for_unknown
+
+    def _is_fresh(self) -> bool:
+        return self._cached is not None and self._monotonic() < self._cached.fresh_until
+
+    def _known(self) -> Mapping[str, object]:
+        return {} if self._cached is None else self._cached.keys.keys
 
     async def _refresh(self) -> None:
-        self._next_fetch = self._monotonic() + RETRY_SECONDS
+        now = self._monotonic()
+        self._next_fetch, self._next_for_unknown = now + RETRY_SECONDS, now + UNKNOWN_KID_SECONDS
         try:
             document = _json(await self._fetch(self._issuer.rstrip("/") + _DISCOVERY))
             fetched = await self._fetch(_jwks_uri(document, self._issuer))
@@ -93,7 +104,7 @@ class ProviderKeys:
             self._cached = None
         else:
             now = self._monotonic()
-            self._next_fetch = now + UNKNOWN_KID_SECONDS
+            self._next_fetch = now
             self._cached = _Cached(keys, now, now + _fresh_seconds(fetched.max_age))
 
 
