@@ -44,7 +44,7 @@ from authz.errors import ConfigError
 from authz.policy.yaml_strict import YamlError, load_yaml
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
-from identity.caller import Agent
+from identity.caller import Agent, OidcClient
 from identity.errors import AttestationError
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -116,6 +116,15 @@ class ServiceConfig(Section):
     destinations: list[SpiffeText] = Field(
         default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
     )
+    workloads: list[SpiffeText] = Field(
+        default_factory=list,
+        description="identities of the service itself: they alone may pass on the transaction tokens it gets",
+    )
+    txn: Literal["per_call", "per_tool"] = Field(
+        default="per_call",
+        description="`per_call`: a transaction token for each call, with the hash of its arguments; "
+        "`per_tool`: one without it serves a task's calls of one tool for some seconds",
+    )
 
     @model_validator(mode="after")
     def _paths_are_of_mcp(self) -> Self:
@@ -156,6 +165,14 @@ class Config(Section):
         )
         if unknown := sorted(asked - set(self.services)):
             raise ValueError(f"may_ask names unknown services: {', '.join(unknown)}")
+        providers = {provider.issuer: frozenset(provider.audiences) for provider in self.providers}
+        for agent in self.agents:
+            for client in agent.clients:
+                if client.id not in providers.get(client.issuer, frozenset()):
+                    raise ValueError(
+                        f"agents: {agent.name!r}: client {client.id!r} is none of the audiences of provider "
+                        f"{client.issuer!r}, so its tokens would not count"
+                    )
         local = self.check.listen.startswith("unix:")
         if local != bool(self.check.local_may_ask) or local == bool(self.check.callers):
             raise ValueError("a Unix socket takes check.local_may_ask, host:port takes check.callers")
@@ -202,6 +219,7 @@ class Config(Section):
         _once("agents", (agent.name for agent in self.agents))
         _once("check.callers", (caller.id for caller in self.check.callers))
         _once("providers", (provider.issuer for provider in self.providers))
+        _once("broker.assertion_targets", (target.issuer for target in self.broker.assertion_targets))
         # A token for one of two services with one audience would be a token for the other.
         # And a JWT-SVID for the broker, which delegates carry about, one for the service.
         _once("services: audience", (self.broker.issuer, *(service.audience for service in services)))
@@ -318,6 +336,8 @@ def _service(name: str, config: ServiceConfig) -> Service:
         ),
         hosts=frozenset(config.hosts),
         destinations=frozenset(SpiffeId.parse(text) for text in config.destinations),
+        workloads=frozenset(SpiffeId.parse(text) for text in config.workloads),
+        txn=config.txn,
     )
 
 
@@ -334,4 +354,5 @@ def _agent(config: AgentConfig) -> Agent:
         max_depth=config.max_depth,
         expires_at=expires.astimezone(UTC) if expires else None,
         sandbox=config.sandbox,
+        clients=frozenset(OidcClient(client.issuer, client.id) for client in config.clients),
     )

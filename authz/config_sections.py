@@ -51,12 +51,28 @@ class CheckConfig(Section):
     )
 
 
+class AssertionTargetConfig(Section):
+    """An authorization server of another domain that identity assertions (ID-JAG) are made for."""
+
+    issuer: HttpsUri = Field(description="its issuer: `aud` of the assertions")
+    service: ServiceName = Field(description="service of the grants by which the policy decides about it")
+    clients: dict[RegisteredName, Text] = Field(
+        min_length=1, description="client id by which it knows each agent; others get no assertion"
+    )
+
+
 class BrokerConfig(Section):
     """The token broker and the task service."""
 
     issuer: HttpsUri = Field(description="`iss` of the tokens, and the audience of assertions to the broker")
     listen: ListenTcp = Field(default="127.0.0.1:9192", description="`host:port` of the HTTPS server")
     names: list[Text] = Field(default=["localhost"], min_length=1, description="DNS names in its certificate")
+    dpop_nonces: bool = Field(
+        default=False, description="ask for a nonce of ours in each DPoP proof at the token endpoint"
+    )
+    assertion_targets: list[AssertionTargetConfig] = Field(
+        default_factory=list, description="other domains' servers that identity assertions are made for"
+    )
 
 
 class ProviderConfig(Section):
@@ -73,6 +89,9 @@ class ProviderConfig(Section):
     allow_loopback: bool = Field(
         default=False, description="accept a provider on this machine, over plain HTTP (development)"
     )
+    allow_private: bool = Field(
+        default=False, description="accept a provider in a private network (RFC 1918, RFC 4193)"
+    )
 
     @model_validator(mode="after")
     def _plain_http_is_for_development(self) -> Self:
@@ -81,6 +100,13 @@ class ProviderConfig(Section):
                 "a provider over plain HTTP needs allow_loopback: true, which is for development"
             )
         return self
+
+
+class ClientConfig(Section):
+    """An application, as an OpenID Provider knows it."""
+
+    issuer: ProviderIssuer = Field(description="the provider")
+    id: Text = Field(description="its client id there")
 
 
 class AgentConfig(Section):
@@ -105,6 +131,11 @@ class AgentConfig(Section):
     )
     expires_at: Moment | None = Field(default=None, description="end of its registration")
     sandbox: Text | None = Field(default=None, description="sandbox class that it needs")
+    clients: list[ClientConfig] = Field(
+        default_factory=list,
+        description="applications through which people hand it their sign-in; a token that was issued to "
+        "another one does not count for it",
+    )
 
     @model_validator(mode="after")
     def _runs_where_its_domain_says(self) -> Self:

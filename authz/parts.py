@@ -8,7 +8,7 @@
 - A policy that speaks from now on has its record before it speaks.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,17 +20,19 @@ from authz.audit.facts import PolicyFacts, RegistryChange, RegistryFacts
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
-from authz.broker.deps import Broker, Settings, audiences_of
+from authz.broker.deps import Broker
 from authz.broker.human import OpenIdPeople
-from authz.broker.id_token import IdentityProvider
+from authz.broker_parts import REPLAY, broker_settings, nonces, providers
 from authz.check import Flow
 from authz.config import Config
 from authz.identity_parts import IdentityParts, open_identity
 from authz.live_trust import LiveTrust
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
+from authz.replay import Replay
 from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
+from authz.store.replay import ReplayFile
 from authz.store.snapshot import State
 from authz.store.sqlite import Registration, Store
 from identity.live_authority import LiveAuthority
@@ -119,11 +121,13 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         store = Store.open(config.data_dir / "state.db")
         stack.callback(store.close)
         state = State.load(store, clock())
+        replay = ReplayFile.open(config.data_dir / REPLAY)
+        stack.callback(replay.close)
         state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:
             policy = await LivePolicy.open(config.policy.grants, load, _recorder(audit, clock, entropy))
-            parts = _wire(config, identity, state, audit, policy, clock, entropy)
+            parts = _wire(config, identity, state, audit, policy, replay, clock, entropy)
             await parts.note("start")
             try:
                 yield parts
@@ -169,6 +173,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     state: State,
     audit: AuditLog,
     policy: LivePolicy,
+    replay: Replay,
     clock: Clock,
     entropy: Entropy,
 ) -> Parts:
@@ -179,6 +184,9 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     one_peer = config.audit.refusals_per_second
     rates = Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer)
     at_check, at_broker = Strangers(rates), Strangers(rates)
+    transactions = TransactionIssuer(
+        lambda: authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
+    )
     flow = Flow(
         services=services,
         trust=LiveTrust(
@@ -192,17 +200,15 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         policy=policy,
         sink=audit,
         strangers=at_check,
-        transactions=TransactionIssuer(
-            lambda: authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
-        ),
+        transactions=transactions,
         arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
         clock=clock,
         entropy=entropy,
     )
     broker = Broker(
-        settings=_broker_settings(config, services_audiences=audiences_of(services)),
+        settings=broker_settings(config, services),
         live=authority,
-        people=OpenIdPeople(_providers(config), limits.clock_leeway_seconds),
+        people=OpenIdPeople(providers(config), limits.clock_leeway_seconds, audience=issuer),
         policy=policy,
         sink=audit,
         strangers=at_broker,
@@ -210,33 +216,9 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         clock=clock,
         entropy=entropy,
         peers=identity.broker_peers,
+        transactions=transactions,
+        replay=replay,
+        nonces=nonces(config, entropy(32)),
     )
     strangers = (at_check, at_broker)
     return Parts(config, identity, state, audit, strangers, policy, flow, broker, clock)
-
-
-def _broker_settings(config: Config, services_audiences: Mapping[str, str]) -> Settings:
-    limits = config.limits
-    return Settings(
-        issuer=config.broker.issuer,
-        audiences=services_audiences,
-        leeway=limits.clock_leeway_seconds,
-        max_depth=limits.delegation_depth,
-        delegation_token_seconds=limits.delegation_token_seconds,
-        jwt_svid_seconds=limits.jwt_svid_seconds,
-        x509_svid_seconds=limits.x509_svid_seconds,
-        task_seconds=limits.task_seconds,
-    )
-
-
-def _providers(config: Config) -> list[IdentityProvider]:
-    return [
-        IdentityProvider(
-            issuer=provider.issuer,
-            audiences=frozenset(provider.audiences),
-            groups_claim=provider.groups_claim,
-            ca_file=provider.ca_file,
-            allow_loopback=provider.allow_loopback,
-        )
-        for provider in config.providers
-    ]

@@ -9,6 +9,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from authz.codes import Code
 from authz.errors import ConfigError, RequestError
@@ -29,6 +30,10 @@ class Service:
     # How the mesh names it where it cannot set context extensions.
     hosts: frozenset[str] = frozenset()
     destinations: frozenset[SpiffeId] = frozenset()
+    # The identities of the service itself: who may pass on the transaction tokens that it gets.
+    workloads: frozenset[SpiffeId] = frozenset()
+    # How long one transaction token serves: one call, or a task's calls of one tool for some seconds.
+    txn: Literal["per_call", "per_tool"] = "per_call"
 
 
 @dataclass(frozen=True, slots=True)
