@@ -71,8 +71,12 @@ class Following(Protocol):
             StoreError: if they cannot be had in time.
         """
 
-    async def learn(self) -> bool:
-        """Read at once, because something is not known here; False if nothing new can be there yet."""
+    async def learn(self) -> None:
+        """Read once more, because something is not known here; many who ask at one time share a reading.
+
+        Raises:
+            StoreError: if that cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,9 @@ async def _bind(credential: Credential, request: Request, trust: Trust, now: dat
         return bind(credential, request, flow.rights, trust, now)
     except AuthenticationError as error:
         # What another process wrote a moment ago is there, but not known here yet.
-        if flow.following is None or error.code not in _NOT_KNOWN_YET or not await flow.following.learn():
+        if flow.following is None or error.code not in _NOT_KNOWN_YET:
             raise
+        await flow.following.learn()
     return bind(credential, request, flow.rights, trust, now)
 
 

@@ -19,7 +19,7 @@ class FakeFollowing:
     """Follows nothing: each call takes the next of `acts`, as a read that learns something would."""
 
     acts: list[Callable[[], None]] = field(default_factory=list)
-    learns: Callable[[], bool] = lambda: False
+    learns: Callable[[], None] = lambda: None
     reached: list[int] = field(default_factory=list)
     reaches: Callable[[int], None] = lambda _: None
     asked: int = 0
@@ -32,9 +32,9 @@ class FakeFollowing:
         self.reached.append(min_epoch)
         self.reaches(min_epoch)
 
-    async def learn(self) -> bool:
+    async def learn(self) -> None:
         self.asked += 1
-        return self.learns()
+        self.learns()
 
 
 def _nothing() -> None: ...
@@ -125,9 +125,8 @@ def test_a_run_that_began_a_moment_ago_is_learnt_and_counts() -> None:
     run = world.run("triage")
     unknown = world.rights.tasks.pop(run.task.id)
 
-    def learns() -> bool:
+    def learns() -> None:
         world.rights.tasks[run.task.id] = unknown
-        return True
 
     assert _ask(world, _call(world, run), FakeFollowing(learns=learns)).status.code == OK
 
@@ -137,19 +136,17 @@ def test_an_agent_that_was_registered_a_moment_ago_is_learnt_and_counts() -> Non
     run = world.run("triage")
     unknown = world.rights.agents.pop("triage")
 
-    def learns() -> bool:
+    def learns() -> None:
         world.rights.agents["triage"] = unknown
-        return True
 
     assert _ask(world, _call(world, run), FakeFollowing(learns=learns)).status.code == OK
 
 
-@pytest.mark.parametrize("is_new", [True, False])
-def test_what_stays_unknown_is_refused_after_one_more_reading(*, is_new: bool) -> None:
+def test_what_stays_unknown_is_refused_after_one_more_reading() -> None:
     world = World()
     run = world.run("triage")
     del world.rights.tasks[run.task.id]
-    following = FakeFollowing(learns=lambda: is_new)
+    following = FakeFollowing()
     assert reason(_ask(world, _call(world, run), following)) == "DPT-TASK-UNKNOWN"
     assert following.asked == 1
 
@@ -158,11 +155,7 @@ def test_what_cannot_be_learnt_is_stale() -> None:
     world = World()
     run = world.run("triage")
     del world.rights.tasks[run.task.id]
-
-    def learns() -> bool:
-        raise StoreError("the state cannot be read")
-
-    assert reason(_ask(world, _call(world, run), FakeFollowing(learns=learns))) == "DPT-STALE"
+    assert reason(_ask(world, _call(world, run), FakeFollowing(learns=_fails))) == "DPT-STALE"
 
 
 def test_no_other_refusal_makes_a_replica_read() -> None:
