@@ -30,11 +30,12 @@ from authz.live_trust import LiveTrust
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
 from authz.replay import Replay
+from authz.store.agents import Registration
 from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
 from authz.store.replay import ReplayFile
 from authz.store.snapshot import State
-from authz.store.sqlite import Registration, Store
+from authz.store.sqlite import Store
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.transaction import TransactionIssuer

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from authz.errors import StoreError
+from authz.store.agents import Registration
 from authz.store.schema import APPLICATION_ID, SCHEMA_VERSION
-from authz.store.sqlite import Registration, Store
+from authz.store.sqlite import Store
 from identity.caller import Agent, Task
 from identity.names import new_ulid
 from identity.spiffe import SpiffeId
@@ -190,11 +191,22 @@ def test_refuses_a_newer_schema(path: Path, store: Store) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
 
-    with pytest.raises(StoreError, match="has schema version 3, this program knows 2"):
+    with pytest.raises(StoreError, match="has schema version 4, this program knows 3"):
         Store.open(path)
 
 
+def _as_version_2(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        for table in ("consents", "withdrawals", "changes", "meta"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE agents DROP COLUMN clients")
+        connection.execute("ALTER TABLE agents DROP COLUMN managed_by")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+
 def _as_version_1(path: Path) -> None:
+    _as_version_2(path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE tasks DROP COLUMN origin")
         connection.execute("PRAGMA user_version = 1")

@@ -12,12 +12,16 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
-
 from authz.errors import StoreError
 from authz.store.private import open_private, private_directory
-from authz.store.schema import APPLICATION_ID, METADATA, MIGRATIONS, SCHEMA_VERSION
+from authz.store.schema import (
+    APPLICATION_ID,
+    FIRST_META,
+    METADATA,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    create_statements,
+)
 
 BUSY_TIMEOUT_SECONDS: Final = 0.25
 
@@ -89,12 +93,9 @@ def _migrate(connection: sqlite3.Connection) -> object:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    dialect = sqlite.dialect()
     connection.execute("BEGIN IMMEDIATE")
-    for table in METADATA.sorted_tables:
-        connection.execute(str(CreateTable(table).compile(dialect=dialect)))
-        for index in sorted(table.indexes, key=str):
-            connection.execute(str(CreateIndex(index).compile(dialect=dialect)))
+    for statement in (*create_statements(*METADATA.sorted_tables), FIRST_META):
+        connection.execute(statement)
     # A pragma takes no parameters; both are integers of ours.
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")

@@ -1,18 +1,24 @@
-"""The tables of the state, version 2.
+"""The tables of the state, version 3.
 
 - `user_version` holds the version; `application_id` says that the file is ours ("DPTY").
 - A file of an older version is brought up to this one by the statements of each step between, in order.
 - Times are RFC 3339 in UTC with microseconds, so that text order is time order and an operator can read
-  them.
+  them. Sets are JSON lists, sorted.
+- `changes` names each thing that changed, in the order of the changes: others follow it to read again only
+  what is new. `meta.epoch` is the newest change by which somebody could lose a right; `meta.term` counts the
+  processes that wrote here, one after the other.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = int.from_bytes(b"DPTY")
+FIRST_EPOCH: Final = 1
 
 METADATA: Final = MetaData()
 
@@ -31,6 +37,10 @@ AGENTS: Final = Table(
     Column("expires_at", String),
     Column("sandbox", String),
     Column("retired_at", String),
+    # [[issuer, client_id], …]
+    Column("clients", String, nullable=False, server_default="[]"),
+    # Where it is changed: "file" is deputy.yaml, "api" the administration.
+    Column("managed_by", String, nullable=False, server_default="file"),
 )
 
 TASKS: Final = Table(
@@ -49,5 +59,83 @@ TASKS: Final = Table(
     Index("tasks_agent", "agent"),
 )
 
+CONSENTS: Final = Table(
+    "consents",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("human", String, nullable=False),
+    Column("agent", String, ForeignKey("agents.name"), nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("tools", String),
+    Column("delegates_to", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("expires_at", String, nullable=False),
+    Column("revoked_at", String),
+    Index("consents_human", "human", "created_at"),
+    Index("consents_agent", "agent"),
+    Index("consents_expires_at", "expires_at"),
+)
+
+WITHDRAWALS: Final = Table(
+    "withdrawals",
+    METADATA,
+    Column("n", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("before", Integer),
+    Column("reason", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("expires_at", String),
+    Column("released_at", String),
+    Column("released_by", String),
+    Column("release_reason", String),
+    Index("withdrawals_subject", "kind", "subject"),
+    Index("withdrawals_expires_at", "expires_at"),
+    # A number is never given out twice, also when the rows are gone.
+    sqlite_autoincrement=True,
+)
+
+CHANGES: Final = Table(
+    "changes",
+    METADATA,
+    Column("n", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("at", String, nullable=False),
+    Index("changes_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+META: Final = Table(
+    "meta",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("value", Integer, nullable=False),
+)
+
+FIRST_META: Final = f"INSERT INTO meta (name, value) VALUES ('term', 0), ('epoch', {FIRST_EPOCH:d})"  # noqa: S608 - a number of ours
+
+
+def create_statements(*tables: Table) -> tuple[str, ...]:
+    """Return what makes some tables and their indexes."""
+    dialect = sqlite.dialect()
+    statements: list[str] = []
+    for table in tables:
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        indexes = sorted(table.indexes, key=str)
+        statements.extend(str(CreateIndex(index).compile(dialect=dialect)) for index in indexes)
+    return tuple(statements)
+
+
 # What brings a file from one version to the next.
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {1: ("ALTER TABLE tasks ADD COLUMN origin VARCHAR",)}
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
+    1: ("ALTER TABLE tasks ADD COLUMN origin VARCHAR",),
+    2: (
+        "ALTER TABLE agents ADD COLUMN clients VARCHAR DEFAULT '[]' NOT NULL",
+        "ALTER TABLE agents ADD COLUMN managed_by VARCHAR DEFAULT 'file' NOT NULL",
+        # Who changes these tables writes their form of version 3 here, as it was.
+        *create_statements(CONSENTS, WITHDRAWALS, CHANGES, META),
+        FIRST_META,
+    ),
+}

@@ -1,38 +1,38 @@
-"""What the hot path knows of agents and tasks: values in memory, one writer, and an epoch.
+"""What the hot path knows of agents, tasks, grants and withdrawals: values in memory, one writer, an epoch.
 
 - Reading never waits and never touches the disk: `agent`, `task` and `epoch` are one look-up each.
-- Agents and tasks are immutable values. A change replaces a value; nobody sees half of one.
-- Every change first reaches the disk, then memory. A withdrawal (a task ended, an agent changed or retired)
-  reaches memory even where the disk refuses, and then raises: rights may shrink without a record, never
-  grow.
-- The epoch moves with withdrawals only, **after** they are in memory. Who reads the epoch, then decides,
-  then finds the same epoch, decided on rights that were there when the second reading was made. If the
-  epoch moved first, a reader between the two steps would take the new epoch with the old rights, and never
-  learn of it.
+- All that is held are immutable values. A change replaces a value; nobody sees half of one.
+- What gives rights reaches the disk first, then memory. What takes them away (a task ended, an agent
+  retired, a grant revoked, a withdrawal) reaches memory first, and stays there where the disk refuses, which
+  then raises: rights may shrink without a record, never grow.
+- The epoch is a number of the log of changes, so it outlives the process and others can follow it. Where the
+  disk refused it moves all the same, by a number that the disk will not use.
+- It moves only **after** what changed is in memory. Who reads the epoch, then decides, then finds the same
+  epoch, decided on rights that were there when the second reading was made. If the epoch moved first, a
+  reader between the two steps would take the new epoch with the old rights, and never learn of it.
 - Who asked to be told of withdrawals is told after the epoch moved: streams of an identity end then.
-- A started task needs no new epoch: nobody can have decided on it. So adding one copies nothing, also among
-  100,000.
-- Memory is bounded: tasks leave it some time after their deadline, the longest-ended ones before that.
+- A started task needs no new epoch: nobody can have decided on it.
 """
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from types import MappingProxyType
 from typing import Final
 
 from authz.errors import StoreError
-from authz.store.sqlite import Registration, Store
+from authz.store.agents import Registered, Registration
+from authz.store.held_consents import KEPT_CONSENTS, HeldConsents
+from authz.store.held_tasks import KEPT_TASKS, HeldTasks
+from authz.store.held_withdrawals import HeldWithdrawals, kept_until
+from authz.store.rights import Release
+from authz.store.rows import ManagedBy
+from authz.store.sqlite import Store
 from identity.caller import Agent, Task
-from identity.withdrawal import Withdrawals
+from identity.consent import Consent
+from identity.withdrawal import Kind, Withdrawal, Withdrawals
 
-MAX_TASKS: Final = 100_000
-MAX_ENDED: Final = 10_000
-# For so long after its deadline a task is still known, so that the refusal says "ended" and not "unknown".
-KEPT_IN_MEMORY: Final = timedelta(minutes=10)
 KEPT_ON_DISK: Final = timedelta(days=30)
 _FORGET_EVERY: Final = timedelta(hours=1)
 
@@ -49,39 +49,58 @@ class Snapshot:
 class State:
     """The registry and the tasks in memory, over a Store; made by `load`."""
 
-    def __init__(self, store: Store, agents: Iterable[Agent], tasks: Iterable[Task], now: datetime) -> None:
+    def __init__(self, store: Store, now: datetime) -> None:
         self._store = store
         self._writing = Lock()
-        self._agents = {agent.name: agent for agent in agents}
-        self._tasks: dict[str, Task] = {}
-        self._deadlines: list[tuple[datetime, str]] = []
-        self._ended: deque[str] = deque()
+        self._registered = dict(store.registered())
+        self._tasks = HeldTasks(store.tasks(now - KEPT_TASKS))
+        self._consents = HeldConsents()
+        self._withdrawals = HeldWithdrawals(store.withdrawals(now))
         self._forgotten_at = now
-        self._epoch = 1
         self._tell: Callable[[], None] = lambda: None
-        self._withdrawals = Withdrawals()
-        for task in tasks:
-            self._remember(task)
+        for consent in store.consents(now - KEPT_CONSENTS):
+            self._consents.put(consent)
+        self._epoch = store.epoch()
 
     @classmethod
     def load(cls, store: Store, now: datetime) -> "State":
-        """Read what is on disk.
+        """Read what is on disk, and be the only one who writes to it.
 
         Raises:
-            StoreError: if that cannot be read.
+            StoreError: if that cannot be read or written.
         """
-        store.forget_tasks(now - KEPT_ON_DISK)
-        return cls(store, store.agents(), store.tasks(now - KEPT_IN_MEMORY), now)
+        store.begin_term()
+        store.forget(now - KEPT_ON_DISK, now)
+        return cls(store, now)
 
     @property
     def epoch(self) -> int:
-        """The number of withdrawals so far; read it before the rights, and again after the decision."""
+        """The number of the newest change of rights; read it before them, and again after the decision."""
         return self._epoch
 
     @property
     def withdrawals(self) -> Withdrawals:
         """All that is withdrawn."""
-        return self._withdrawals
+        return self._withdrawals.value
+
+    @property
+    def is_fresh(self) -> bool:
+        """Who writes the rights knows them."""
+        return True
+
+    async def refresh(self) -> None:
+        """Do nothing: what is here is what counts."""
+
+    async def reach(self, min_epoch: int) -> None:
+        """Check that an epoch is known.
+
+        Raises:
+            StoreError: if it is not: it was given out before the state was restored, or by somebody else.
+        """
+        if min_epoch > self._epoch:
+            raise StoreError(
+                f"epoch {min_epoch} is asked for, and this state is at {self._epoch}: was a backup restored?"
+            )
 
     def on_withdrawal(self, tell: Callable[[], None]) -> None:
         """Call this after each withdrawal, from whichever thread made it; it may not wait."""
@@ -89,18 +108,39 @@ class State:
 
     def agent(self, name: str) -> Agent | None:
         """Return a registered agent."""
-        return self._agents.get(name)
+        entry = self._registered.get(name)
+        return None if entry is None else entry.agent
+
+    def agents(self) -> tuple[Agent, ...]:
+        """Return the registered agents."""
+        return tuple(entry.agent for entry in self._registered.values())
+
+    def managed_by(self, name: str) -> ManagedBy | None:
+        """Say where a registered agent is changed: in deputy.yaml, or by the API."""
+        entry = self._registered.get(name)
+        return None if entry is None else entry.managed_by
 
     def task(self, task_id: str) -> Task | None:
         """Return a task, also one that has ended."""
         return self._tasks.get(task_id)
 
+    def consent(self, consent_id: str) -> Consent | None:
+        """Return what a person granted, also what was revoked a while ago."""
+        return self._consents.get(consent_id)
+
+    def consents_of(self, human: str) -> tuple[Consent, ...]:
+        """Return what one person granted, the oldest first; also what was revoked a while ago."""
+        return self._consents.of(human)
+
+    def consents(self) -> tuple[Consent, ...]:
+        """Return what people granted; also what was revoked a while ago."""
+        return self._consents.all()
+
     def snapshot(self) -> Snapshot:
         """Return a copy of everything; its cost grows with the number of tasks."""
         with self._writing:
-            return Snapshot(
-                MappingProxyType(dict(self._agents)), MappingProxyType(dict(self._tasks)), self._epoch
-            )
+            agents = {name: entry.agent for name, entry in self._registered.items()}
+            return Snapshot(MappingProxyType(agents), MappingProxyType(self._tasks.copy()), self._epoch)
 
     def compare_agents(self, agents: Iterable[Agent]) -> Registration:
         """Say what this list would change.
@@ -120,28 +160,53 @@ class State:
         wanted = list(agents)
         with self._writing:
             registration = self._store.register_agents(wanted, now)
-            self._agents = {agent.name: agent for agent in wanted}
+            managed = {name: one for name, one in self._registered.items() if one.managed_by == "api"}
+            self._registered = managed | {agent.name: Registered(agent, "file") for agent in wanted}
             for name in registration.retired:
-                self._end_tasks_of(name, now)
+                self._end_all_of(name, now)
             if registration.changed or registration.retired:
-                self._withdrawn()
+                self._moved(self._store.epoch())
         return registration
 
-    def retire(self, name: str, now: datetime) -> None:
-        """Take an agent out of the registry and end its tasks.
+    def register_agent(self, agent: Agent, now: datetime) -> int:
+        """Register an agent that the API manages; return the epoch.
+
+        Raises:
+            StoreError: if the name is taken, there are too many, or it cannot be written.
+        """
+        with self._writing:
+            self._store.register_agent(agent, now)
+            self._registered = {**self._registered, agent.name: Registered(agent, "api")}
+            return self._epoch
+
+    def change_agent(self, agent: Agent, now: datetime) -> int:
+        """Change an agent that the API manages; return the epoch.
+
+        Raises:
+            StoreError: if it is not registered, stands in deputy.yaml, or it cannot be written.
+        """
+        with self._writing:
+            self._store.change_agent(agent, now)
+            self._registered = {**self._registered, agent.name: Registered(agent, "api")}
+            return self._moved(self._store.epoch())
+
+    def retire(self, name: str, now: datetime) -> int:
+        """Take an agent out of the registry, end its tasks, revoke what it was granted; return the epoch.
 
         Raises:
             StoreError: if the disk refused; the agent is out of memory all the same, until a restart.
         """
         with self._writing:
+            number = 0
+            if name in self._registered:
+                self._registered = {key: one for key, one in self._registered.items() if key != name}
+                self._end_all_of(name, now)
+                number = self._moved(self._store.reserve())
             try:
-                self._store.retire(name, now)
+                self._store.retire(name, now, number)
             except StoreError as error:
                 raise StoreError(f"agent {name!r} is retired until a restart only: {error}") from error
-            finally:
-                self._agents = {key: agent for key, agent in self._agents.items() if key != name}
-                self._end_tasks_of(name, now)
-                self._withdrawn()
+            return self._settle()
 
     def start_task(self, task: Task, now: datetime) -> None:
         """Add a task of a registered agent.
@@ -150,11 +215,10 @@ class State:
             StoreError: if the agent is unknown, the id taken, the tasks too many, or it cannot be written.
         """
         with self._writing:
-            self._prune(now)
-            if len(self._tasks) >= MAX_TASKS:
-                raise StoreError(f"{MAX_TASKS} tasks are running: end some, or shorten their deadlines")
+            self._tasks.prune(now)
+            self._tasks.require_room()
             self._store.start_task(task)
-            self._remember(task)
+            self._tasks.put(task)
 
     def end_task(self, task_id: str, now: datetime) -> Task | None:
         """End a task and return it, None if it is not known here.
@@ -163,13 +227,12 @@ class State:
             StoreError: if the disk refused; the task has ended in memory all the same, until a restart.
         """
         with self._writing:
+            number = self._moved(self._store.reserve()) if self._tasks.end(task_id, now) else 0
             try:
-                self._store.end_task(task_id, now)
+                self._store.end_task(task_id, now, number)
             except StoreError as error:
                 raise StoreError(f"task {task_id!r} has ended until a restart only: {error}") from error
-            finally:
-                self._end(task_id, now)
-                self._withdrawn()
+            self._settle()
             return self._tasks.get(task_id)
 
     def set_thumbprint(self, task_id: str, thumbprint: str) -> None:
@@ -190,9 +253,77 @@ class State:
         with self._writing:
             refused = self._store.set_thumbprints(thumbprints)
             for task_id in thumbprints.keys() - refused:
-                if (task := self._tasks.get(task_id)) is not None and task.ended_at is None:
-                    self._tasks[task_id] = replace(task, thumbprint=thumbprints[task_id])
+                self._tasks.note_thumbprint(task_id, thumbprints[task_id])
         return refused
+
+    def add_consent(self, consent: Consent, now: datetime) -> int:
+        """Keep what a person granted; return the epoch.
+
+        Raises:
+            StoreError: if its agent is not registered, there are too many, or it cannot be written.
+        """
+        with self._writing:
+            self._consents.prune(now)
+            self._consents.require_room(consent, now)
+            self._store.add_consent(consent, now)
+            self._consents.put(consent)
+            return self._epoch
+
+    def revoke_consent(
+        self, consent_id: str, now: datetime, *, by: str | None = None, reason: str = "revoked"
+    ) -> int:
+        """Take back what a person granted, and all that came of it; return the epoch.
+
+        Raises:
+            StoreError: if it is not known, or the disk refused: then it is revoked until a restart only.
+        """
+        with self._writing:
+            consent = self._consents.get(consent_id)
+            if consent is None:
+                raise StoreError(f"there is no grant {consent_id!r}")
+            end = max(kept_until("grant", now) or now, consent.expires_at)
+            withdrawal = Withdrawal(
+                "grant", consent_id, None, reason, by or consent.human, now, expires_at=end
+            )
+            self._consents.revoke(consent_id, now)
+            number = self._hold(withdrawal)
+            try:
+                self._store.revoke_consent(consent_id, withdrawal, number)
+            except StoreError as error:
+                raise StoreError(f"grant {consent_id!r} is revoked until a restart only: {error}") from error
+            return self._settle()
+
+    def withdraw(self, withdrawal: Withdrawal, now: datetime) -> int:
+        """Take something back; return the epoch from which nobody may act by it.
+
+        Raises:
+            StoreError: if the disk refused (then it is withdrawn until a restart only), or too much is
+                withdrawn already (then it is not).
+        """
+        with self._writing:
+            self._withdrawals.require_room(withdrawal, now)
+            number = self._hold(withdrawal)
+            try:
+                self._store.withdraw(withdrawal, now, number)
+            except StoreError as error:
+                raise StoreError(
+                    f"{withdrawal.kind} {withdrawal.subject!r} is withdrawn until a restart only: {error}"
+                ) from error
+            return self._settle()
+
+    def release(self, kind: Kind, subject: str, by: str, reason: str, now: datetime) -> int:
+        """Let somebody act again who was stopped; return the epoch.
+
+        Raises:
+            StoreError: if nothing of the kind is stopped, or the disk refused; then it stays stopped.
+        """
+        with self._writing:
+            is_held = self._withdrawals.value.containment(kind, subject) is not None
+            is_written = self._store.release(Release(kind, subject, by, reason, now))
+            if not (is_written or is_held):
+                raise StoreError(f"no {kind} {subject!r} is stopped, so nothing is released")
+            self._withdrawals.release(kind, subject)
+            return self._moved(self._store.epoch() if is_written else self._store.reserve())
 
     def prune(self, now: datetime) -> None:
         """Forget what ended long ago; call it now and then.
@@ -201,39 +332,30 @@ class State:
             StoreError: if old tasks cannot be deleted on disk.
         """
         with self._writing:
-            self._prune(now)
+            self._tasks.prune(now)
+            self._consents.prune(now)
+            self._withdrawals.prune(now)
             if now - self._forgotten_at >= _FORGET_EVERY:
                 self._forgotten_at = now
-                self._store.forget_tasks(now - KEPT_ON_DISK)
+                self._store.forget(now - KEPT_ON_DISK, now)
 
-    def _withdrawn(self) -> None:
-        self._epoch += 1
+    def _hold(self, withdrawal: Withdrawal) -> int:
+        """Withdraw in memory; return the number that its change shall have on disk."""
+        if self._withdrawals.covers(withdrawal):
+            return 0
+        self._withdrawals.put(withdrawal)
+        return self._moved(self._store.reserve())
+
+    def _settle(self) -> int:
+        """Return the epoch after a withdrawal that memory has had before the disk."""
+        self._epoch = max(self._epoch, self._store.epoch())
+        return self._epoch
+
+    def _moved(self, epoch: int) -> int:
+        self._epoch = epoch
         self._tell()
+        return epoch
 
-    def _remember(self, task: Task) -> None:
-        self._tasks[task.id] = task
-        heapq.heappush(self._deadlines, (task.deadline, task.id))
-        if task.ended_at is not None:
-            self._note_ended(task.id)
-
-    def _end_tasks_of(self, agent: str, now: datetime) -> None:
-        for task in [task for task in self._tasks.values() if task.agent == agent]:
-            self._end(task.id, now)
-
-    def _end(self, task_id: str, now: datetime) -> None:
-        task = self._tasks.get(task_id)
-        if task is not None and task.ended_at is None:
-            self._tasks[task_id] = replace(task, ended_at=now)
-            self._note_ended(task_id)
-
-    def _note_ended(self, task_id: str) -> None:
-        self._ended.append(task_id)
-        if len(self._ended) > MAX_ENDED:
-            self._tasks.pop(self._ended.popleft(), None)
-
-    def _prune(self, now: datetime) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now - KEPT_IN_MEMORY:
-            self._tasks.pop(heapq.heappop(self._deadlines)[1], None)
-        if len(self._deadlines) > 2 * (len(self._tasks) + MAX_ENDED):
-            # Tasks that left memory before their deadline are still listed here.
-            self._deadlines = sorted((task.deadline, task.id) for task in self._tasks.values())
+    def _end_all_of(self, agent: str, now: datetime) -> None:
+        self._consents.revoke_of_agent(agent, now)
+        self._tasks.end_of_agent(agent, now)
