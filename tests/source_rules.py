@@ -31,11 +31,12 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 # Reads the files of a policy once, before anything is served, and gives a value.
 LOADERS = ("authz/policy/modules.py",)
 # Only these may be asynchronous: the flow awaits its two ports (STYLE 2), and what implements a port.
-ASYNC_CORE = ("authz/check.py", "authz/policy/embedded*.py")
+ASYNC_CORE = ("authz/check.py", "authz/admin.py", "authz/policy/embedded*.py")
 READER = "authz/request.py"  # of CheckRequest
 WRITER = "authz/response.py"  # of CheckResponse and of its parts
 WRITTEN = frozenset({"CheckResponse", "OkHttpResponse", "DeniedHttpResponse"})
-GRANT_MAKER = "authz/decision.py"
+# Evidence of a decision, and the one file that makes it.
+MAKERS = {"Grant": "authz/decision.py", "Permit": "authz/admin.py"}
 
 _IGNORE = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b", re.IGNORECASE)
 _EXPLAINED = re.compile(
@@ -176,20 +177,24 @@ def more_than_a_docstring(source: Source) -> list[str]:
     return [source.at(node, "something beside the docstring") for node in source.tree.body[1:]]
 
 
-def forged_grant(source: Source) -> list[str]:
-    """Only a decision makes a Grant; the name is kept, so that this can be seen."""
+def forged_evidence(source: Source) -> list[str]:
+    """Only a decision makes a Grant or a Permit; the names are kept, so that this can be seen."""
     found = []
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom):
             found += [
-                source.at(node, "Grant under another name")
+                source.at(node, f"{a.name} under another name")
                 for a in node.names
-                if a.name == "Grant" and a.asname
+                if a.name in MAKERS and a.asname
             ]
-        elif isinstance(node, ast.Call) and source.path != GRANT_MAKER:
+        elif isinstance(node, ast.Call):
             named = [ast.unparse(node.func), *(ast.unparse(item) for item in node.args if _is_new(node.func))]
-            if any(name.split(".")[-1] == "Grant" for name in named):
-                found.append(source.at(node, "a Grant made outside of the decision"))
+            made = {name.split(".")[-1] for name in named}
+            found += [
+                source.at(node, f"a {name} made outside of the decision")
+                for name, maker in MAKERS.items()
+                if name in made and source.path != maker
+            ]
     return found
 
 

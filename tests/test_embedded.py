@@ -221,7 +221,7 @@ class _Interrupted:
 def test_an_interrupt_is_no_failure_of_the_policy(
     shipped: EmbeddedPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: str) -> str:
+    def interrupt(_: str, __: str) -> str:
         raise KeyboardInterrupt
 
     policy = EmbeddedPolicy(shipped_modules(), demo_grants())

@@ -13,9 +13,15 @@ from authz.errors import PolicyLoadError
 from authz.policy.admission import portability
 from authz.policy.embedded import EmbeddedPolicy, engine_version
 from authz.policy.lock import PolicyLock
-from authz.policy.modules import Module, Modules, shipped_lock, shipped_modules
+from authz.policy.modules import (
+    Module,
+    Modules,
+    is_about_administration,
+    shipped_lock,
+    shipped_modules,
+)
 from authz.policy.opa_check import Question, Report, check_policy, opa_version
-from authz.policy.schema import problems
+from authz.policy.schema import Name, problems
 from authz.policy.verdict import Verdict
 from tests.policy.corpus import generated_cases
 from tests.policy_corpus import GENERATED, as_grants, corpus
@@ -27,8 +33,12 @@ BATCH = """package batch
 
 answers := [decision |
 	some asked in input
-	decision := data.deputy.decision with input as asked.query with data.grants as asked.grants
+	decision := answer with input as asked.query with data.grants as asked.grants
 ]
+
+answer := data.deputy.admin.decision if input.version == "deputy.admin/v1"
+
+answer := data.deputy.decision if input.version != "deputy.admin/v1"
 """
 
 
@@ -41,7 +51,13 @@ def test_corpus_asks_what_a_call_could_ask() -> None:
     asked = corpus()
 
     assert len(asked) > GENERATED + 600
-    assert [question.name for question in asked if problems("input", question.query)] == []
+    about = [(question, _form(question)) for question in asked]
+    assert [question.name for question, form in about if problems(form, question.query)] == []
+    assert {form for _, form in about} == {"input", "admin"}
+
+
+def _form(question: Question) -> Name:
+    return "admin" if is_about_administration(question.query) else "input"
 
 
 def test_every_question_has_one_answer_embedded_and_on_opa(report: Report) -> None:
@@ -57,9 +73,28 @@ def test_the_corpus_tells_effects_apart() -> None:
     assert min(effects.values()) > 15
 
 
+def test_the_corpus_tells_the_reasons_of_administration_apart() -> None:
+    answers = [_embedded(question) for question in corpus() if _form(question) == "admin"]
+    effects = Counter(answer.effect for answer in answers)
+    rules = Counter((reason.rule, reason.msg) for answer in answers for reason in answer.reasons)
+
+    assert set(effects) == {"allow", "deny"}
+    assert min(effects.values()) > 500
+    assert {rule for rule, _ in rules} == {
+        "is_self",
+        "owner_may",
+        "permitted",
+        "raises_own",
+        "releases_own",
+        "understood",
+    }
+
+
 def test_every_question_has_the_same_answer_by_opa_eval(opa_binary: Path, tmp_path: Path) -> None:
     """One process for all: each question brings its own grants along."""
-    asked = [question for question in corpus() if question.name.startswith(("generated", "seed"))]
+    asked = [
+        question for question in corpus() if question.name.startswith(("generated", "seed", "administration"))
+    ]
     policy, told = tmp_path / "policy", tmp_path / "input.json"
     policy.mkdir()
     for module in MODULES.modules:

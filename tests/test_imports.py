@@ -11,7 +11,7 @@ RULES = [
     source_rules.wrong_direction,
     source_rules.impure,
     source_rules.more_than_a_docstring,
-    source_rules.forged_grant,
+    source_rules.forged_evidence,
     source_rules.foreign_message,
     source_rules.too_long,
     source_rules.unexplained_ignore,
@@ -59,10 +59,14 @@ BAD = [
     (source_rules.more_than_a_docstring, "authz/__init__.py", ""),
     (source_rules.more_than_a_docstring, "authz/__init__.py", '"""Words."""\nimport sys'),
     (source_rules.more_than_a_docstring, "identity/pb/__init__.py", '"""Words."""\n__all__ = []'),
-    (source_rules.forged_grant, "authz/check.py", "Grant(decision_id='x')"),
-    (source_rules.forged_grant, "identity/transaction.py", "grant.Grant()"),
-    (source_rules.forged_grant, "authz/broker/app.py", "object.__new__(Grant)"),
-    (source_rules.forged_grant, "authz/broker/app.py", "from identity.grant import Grant as Evidence"),
+    (source_rules.forged_evidence, "authz/check.py", "Grant(decision_id='x')"),
+    (source_rules.forged_evidence, "identity/transaction.py", "grant.Grant()"),
+    (source_rules.forged_evidence, "authz/broker/app.py", "object.__new__(Grant)"),
+    (source_rules.forged_evidence, "authz/broker/app.py", "from identity.grant import Grant as Evidence"),
+    (source_rules.forged_evidence, "authz/broker/app.py", "Permit(actor, request, 'r')"),
+    (source_rules.forged_evidence, "authz/decision.py", "admin.Permit()"),
+    (source_rules.forged_evidence, "authz/admin.py", "Grant(decision_id='x')"),
+    (source_rules.forged_evidence, "authz/broker/app.py", "from authz.admin import Permit as Leave"),
     (source_rules.foreign_message, "authz/hosts/grpc.py", "ext_authz_pb2.CheckResponse()"),
     (source_rules.foreign_message, "authz/check.py", "from authz.pb.ext_authz_pb2 import CheckRequest"),
     (
@@ -97,8 +101,10 @@ GOOD = [
     (source_rules.impure, "authz/policy/schema.py", "(files('authz.policy') / 'x.json').read_bytes()"),
     (source_rules.impure, "authz/response.py", "from urllib.parse import quote"),
     (source_rules.more_than_a_docstring, "authz/__init__.py", '"""May this caller do this?"""'),
-    (source_rules.forged_grant, "authz/decision.py", "Grant(decision_id='x')"),
-    (source_rules.forged_grant, "authz/check.py", "def issue(grant: Grant): ..."),
+    (source_rules.forged_evidence, "authz/decision.py", "Grant(decision_id='x')"),
+    (source_rules.forged_evidence, "authz/check.py", "def issue(grant: Grant): ..."),
+    (source_rules.forged_evidence, "authz/admin.py", "Permit(actor, request, 'r')"),
+    (source_rules.forged_evidence, "authz/broker/app.py", "def register(permit: Permit): ..."),
     (source_rules.foreign_message, "authz/response.py", "pb.CheckResponse()"),
     (source_rules.foreign_message, "authz/hosts/grpc.py", "CheckResponse.FromString(answer).status.code"),
     (source_rules.too_long, "authz/check.py", "def f():\n" + "    x = 1\n" * 59),
@@ -124,7 +130,10 @@ def test_rightful_code_is_no_offence(rule: Rule, path: str, text: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"authz/{name}.py" for name in ("check", "request", "authenticate", "decision", "response")),
+        *(
+            f"authz/{name}.py"
+            for name in ("check", "request", "authenticate", "decision", "response", "admin")
+        ),
         *(f"authz/{name}.py" for name in ("protocols/mcp", "policy/port", "policy/grants", "audit/record")),
         *(f"identity/{name}.py" for name in ("jws", "delegation", "exchange", "authority")),
     ],

@@ -55,7 +55,8 @@ def _members(value: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("input", "policy-input"), ("result", "policy-input"), ("grants", "grants")]
+    ("name", "page"),
+    [("input", "policy-input"), ("result", "policy-input"), ("admin", "policy-input"), ("grants", "grants")],
 )
 def test_every_member_is_described_in_the_reference(name: schema.Name, page: str) -> None:
     text = (DOCS / f"{page}.md").read_text("utf-8")

@@ -23,6 +23,7 @@ from authz.policy.grants import Grants
 from authz.policy.live import read_grants
 from authz.policy.lock import PolicyLock, require_locked
 from authz.policy.modules import LOCK_FILE, Modules, read_lock, read_modules, shipped_lock, shipped_modules
+from authz.policy.opa_admin_questions import admin_questions
 from authz.policy.opa_check import Report, check_policy
 from authz.policy.opa_process import find_opa
 from authz.policy.opa_questions import questions
@@ -30,6 +31,8 @@ from authz.policy.portability import NotPortableError, Portability
 
 VERSION: Final = "deputy.policy-check/v1"
 _MAX_TOLD: Final = 20
+# Of the random questions: how many are about calls for each one about administration.
+_CALLS_FOR_ONE_CHANGE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,10 @@ def _compare(found: _Found, grants: Grants, options: Options) -> None:
     """Ask both engines, where there is an OPA; for a lock there must be one."""
     if options.opa is None and not options.write_lock and shutil.which("opa") is None:
         return
-    asked = questions(grants, options.seed, options.count)
+    asked = [
+        *questions(grants, options.seed, options.count),
+        *admin_questions(grants, options.seed, options.count // _CALLS_FOR_ONE_CHANGE),
+    ]
     found.report = asyncio.run(check_policy(found.modules, asked, find_opa(options.opa)))
     found.findings += [f"another answer: {answer}" for answer in found.report.disagreements]
 

@@ -23,12 +23,12 @@ def portability(modules: Modules, grants: Grants) -> Portability:
     Raises:
         PolicyLoadError: if it cannot; the sentence names constructs, files and lines.
     """
-    return check_portability(syntax_trees(modules), grants.data, _question())
+    return check_portability(syntax_trees(modules), grants.data, *_questions())
 
 
 @cache
-def _question() -> Mapping[str, object]:
-    return schema("input")
+def _questions() -> tuple[Mapping[str, object], Mapping[str, object]]:
+    return schema("input"), schema("admin")
 
 
 def admit(modules: Modules, grants: Grants, lock: PolicyLock | None) -> Runtime:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy.grants import Grants
-from authz.policy.modules import DECISION, Modules
+from authz.policy.modules import ADMIN_DECISION, DECISION, Modules, is_about_administration
 from authz.policy.port import Query
 from authz.policy.portability import Runtime
 from authz.policy.revision import Revision
@@ -35,8 +35,8 @@ MAX_INPUT_BYTES: Final = 4 << 20
 
 PACKAGE: Final = "gordon-to-regorus"
 
-Ask = Callable[[str], str]
-"""One input as JSON to one answer as JSON; belongs to the thread that made it."""
+Ask = Callable[[str, str], str]
+"""An entry point and an input as JSON to one answer as JSON; belongs to the thread that made it."""
 
 
 class _Machines(threading.local):
@@ -113,6 +113,7 @@ class EmbeddedPolicy:
         self._revision = str(Revision(modules.digest, grants.digest))
         self._compile = self._engine if runtime == "engine" else self._rvm
         self._serial = next(_SERIALS)
+        self._entries = [DECISION, ADMIN_DECISION] if modules.decides_administration else [DECISION]
         self._machine()
 
     @property
@@ -155,8 +156,11 @@ class EmbeddedPolicy:
 
     def _ask(self, query: Mapping[str, object]) -> str:
         text = _input(query)
+        entry = ADMIN_DECISION if is_about_administration(query) else DECISION
+        if entry not in self._entries:
+            raise PolicyShapeError("the policy has no answer")
         try:
-            return self._machine()(text)
+            return self._machine()(entry, text)
         except (KeyboardInterrupt, SystemExit):
             raise
         except Exception as error:
@@ -182,14 +186,14 @@ class EmbeddedPolicy:
         return kept[self._serial]
 
     def _rvm(self) -> Ask:
-        program = regorus.Program.compile_from_modules(self._data, self._sources, [DECISION])
+        program = regorus.Program.compile_from_modules(self._data, self._sources, self._entries)
         machine = regorus.Rvm()
         machine.load_program(program)
         machine.set_data_json(self._data)
 
-        def ask(text: str) -> str:
+        def ask(entry: str, text: str) -> str:
             machine.set_input_json(text)
-            return str(machine.execute())
+            return str(machine.execute_entry_point(entry))
 
         return ask
 
@@ -199,9 +203,9 @@ class EmbeddedPolicy:
             engine.add_policy(name, text)
         engine.add_data_json(self._data)
 
-        def ask(text: str) -> str:
+        def ask(entry: str, text: str) -> str:
             engine.set_input_json(text)
-            return str(engine.eval_rule_as_json(DECISION))
+            return str(engine.eval_rule_as_json(entry))
 
         return ask
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from authz.errors import GrantsError
+from authz.policy.grants_admin import GROUP, GROUP_FORM, check_person, parse_admin
 from authz.policy.grants_service import CLASSES, LABEL, LABEL_FORM, Json, parse_service
 from authz.policy.yaml_cursor import Cursor
 from authz.policy.yaml_strict import YamlError, parse_yaml
-from identity.caller import Human
 from identity.canonical import canonical_json, sha256_hex
-from identity.errors import HumanError
 from identity.qualified_name import MAX_NAME
 
 VERSION: Final = 1
@@ -31,7 +30,6 @@ _MAX_SERVICES: Final = 4096
 _MAX_NAMES: Final = 100_000
 _MAX_SERVICES_OF_ONE: Final = 1024
 
-_GROUP: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _ANY_TEXT: Final = re.compile(r"(?s:.*)")
 # As identity/qualified_name.py reads it: a label, behind the trust domain where that is not ours.
 _AGENT: Final = re.compile(rf"{LABEL.pattern}|(?=.{{1,{MAX_NAME}}}\Z)[a-z0-9._-]+/{LABEL.pattern}")
@@ -68,7 +66,7 @@ class Grants:
 def _file(cursor: Cursor) -> Json:
     if cursor.value is None:
         cursor.refuse("the grants are empty: begin with 'version: 1'")
-    members = cursor.members(["version", "tiers", "services", "agents"], ["humans"])
+    members = cursor.members(["version", "tiers", "services", "agents"], ["humans", "admin"])
     if type(version := members["version"].value) is not int or version != VERSION:
         members["version"].refuse(f"this program reads version {VERSION}")
     tiers = {name: _tier(at) for name, at in members["tiers"].entries(LABEL, LABEL_FORM, _MAX_TIERS).items()}
@@ -86,6 +84,8 @@ def _file(cursor: Cursor) -> Json:
             name: _agent(at, tiers, services)
             for name, at in members["agents"].entries(_AGENT, _AGENT_FORM, _MAX_NAMES).items()
         },
+        # Only where it is written, so that the digest of grants without it stays what it was.
+        **({"admin": parse_admin(members["admin"])} if "admin" in members else {}),
     }
 
 
@@ -107,7 +107,7 @@ def _tier(cursor: Cursor) -> Json:
 def _groups(cursor: Cursor, services: Mapping[str, object]) -> Json:
     if cursor.value == {}:
         return {}
-    entries = cursor.entries(_GROUP, "a group of 1 to 64 characters", _MAX_NAMES)
+    entries = cursor.entries(GROUP, GROUP_FORM, _MAX_NAMES)
     return {name: _classes_by_service(at, services) for name, at in entries.items()}
 
 
@@ -116,10 +116,7 @@ def _subjects(cursor: Cursor, services: Mapping[str, object]) -> Json:
         return {}
     entries = cursor.entries(_ANY_TEXT, "text", _MAX_NAMES)
     for name, at in entries.items():
-        try:
-            Human.parse_uri(name)
-        except HumanError as error:
-            at.refuse(f"a person is written as issuer#subject: {error}")
+        check_person(at, name)
     return {name: _classes_by_service(at, services) for name, at in entries.items()}
 
 

@@ -3,10 +3,13 @@
 - A module is its name and its text; the digest is over all names and texts, so that nothing can be added,
   dropped or renamed without another digest.
 - Tests (`*_test.rego`) are no part of a policy.
+- A question is answered by the entry point of its form; the rules for calls never answer one about
+  administration, and a policy without rules for that denies it.
 """
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -16,12 +19,16 @@ from typing import Final
 from authz.errors import PolicyLoadError
 
 DECISION: Final = "data.deputy.decision"
+ADMIN_DECISION: Final = "data.deputy.admin.decision"
+ADMIN_VERSION: Final = "deputy.admin/v1"
 SUFFIX: Final = ".rego"
 TEST_SUFFIX: Final = "_test.rego"
 LOCK_FILE: Final = "policy.lock"
 MAX_LOCK_BYTES: Final = 1 << 16
 MAX_MODULES: Final = 256
 MAX_MODULE_BYTES: Final = 1 << 20
+
+_ADMIN_PACKAGE: Final = re.compile(r"^package deputy\.admin\s*(?:#.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,16 @@ class Modules:
                 # Length first: a name and a text cannot run into each other.
                 digest.update(len(part).to_bytes(8) + part)
         return cls(found, digest.hexdigest())
+
+    @property
+    def decides_administration(self) -> bool:
+        """Say whether a module is of the package that decides administration."""
+        return any(_ADMIN_PACKAGE.search(module.text) for module in self.modules)
+
+
+def is_about_administration(query: Mapping[str, object]) -> bool:
+    """Say which of the two entry points a question is for."""
+    return query.get("version") == ADMIN_VERSION
 
 
 def shipped_modules() -> Modules:

@@ -19,6 +19,7 @@ import aiohttp
 
 from authz.errors import PolicyLoadError, PolicyRevisionError, PolicyShapeError, PolicyUnavailableError
 from authz.policy.grants import Grants
+from authz.policy.modules import is_about_administration
 from authz.policy.opa_bundle import ANSWER_PATH, DIGEST_NAME
 from authz.policy.port import Query
 from authz.policy.revision import Revision
@@ -156,10 +157,11 @@ class OpaPolicy:
         if got != (self._expected.policy, self._expected.data):
             self._lost()
             raise PolicyRevisionError("OPA runs another policy or other data")
-        if "decision" not in answer:
+        key = "admin" if is_about_administration(query) else "decision"
+        if key not in answer:
             raise PolicyShapeError("the policy has no answer")
         self._synced, self._faults = True, 0
-        return Verdict.parse(answer["decision"], self.revision)
+        return Verdict.parse(answer[key], self.revision)
 
     async def close(self) -> None:
         """Stop putting data there; what is under way may still be answered."""

@@ -3,13 +3,15 @@
 - OPA reads the Rego from a directory, so that it is there again after a restart; the data comes over REST.
 - `data.deputy_answer` holds the decision and both digests, as separate keys: where one is missing, we know
   which, and nothing is allowed.
+- Administration has a key of its own, so that an OPA with an older directory has no answer about it, where
+  the rules for calls would have given theirs.
 """
 
 from pathlib import Path
 from typing import Final
 
 from authz.errors import PolicyLoadError
-from authz.policy.modules import DECISION, Module, Modules
+from authz.policy.modules import ADMIN_DECISION, ADMIN_VERSION, DECISION, Module, Modules
 
 ANSWER_PATH: Final = "deputy_answer"
 DIGEST_NAME: Final = "deputy_data_digest"
@@ -22,14 +24,21 @@ policy := "{digest}"
 
 data_digest := data.{digest_name}
 
-decision := {decision}
+decision := {decision} if not input.version == "{admin_version}"
+
+admin := {admin} if input.version == "{admin_version}"
 """
 
 
 def bundle_modules(modules: Modules) -> tuple[Module, ...]:
     """Return the modules with the one that names their digest."""
     revision = _REVISION_MODULE.format(
-        package=ANSWER_PATH, digest=modules.digest, digest_name=DIGEST_NAME, decision=DECISION
+        package=ANSWER_PATH,
+        digest=modules.digest,
+        digest_name=DIGEST_NAME,
+        decision=DECISION,
+        admin=ADMIN_DECISION,
+        admin_version=ADMIN_VERSION,
     )
     return (*modules.modules, Module(REVISION_FILE, revision))
 

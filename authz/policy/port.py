@@ -1,6 +1,7 @@
 """The port to the policy: one question, one verdict; the engines stand behind it.
 
-- A question is plain JSON of the form deputy.input/v1 (schemas/input.json); authz/policy/query.py builds it.
+- A question is plain JSON of the form deputy.input/v1 (schemas/input.json; authz/policy/query.py builds it),
+  or of deputy.admin/v1 (schemas/admin.json; authz/admin.py builds it): its version chooses who answers.
 - An engine that cannot answer raises; it never returns a verdict of its own making.
 """
 

@@ -3,6 +3,7 @@
 - Anything not known is refused, by construct, file and line; all refusals are told at once.
 - The answer names the runtime: regorus' Rvm, or its slower Engine where Rvm would differ silently.
 - It is about these modules with these data: types are read off the data, so new data are checked again.
+- Package `deputy.admin` is asked another question than the rest, so neither reads the rules of the other.
 - tests/test_portability.py proves it on a real OPA, construct by construct and with generated programs.
 """
 
@@ -15,7 +16,7 @@ from authz.policy.portability_read import ModuleReader
 from authz.policy.portability_scope import Scope, holds_always, iterates, loads_once
 from authz.policy.portability_tree import Branch, Constant, Finding, Module, Name, Rule
 from authz.policy.portability_types import ANY, NOTHING, SchemaReader, Type, collection, join, of_json
-from authz.policy.portability_value import Value, keys_are_unique, value_varies
+from authz.policy.portability_value import Value, is_of_admin, keys_are_unique, value_varies
 from authz.policy.portability_walk import Walk
 
 Runtime = Literal["rvm", "engine"]
@@ -49,15 +50,22 @@ class NotPortableError(PolicyLoadError):
 
 
 def check_portability(
-    trees: Iterable[Mapping[str, Any]], data: Mapping[str, object], schema: Mapping[str, Any]
+    trees: Iterable[Mapping[str, Any]],
+    data: Mapping[str, object],
+    schema: Mapping[str, Any],
+    admin_schema: Mapping[str, Any] | None = None,
 ) -> Portability:
-    """Say how these modules can run embedded, with these data and inputs of this JSON Schema.
+    """Say how these modules can run embedded, with these data and inputs of these JSON Schemas.
+
+    Without a schema of questions about administration they may be any JSON.
 
     Raises:
         NotPortableError: if they cannot.
     """
     try:
-        program = _Program(_read(trees), of_json(data), SchemaReader(schema).read())
+        program = _Program(
+            _read(trees), of_json(data), SchemaReader(schema).read(), SchemaReader(admin_schema or {}).read()
+        )
         program.settle()
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         # The form of the tree is regorus' own affair; one that has changed is one that nobody has looked at.
@@ -88,14 +96,14 @@ class _Definition:
 class _Program:
     """All rules of all modules, and what each is known to give; `settle` walks until that stands still."""
 
-    def __init__(self, modules: list[Module], data: Type, schema: Type) -> None:
+    def __init__(self, modules: list[Module], data: Type, schema: Type, admin_schema: Type) -> None:
         self._groups: dict[Path, list[_Definition]] = {}
         for module in modules:
             for rule in module.rules:
                 self._groups.setdefault((*module.package, *rule.name), []).append(_Definition(rule, module))
         self._packages = {module.package for module in modules}
         self._data = data
-        self._input = schema
+        self._inputs = {False: schema, True: admin_schema}
         self._values = dict.fromkeys(self._groups, Value(NOTHING, True))
         self._arguments: dict[Path, tuple[Type, ...]] = {}
         self.findings: list[Finding] = []
@@ -177,14 +185,17 @@ class _Program:
         ]
         if may_conflict([item.rule for item in definitions]):
             walks[0].refuse(definitions[0].rule.line, f"several values that {path[-1]!r} may have at once")
-        for walk in walks:
+        for item, walk in zip(definitions, walks, strict=True):
+            if is_of_admin(path) and not is_of_admin(item.module.package):
+                walk.refuse(item.rule.line, "a rule of another package where 'deputy.admin' is")
             self.findings += walk.findings
             self.engine_reasons += walk.engine_reasons
             self.engine_blockers += walk.engine_blockers
         return Value(join([value.type for value in given]), any(value.sure for value in given))
 
     def _walk(self, module: Module) -> Walk:
-        return Walk(module.file, module.package, dict(module.imports), self, self._input, self._data)
+        asked = self._inputs[is_of_admin(module.package)]
+        return Walk(module.file, module.package, dict(module.imports), self, asked, self._data)
 
     def _definition(self, path: Path, rule: Rule, walk: Walk) -> Value:
         scope = self._scope(path, rule, walk)

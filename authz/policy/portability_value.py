@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from authz.policy.portability_scope import bound_names, names_in
-from authz.policy.portability_tree import Constant, Each, Name, Node, Statement
+from authz.policy.portability_tree import Call, Constant, Each, Name, Node, Ref, Statement
 from authz.policy.portability_types import Type
 
 
@@ -30,6 +30,18 @@ class Rules(Protocol):
 
     def is_inside_package(self, path: tuple[str, ...]) -> bool:
         """Say whether a path below `data` leads into a package, or to one."""
+
+
+def is_of_admin(path: tuple[str, ...]) -> bool:
+    """Say whether a package, or a rule, is of those that are asked about administration."""
+    return path[:2] == ("deputy", "admin")
+
+
+def is_of_one_sort(items: tuple[Node, ...]) -> bool:
+    """Say whether items are all constants, or all values that are looked up."""
+    return all(isinstance(item, Constant) for item in items) or all(
+        isinstance(item, Name | Ref | Call) for item in items
+    )
 
 
 def written_key(step: Node) -> str | int | None:

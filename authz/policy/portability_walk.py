@@ -32,7 +32,14 @@ from authz.policy.portability_tree import (
     Statement,
 )
 from authz.policy.portability_types import ANY, NOTHING, Type, collection, join, listing, of_scalar, scalar
-from authz.policy.portability_value import Rules, Value, keys_are_unique, written_key
+from authz.policy.portability_value import (
+    Rules,
+    Value,
+    is_of_admin,
+    is_of_one_sort,
+    keys_are_unique,
+    written_key,
+)
 
 _CONTAINERS: Final = frozenset({"array", "set", "object"})
 _PLAIN_KEYS: Final = frozenset({"string", "integer", "boolean", "null"})
@@ -227,11 +234,17 @@ class Walk:
             names = (*names, step.value)
             found = self.rules.rule(names)
             if found is not None:
+                self._require_same_question(node.line, names)
                 return self._steps(found, path[count:], scope)
         if self.rules.is_inside_package(names):
             self.refuse(node.line, "a package as a value, or a rule by a computed name")
             return Value(ANY, False)
         return self._steps(Value(self.data, True), path, scope)
+
+    def _require_same_question(self, line: int, path: tuple[str, ...]) -> None:
+        """Refuse a rule that is asked another question: types were read off that one."""
+        if is_of_admin(self.package) != is_of_admin(path):
+            self.refuse(line, "a rule of 'deputy.admin' from outside of it, or one of another package in it")
 
     def _steps(self, base: Value, path: tuple[Node, ...], scope: Scope) -> Value:
         for step in path:
@@ -316,6 +329,9 @@ class Walk:
 
     def _membership(self, node: Membership, scope: Scope) -> Value:
         value, items = self.value(node.value, scope), self.value(node.collection, scope)
+        if isinstance(node.collection, Collection) and not is_of_one_sort(node.collection.items):
+            # OPA 1.22 indexes by the constants, and so does not see the others.
+            self.refuse(node.line, "'in' a list of both constants and other values")
         return Value(_BOOLEAN, value.sure and items.sure)
 
     def _operation(self, node: Operation, scope: Scope) -> Value:
@@ -341,6 +357,7 @@ class Walk:
         path = self._function_path(node.name, scope)
         function = None if path is None else self.rules.call(path, types)
         if path is not None and function is not None:
+            self._require_same_question(node.line, path)
             if not all(arguments[place].sure for place in self.rules.ignored(path)):
                 self.refuse(node.line, "what may be undefined for a parameter '_', which goes unseen")
             return Value(function.type, function.sure and sure)

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, SchemaError, ValidationError
 
 from authz.errors import PolicyLoadError
 
-Name = Literal["input", "result", "grants"]
+Name = Literal["input", "result", "grants", "admin"]
 Schema = dict[str, object]
 
 _MAX_PROBLEMS = 20

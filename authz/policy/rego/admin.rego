@@ -1,0 +1,160 @@
+# Who may change registry, grants, policy and epochs: data.deputy.admin.decision, in the form of schemas/result.json.
+#
+# - Deny is what is left. The private socket and operators may do everything but speak in a person's name.
+# - Nobody raises what they own: an owner changes little, and an operator who owns an agent needs another operator.
+# - Nobody lets themselves go: what another contained is released by another.
+# - Names are compared exactly, and each kind of actor only with names of its kind.
+# - It reads questions of deputy.admin/v1, and no rule of another package.
+package deputy.admin
+
+decision := {"effect": "allow", "reasons": [], "obligations": {}} if {
+	understood
+	permitted
+} else := {"effect": "deny", "reasons": [reason], "obligations": {}} if {
+	understood
+} else := {
+	"effect": "deny",
+	"reasons": [{
+		"code": "DPT-POLICY-SHAPE",
+		"rule": "understood",
+		"msg": "the policy cannot read this question",
+		"fix": "an operator compares it with deputy.admin/v1",
+		"audience": "agent",
+	}],
+	"obligations": {},
+}
+
+understood if {
+	input.version == "deputy.admin/v1"
+	input.actor.kind in ["human", "local", "workload"]
+	is_string(input.actor.id)
+	input.action in actions
+	shaped
+}
+
+actions := [
+	"agents/change", "agents/contain", "agents/list", "agents/register", "agents/release", "agents/retire",
+	"epochs/show", "events/receive", "grants/create", "grants/list", "grants/revoke", "people/contain",
+	"people/release", "policy/reload", "tokens/revoke", "workloads/contain", "workloads/release",
+]
+
+# A change is of one agent; a name that was registered before is compared with what it was.
+shaped if {
+	not input.action in ["agents/change", "agents/register"]
+} else if {
+	input.target.proposed.name == input.target.agent.name
+} else if {
+	input.action == "agents/register"
+	input.target.agent == null
+	is_string(input.target.proposed.name)
+}
+
+permitted if {
+	input.actor.kind == "local"
+	input.action != "grants/create"
+} else if {
+	operates
+	input.action != "grants/create"
+	not raises_own
+	not releases_own
+} else if {
+	input.action in ["agents/list", "grants/list"]
+	has_role("auditors")
+} else if {
+	input.action == "events/receive"
+	has_role("transmitters")
+} else if {
+	owns
+	owner_may
+} else if {
+	is_self
+	self_may
+}
+
+operates if has_role("operators")
+
+has_role(role) if {
+	input.actor.kind == "human"
+	data.grants.admin[role].people[input.actor.id]
+} else if {
+	input.actor.kind == "workload"
+	data.grants.admin[role].workloads[input.actor.id]
+} else if {
+	input.actor.kind == "human"
+	some group in input.actor.groups
+	data.grants.admin[role].groups[group]
+}
+
+is_self if {
+	input.actor.kind == "human"
+	input.target.human == input.actor.id
+}
+
+# One's own containment does not take the place of somebody else's, which may be wider.
+self_may if {
+	input.action in ["grants/create", "grants/list", "grants/revoke", "tokens/revoke"]
+} else if {
+	input.action == "people/contain"
+	contained_by_no_other
+}
+
+owns if {
+	input.actor.kind == "human"
+	input.target.agent.owner == input.actor.id
+}
+
+contained_by_no_other if {
+	input.target.contained_by == null
+} else if {
+	input.target.contained_by == input.actor.id
+}
+
+# A containment of somebody else's is not written over, else it would be one's own to release.
+owner_may if {
+	input.action in ["agents/list", "agents/retire"]
+} else if {
+	input.action == "agents/contain"
+	contained_by_no_other
+} else if {
+	input.action == "agents/release"
+	input.target.contained_by == input.actor.id
+} else if {
+	input.action == "agents/change"
+	count(raised) == 0
+	count(moved) == 0
+}
+
+# Four eyes: what an operator owns, or would own, is raised by another operator.
+raises_own if {
+	owns
+	count(raised) > 0
+} else if {
+	input.actor.kind == "human"
+	input.target.proposed.owner == input.actor.id
+	count(raised) > 0
+}
+
+# Containing oneself, or one's own agent, over what another did is the first step of releasing it.
+releases_own if {
+	input.action in ["people/release", "workloads/release"]
+	is_actor
+} else if {
+	input.action in ["people/contain", "workloads/contain"]
+	is_actor
+	not contained_by_no_other
+} else if {
+	input.action == "agents/release"
+	owns
+	input.target.contained_by != input.actor.id
+} else if {
+	input.action == "agents/contain"
+	owns
+	not contained_by_no_other
+}
+
+is_actor if {
+	is_self
+} else if {
+	input.actor.kind == "workload"
+	input.target.workload == input.actor.id
+}
