@@ -1,7 +1,8 @@
 """What goes into a record, by kind: typed facts in, an entry out.
 
-- One entry a decision, issuance, exchange, withdrawal, security event, start and stop, and a change of
-  policy, registry, keys and federation; one a second for the refusals of a stranger that are counted only.
+- One entry a decision, issuance, exchange, withdrawal, security event, order of an administrator, start and
+  stop, and a change of policy, registry, keys and federation; one a second for the refusals of a stranger
+  that are counted only.
 - Every text is made fit here (authz/audit/text.py), so whatever a caller sends, the entry can be written.
 - A refusal of a caller whom nobody authenticated is at most 512 bytes with its newline, whatever they sent:
   members are taken in a fixed order while there is room.
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from authz.audit.facts import (
+    AdminFacts,
     DecisionFacts,
     EventFacts,
     FederationFacts,
@@ -38,6 +40,7 @@ Kind = Literal[
     "keys",
     "federation",
     "event",
+    "admin",
     "start",
     "stop",
     "refused",
@@ -63,6 +66,8 @@ class Entry:
     time: str
     fields: Mapping[str, Json]
     of_stranger: bool = False
+    # On the disk before `append` returns, whatever the log does with the rest.
+    is_durable: bool = False
 
     def members(self, seq: int, prev: str) -> dict[str, Json]:
         """Return all members of the record at one place of the log."""
@@ -185,6 +190,24 @@ def federation(facts: FederationFacts, record_id: str, now: datetime) -> Entry:
         "url": name(facts.url),
     }
     return Entry("federation", record_id, timestamp(now), fields)
+
+
+def administration(facts: AdminFacts, record_id: str, now: datetime) -> Entry:
+    """Record an order, durably, before it acts; or that it was refused, or failed."""
+    fields: dict[str, Json] = {
+        "action": name(facts.action),
+        "agent": optional_name(facts.agent),
+        "by": name(facts.by),
+        "code": name(facts.code),
+        "detail": sentence(facts.detail),
+        "epoch": None if facts.epoch is None else _count(facts.epoch),
+        "human": _human(facts.human),
+        "outcome": facts.outcome,
+        "policy": optional_name(facts.policy),
+        "reason": sentence(facts.reason),
+        "subject": name(facts.subject),
+    }
+    return Entry("admin", record_id, timestamp(now), fields, is_durable=facts.outcome == "ordered")
 
 
 def security_event(facts: EventFacts, record_id: str, now: datetime) -> Entry:

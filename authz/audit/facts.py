@@ -14,7 +14,9 @@ from identity.caller import Hop, Human
 from identity.key_ring import Action, Role
 
 Effect = Literal["allow", "deny"]
-IssuedKind = Literal["task", "x509-svid", "jwt-svid", "wit-svid", "delegation-token", "transaction-token", "id-jag"]
+IssuedKind = Literal[
+    "task", "x509-svid", "jwt-svid", "wit-svid", "delegation-token", "transaction-token", "id-jag"
+]
 RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "task-started", "task-ended"]
 PolicyChange = Literal["loaded", "refused"]
 KeyOutcome = Literal["ordered", "failed"]
@@ -110,6 +112,23 @@ class FederationFacts:
     profile: str
     outcome: KeyOutcome = "ordered"
     by: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminFacts:
+    """What somebody ordered, before it acts; or that it was refused, or failed after all."""
+
+    action: str
+    outcome: Literal["ordered", "refused", "failed"]
+    by: str
+    subject: str
+    reason: str = ""
+    human: Human | None = None
+    agent: str | None = None
+    code: str = ""
+    policy: str | None = None
+    epoch: int | None = None
     detail: str = ""
 
 

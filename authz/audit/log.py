@@ -146,7 +146,7 @@ class AuditLog:
             line = canonical(entry.members(seq, self._head.hash))
             self._require_room(len(line) + 1, of_stranger=entry.of_stranger)
             try:
-                self._put(line + b"\n")
+                self._put(line + b"\n", durable=entry.is_durable or self._settings.durable)
                 self._head = Head(seq, digest(line))
             except (OSError, StoreError) as error:
                 raise AuditError(f"the audit log cannot be written: {error}") from error
@@ -213,12 +213,12 @@ class AuditLog:
             if disk.f_bavail * disk.f_frsize < kept + size:
                 raise AuditError("the rest of the disk is kept for records of authenticated callers")
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes, *, durable: bool) -> None:
         if self._segment.size and self._segment.size + len(data) > self._settings.segment_bytes:
             self._rotate()
         start = self._segment.size
         self._segment.append(data)
-        if self._settings.durable:
+        if durable:
             self._sync_or_undo(start)
         self._total += len(data)
 
