@@ -248,7 +248,7 @@ class Config(Section):
 
     def to_agents(self) -> tuple[Agent, ...]:
         """Return the registered agents."""
-        return tuple(_agent(agent) for agent in self.agents)
+        return tuple(to_agent(agent) for agent in self.agents)
 
 
 def load_config(path: Path) -> Config:
@@ -341,7 +341,8 @@ def _service(name: str, config: ServiceConfig) -> Service:
     )
 
 
-def _agent(config: AgentConfig) -> Agent:
+def to_agent(config: AgentConfig) -> Agent:
+    """Return a registered agent as the registry takes it."""
     expires = config.expires_at
     return Agent(
         name=config.name,

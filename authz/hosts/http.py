@@ -34,7 +34,7 @@ from authz.errors import ConfigError
 from authz.hosts.tls import Credential, TlsMaterial, TlsSource, server_context
 from identity.errors import SocketError
 from identity.peer_chain import presented_chain
-from identity.unix_socket import prepare_socket, private_umask
+from identity.unix_socket import GROUP, bind_socket
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,10 +121,10 @@ class HttpHost:
         # uvicorn logs the tracebacks of applications and the faults of clients; ours answers for itself.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
 
-    async def listen(self, address: Address) -> Address:
+    async def listen(self, address: Address, mode: int = GROUP) -> Address:
         """Serve on an address; return it with the port that the system chose where it was 0.
 
-        A Unix socket has mode 0660 in a directory that is closed to others, and no TLS: nobody who connects
+        A Unix socket has this mode in a directory that is closed to others, and no TLS: nobody who connects
         there has a certificate.
 
         Raises:
@@ -134,7 +134,7 @@ class HttpHost:
         loop = asyncio.get_running_loop()
         match address:
             case UnixAddress():
-                server = await loop.create_unix_server(self._connection, sock=_bind_unix(address))
+                server = await loop.create_unix_server(self._connection, sock=_bind_unix(address, mode))
             case TcpAddress(host, port):
                 server = await loop.create_server(self._connection, host, port, **self._tls_options())
                 address = TcpAddress(host, int(server.sockets[0].getsockname()[1]))
@@ -204,20 +204,11 @@ def _context_of(material: TlsMaterial) -> ssl.SSLContext:
     return context
 
 
-def _bind_unix(address: UnixAddress) -> socket.socket:
+def _bind_unix(address: UnixAddress, mode: int) -> socket.socket:
     try:
-        prepare_socket(address.path)
+        return bind_socket(Path(address.path), mode)
     except SocketError as error:
         raise ConfigError(str(error)) from error
-    Path(address.path).unlink(missing_ok=True)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with private_umask():
-            bound.bind(address.path)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
 
 
 class _Connection(H11Protocol):
