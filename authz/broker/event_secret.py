@@ -48,9 +48,9 @@ class EventSecret:
             raise ConfigError(f"{str(path)!r} is not one bearer token of {MIN_SECRET} to {MAX_SECRET} bytes")
         return cls(token.decode("ascii"))
 
-    def is_in(self, unverified_authorization: str | None) -> bool:
-        """Say whether an Authorization header holds it; the time that takes says nothing about it."""
-        header = unverified_authorization or ""
+    def is_in(self, unverified_authorization: tuple[str, ...]) -> bool:
+        """Say whether the one Authorization header holds it; the time that takes says nothing about it."""
+        header = unverified_authorization[0] if len(unverified_authorization) == 1 else ""
         if header[: len(_SCHEME)].lower() != _SCHEME:
             return False
         return hmac.compare_digest(header[len(_SCHEME) :].encode("utf-8", "replace"), self._token.encode())

@@ -73,7 +73,7 @@ class Transmitters:
             self._known[transmitter.issuer] = transmitter, keys
 
     async def verify(
-        self, token: UnverifiedToken, unverified_authorization: str | None, now: datetime
+        self, token: UnverifiedToken, unverified_authorization: tuple[str, ...], now: datetime
     ) -> SecurityEvent:
         """Verify an event, and that its transmitter may speak of its subject.
 

@@ -51,6 +51,7 @@ ErrorCode = Literal[
 
 _CONTENT_TYPE: Final = re.compile(r"application/secevent\+jwt", re.IGNORECASE)
 _TOKEN_TEXT: Final = re.compile(rb"[A-Za-z0-9._-]+")
+_ENGLISH: Final = {"Content-Language": "en"}  # RFC 8935 section 2.3
 _ERRORS: Final[dict[Code, ErrorCode]] = {
     Code.TOKEN_ALG: "invalid_key",
     Code.TOKEN_KEY: "invalid_key",
@@ -96,15 +97,13 @@ class Inbox:
     memory: Memory
 
 
-async def receive_event(
-    arrival: Arrival, broker: Broker, inbox: Inbox, unverified_authorization: str | None = None
-) -> Reply:
+async def receive_event(arrival: Arrival, broker: Broker, inbox: Inbox) -> Reply:
     """Answer one push of a security event; this never raises."""
     now = broker.clock()
     evidence = Evidence("exchange", "events", broker.new_id(now), now, arrival.source)
 
     async def decide() -> Outcome:
-        event = await inbox.transmitters.verify(_parse(arrival), unverified_authorization, now)
+        event = await inbox.transmitters.verify(_parse(arrival), arrival.authorization, now)
         evidence.human, evidence.txn = event.person, event.txn
         return _decide(event, broker, evidence, inbox)
 
@@ -115,11 +114,11 @@ def error_reply(refusal: RefusedError, decision_id: str) -> Reply:
     """Return the error (RFC 8935 section 2.3)."""
     described = {"description": refusal.description, "decision_id": decision_id}
     if refusal.deny.form is Form.UNAVAILABLE:
-        return Reply(503, described)
+        return Reply(503, described, _ENGLISH)
     code = find_code(refusal.deny.code)
     status = 413 if code is Code.BODY_TOO_LARGE else 400
     err = _ERRORS.get(code, "invalid_request") if code is not None else "invalid_request"
-    return Reply(status, {"err": err, **described})
+    return Reply(status, {"err": err, **described}, _ENGLISH)
 
 
 def _parse(arrival: Arrival) -> UnverifiedToken:
