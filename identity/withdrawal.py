@@ -6,18 +6,19 @@
 - A withdrawal of a token, transaction, task or grant has an end, after which nothing of it can be alive.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final, Literal, get_args
 
+from identity.bucket_map import BucketMap
 from identity.caller import Caller, Human
 from identity.errors import IdentityError, WithdrawalError
 from identity.names import parse_ulid
 from identity.qualified_name import parse_registered_name
 from identity.spiffe import SpiffeId
 
+_Key = tuple[str, str]
 Kind = Literal["token", "txn", "task", "grant", "agent", "workload", "human"]
 
 # What can be stopped and released again; the rest never comes back.
@@ -57,6 +58,22 @@ class Withdrawal:
     def is_containment(self) -> bool:
         """Say whether it lasts until it is released."""
         return self.kind in CONTAINED and self.before is None
+
+    def covers(self, other: "Withdrawal") -> bool:
+        """Say whether this takes back as much of its subject as another one, for as long."""
+        if self.expires_at is not None and (other.expires_at is None or self.expires_at < other.expires_at):
+            return False
+        if self.before is None or other.before is None:
+            # What is released tomorrow does not stand for what stays; nor the other way round.
+            return self.before is other.before
+        return self.before >= other.before
+
+    def joined(self, other: "Withdrawal") -> "Withdrawal":
+        """Return what takes back as much as both of one subject; reason and author are the newer one's."""
+        before = None if self.before is None or other.before is None else max(self.before, other.before)
+        ends = [self.expires_at, other.expires_at]
+        expires_at = None if None in ends else max(end for end in ends if end is not None)
+        return replace(other, before=before, expires_at=expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +119,33 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawals:
-    """All that is withdrawn at one moment."""
+    """All that is withdrawn at one moment; a changed copy is cheap, however many there are."""
 
-    items: tuple[Withdrawal, ...] = ()
-    _all: Mapping[tuple[str, str], Withdrawal] = field(default_factory=dict, repr=False)
-    _until: Mapping[tuple[str, str], Withdrawal] = field(default_factory=dict, repr=False)
+    _all: BucketMap[_Key, Withdrawal] = field(default_factory=BucketMap, repr=False)
+    _until: BucketMap[_Key, Withdrawal] = field(default_factory=BucketMap, repr=False)
 
     @classmethod
     def of(cls, items: Iterable[Withdrawal]) -> "Withdrawals":
-        """Index some withdrawals; of two for one subject the one that takes back more counts."""
-        listed = tuple(items)
-        whole: dict[tuple[str, str], Withdrawal] = {}
-        until: dict[tuple[str, str], Withdrawal] = {}
-        for item in listed:
-            key = (item.kind, item.subject)
-            if item.before is None:
-                whole[key] = item
-            elif key not in until or (until[key].before or 0) < item.before:
-                until[key] = item
-        return cls(listed, MappingProxyType(whole), MappingProxyType(until))
+        """Index some withdrawals; of two for one subject what either takes back counts."""
+        whole: dict[_Key, Withdrawal] = {}
+        until: dict[_Key, Withdrawal] = {}
+        for item in items:
+            key, held = (item.kind, item.subject), whole if item.before is None else until
+            held[key] = held[key].joined(item) if key in held else item
+        return cls(BucketMap.of(whole.items()), BucketMap.of(until.items()))
+
+    @property
+    def items(self) -> tuple[Withdrawal, ...]:
+        """Each of them, the oldest first; its cost grows with their number."""
+        return tuple(sorted((*self._all.values(), *self._until.values()), key=lambda item: item.at))
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._all) + len(self._until)
 
     def find(self, standing: Standing) -> Withdrawal | None:
         """Return a withdrawal that takes back any part of this."""
-        if not self.items:
+        if not len(self):
             return None
         for key in standing:
             if (found := self._all.get(key)) is not None:
@@ -139,6 +160,31 @@ class Withdrawals:
     def containment(self, kind: Kind, subject: str) -> Withdrawal | None:
         """Return what stops this subject until it is released."""
         return self._all.get((kind, subject))
+
+    def standing(self, like: Withdrawal) -> Withdrawal | None:
+        """Return what is withdrawn of the same subject in the same way: as a whole, or up to a time."""
+        return self._part(like).get((like.kind, like.subject))
+
+    def covers(self, withdrawal: Withdrawal) -> bool:
+        """Say whether as much is withdrawn already, for as long."""
+        standing = self.standing(withdrawal)
+        return standing is not None and standing.covers(withdrawal)
+
+    def plus(self, withdrawal: Withdrawal) -> "Withdrawals":
+        """Return a copy in which this is withdrawn too."""
+        standing = self.standing(withdrawal)
+        joined = withdrawal if standing is None else standing.joined(withdrawal)
+        return self._with(withdrawal, self._part(withdrawal).plus((joined.kind, joined.subject), joined))
+
+    def minus(self, like: Withdrawal) -> "Withdrawals":
+        """Return a copy in which nothing is withdrawn of this subject in this way."""
+        return self._with(like, self._part(like).minus((like.kind, like.subject)))
+
+    def _part(self, like: Withdrawal) -> BucketMap[_Key, Withdrawal]:
+        return self._all if like.before is None else self._until
+
+    def _with(self, like: Withdrawal, part: BucketMap[_Key, Withdrawal]) -> "Withdrawals":
+        return Withdrawals(part, self._until) if like.before is None else Withdrawals(self._all, part)
 
 
 def _begun(caller: Caller) -> int | None:

@@ -8,10 +8,10 @@
 import heapq
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Final
 
 from authz.errors import StoreError
-from authz.store.rights import covers
 from identity.withdrawal import CONTAINED, Kind, Withdrawal, Withdrawals
 
 MAX_WITHDRAWALS: Final = 500_000
@@ -20,7 +20,8 @@ KEPT_TOKEN: Final = timedelta(minutes=10)
 # A task lives a day at most, and what came of it, of a grant or under one transaction lives no longer.
 KEPT_LINEAGE: Final = timedelta(hours=24, minutes=10)
 
-_Key = tuple[str, str, bool]
+# The number parts two that end at once: withdrawals have no order.
+_End = tuple[datetime, int, Withdrawal]
 
 
 def kept_until(kind: Kind, now: datetime) -> datetime | None:
@@ -34,16 +35,11 @@ class HeldWithdrawals:
     """All that is withdrawn now."""
 
     def __init__(self, items: Iterable[Withdrawal] = ()) -> None:
-        self._by_key: dict[_Key, Withdrawal] = {}
-        self._ends: list[tuple[datetime, _Key]] = []
-        for item in items:
-            self._put(item)
-        self.value = Withdrawals.of(self._by_key.values())
-
-    def covers(self, withdrawal: Withdrawal) -> bool:
-        """Say whether as much is taken back already, for as long."""
-        standing = self._by_key.get(_key(withdrawal))
-        return standing is not None and covers(standing, withdrawal)
+        self.value = Withdrawals.of(items)
+        self._ends: list[_End] = []
+        self._ties = count()
+        for item in self.value.items:
+            self._note_end(item)
 
     def require_room(self, withdrawal: Withdrawal, now: datetime) -> None:
         """Check that one more may be held.
@@ -52,37 +48,27 @@ class HeldWithdrawals:
             StoreError: if it would end by itself, and there are too many.
         """
         self.prune(now)
-        if len(self._by_key) >= MAX_WITHDRAWALS and withdrawal.expires_at is not None:
+        if len(self.value) >= MAX_WITHDRAWALS and withdrawal.expires_at is not None:
             raise StoreError(f"{MAX_WITHDRAWALS} withdrawals are held: stop whom these tokens belong to")
 
     def put(self, withdrawal: Withdrawal) -> None:
         """Take back this too."""
-        self._put(withdrawal)
-        self.value = Withdrawals.of(self._by_key.values())
+        self.value = self.value.plus(withdrawal)
+        self._note_end(withdrawal)
 
     def release(self, kind: Kind, subject: str) -> None:
         """Let somebody act again."""
-        if self._by_key.pop((kind, subject, True), None) is not None:
-            self.value = Withdrawals.of(self._by_key.values())
+        if (held := self.value.containment(kind, subject)) is not None:
+            self.value = self.value.minus(held)
 
     def prune(self, now: datetime) -> None:
-        """Forget what took back nothing any more."""
-        gone = False
+        """Forget what takes back nothing any more."""
         while self._ends and self._ends[0][0] <= now:
-            end, key = heapq.heappop(self._ends)
-            held = self._by_key.get(key)
-            if held is not None and held.expires_at == end:
-                del self._by_key[key]
-                gone = True
-        if gone:
-            self.value = Withdrawals.of(self._by_key.values())
+            listed = heapq.heappop(self._ends)[2]
+            held = self.value.standing(listed)
+            if held is not None and held.expires_at is not None and held.expires_at <= now:
+                self.value = self.value.minus(held)
 
-    def _put(self, withdrawal: Withdrawal) -> None:
-        key = _key(withdrawal)
-        self._by_key[key] = withdrawal
+    def _note_end(self, withdrawal: Withdrawal) -> None:
         if withdrawal.expires_at is not None:
-            heapq.heappush(self._ends, (withdrawal.expires_at, key))
-
-
-def _key(withdrawal: Withdrawal) -> _Key:
-    return withdrawal.kind, withdrawal.subject, withdrawal.before is None
+            heapq.heappush(self._ends, (withdrawal.expires_at, next(self._ties), withdrawal))

@@ -69,7 +69,7 @@ def withdraw(writing: Writing, withdrawal: Withdrawal) -> None:
         WITHDRAWALS.c.subject == withdrawal.subject,
         WITHDRAWALS.c.released_at.is_(None),
     )
-    if any(covers(read_withdrawal(row), withdrawal) for row in connection.execute(standing).mappings()):
+    if any(read_withdrawal(row).covers(withdrawal) for row in connection.execute(standing).mappings()):
         return
     number = connection.execute(insert(WITHDRAWALS).values(withdrawal_row(withdrawal))).lastrowid
     writing.note("withdrawal", [str(number)], moves=True)
@@ -92,18 +92,6 @@ def release(writing: Writing, ended: Release) -> bool:
     writing.connection.execute(update(WITHDRAWALS).where(*contained).values(values))
     writing.note("release", map(str, numbers), moves=True)
     return bool(numbers)
-
-
-def covers(standing: Withdrawal, other: Withdrawal) -> bool:
-    """Say whether one withdrawal of a subject takes back as much as another one of it, for as long."""
-    if standing.expires_at is not None and (
-        other.expires_at is None or standing.expires_at < other.expires_at
-    ):
-        return False
-    if standing.before is None or other.before is None:
-        # What is released tomorrow does not stand for what stays; nor the other way round.
-        return standing.before is None and other.before is None
-    return standing.before >= other.before
 
 
 def read_consents(connection: Connection, since: datetime) -> tuple[Consent, ...]:

@@ -341,7 +341,7 @@ class State:
 
     def _hold(self, withdrawal: Withdrawal) -> int:
         """Withdraw in memory; return the number that its change shall have on disk."""
-        if self._withdrawals.covers(withdrawal):
+        if self._withdrawals.value.covers(withdrawal):
             return 0
         self._withdrawals.put(withdrawal)
         return self._moved(self._store.reserve())
