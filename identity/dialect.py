@@ -65,7 +65,8 @@ _PROFILE: Final = "draft-mcguinness-oauth-actor-profile-00; auth0.com/docs/ai-ag
 ABOUT: Final[Mapping[Dialect, About]] = MappingProxyType(
     {
         Dialect.DEPUTY: About(
-            "our own: the human in `sub`, each agent and its run in a nested `act`", "identity/delegation.py"
+            "our own: the human in `sub`, each agent and its run in a nested `act`",
+            "docs/reference/broker-api.md",
         ),
         Dialect.ACTOR_PROFILE: About(
             "OAuth Actor Profile: the human in `sub`, classified actors in a nested `act` (Auth0)", _PROFILE

@@ -45,9 +45,14 @@ def act_findings(judged: Judged) -> Iterator[Finding]:
     if refused is not None:
         yield error(refused.rule, refused.claim, refused.sentence)
     if judged.dialect is Dialect.INVERTED_ACT:
-        # Before the rest, as the rest is read from the wrong side.
+        # Nothing else of `act`: it would be read from the wrong side.
         yield _inverted(judged)
-    yield from _chain(judged)
+        return
+    yield from _depth(judged)
+    for actor in judged.actors.shown:
+        yield from _actor(judged, actor)
+    yield from _cycles(judged)
+    yield from _beside(judged)
     match judged.dialect:
         case Dialect.ENTRA_AGENT:
             yield from _entra(judged.unverified_claims)
@@ -59,7 +64,7 @@ def act_findings(judged: Judged) -> Iterator[Finding]:
             yield from _transaction(judged.unverified_claims)
 
 
-def _chain(judged: Judged) -> Iterator[Finding]:
+def _depth(judged: Judged) -> Iterator[Finding]:
     actors = judged.actors
     if actors.broken_at is not None:
         yield error("ID-03", actors.broken_at, "an `act` that is not an object names nobody")
@@ -71,14 +76,17 @@ def _chain(judged: Judged) -> Iterator[Finding]:
         )
     elif actors.depth > DEFAULT_DEPTH:
         yield warning("ID-04", "act", f"{actors.depth} actors: others need to read {DEFAULT_DEPTH} only")
-    for actor in actors.shown:
-        yield from _actor(judged, actor)
-    yield from _cycles(judged)
-    if "may_act" in judged.unverified_claims and actors.depth:
+
+
+def _beside(judged: Judged) -> Iterator[Finding]:
+    claims = judged.unverified_claims
+    if "authorization_details" in claims:
+        yield warning("NR-04", "authorization_details", "limits beyond the scopes, which are not shown here")
+    if "may_act" in claims and judged.actors.depth:
         yield warning(
             "TX-08", "may_act", "`may_act` beside `act`: it permits the next exchange, and acts nowhere"
         )
-    if judged.unverified_claims.get("chain_complete") is False:
+    if claims.get("chain_complete") is False:
         yield warning("ID-06", "chain_complete", "the issuer left actors out: never decide by the inner ones")
 
 
