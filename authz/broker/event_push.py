@@ -115,7 +115,7 @@ class Pusher:
         if self._receiver.secret is not None:
             headers["Authorization"] = self._receiver.secret.reveal_header()
         if self._session is None:
-            self._session = self._new_session()
+            self._session = await self._new_session()
         async with self._session.post(
             self._target, data=token.encode("ascii"), headers=headers, allow_redirects=False
         ) as response:
@@ -127,9 +127,9 @@ class Pusher:
                 raise PushRefusedError(f"answer 400 {err}")
             raise PushError(f"answer {response.status}")
 
-    def _new_session(self) -> aiohttp.ClientSession:
-        tls = ssl.create_default_context(cafile=self._receiver.ca_file)
-        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    async def _new_session(self) -> aiohttp.ClientSession:
+        # The system's certificates take tens of milliseconds to read, and this loop has calls to answer.
+        tls = await asyncio.to_thread(self._tls) if self._target.scheme == "https" else True
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls, socket_factory=self._socket, limit=1),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -138,6 +138,11 @@ class Pusher:
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
         )
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._receiver.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, place = address
