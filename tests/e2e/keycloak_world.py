@@ -23,12 +23,8 @@ REALM_FILE: Final = Path(__file__).parent / "keycloak" / "realm.json"
 START_SECONDS: Final = 240
 # Compiled once and not again while it runs: it starts in half the time, and runs for a minute only.
 _JAVA: Final = "-XX:TieredStopAtLevel=1"
-_OPTIONS: Final = (
-    "--db=dev-mem",
-    "--cache=local",
-    "--features-disabled=admin,account",
-    "--http-host=127.0.0.1",
-)
+_OPTIONS: Final = ("--db=dev-mem", "--cache=local", "--features-disabled=admin,account")
+_LOOPBACK: Final = "127.0.0.1"
 _KEYS: Final = "org.keycloak.keys.KeyProvider"
 
 
