@@ -57,9 +57,7 @@ async def proof_of(
     proof = client_proof(arrival.proofs, HttpUri.parse(endpoint), now, broker.nonces)
     if proof is not None:
         # The memory may be a file that other processes share.
-        await asyncio.to_thread(
-            spend, proof, broker.replay, presenter=str(client.spiffe_id), now=now, call=""
-        )
+        await asyncio.to_thread(spend, proof, broker.replay, presenter=_presenter(client), now=now)
     return proof
 
 
@@ -86,13 +84,20 @@ def _client(
 async def _spend_assertion(
     unverified_assertion: str, client: TaskClient, broker: Broker, now: datetime
 ) -> None:
-    digest = hashlib.sha256(unverified_assertion.encode("utf-8", "surrogatepass")).hexdigest()
+    # What is signed, not the signature: an ECDSA signature has a second spelling.
+    signed = unverified_assertion.rpartition(".")[0]
+    digest = hashlib.sha256(signed.encode("utf-8", "surrogatepass")).hexdigest()
     until = int(client.not_after.timestamp()) + broker.settings.leeway + 1
     try:
         is_first = await asyncio.to_thread(
-            broker.replay.first_time, "assertion", digest, until, presenter=str(client.spiffe_id), now=now
+            broker.replay.first_time, "assertion", digest, until, presenter=_presenter(client), now=now
         )
     except StoreError as error:
         raise refuse(Code.REPLAY_UNKNOWN, str(error)) from error
     if not is_first:
         raise refuse(Code.REPLAYED, "an assertion that was presented before, with a proof")
+
+
+def _presenter(client: TaskClient) -> str:
+    """Name who shares one part of the memory: all runs of one agent."""
+    return f"agent {client.running.hop.agent}"

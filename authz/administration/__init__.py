@@ -1,0 +1,1 @@
+"""Orders of administrators: who asks, may they, recorded, done."""
