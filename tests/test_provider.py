@@ -19,6 +19,7 @@ import pytest
 from authz.broker.form import Form
 from authz.broker.human import OpenIdPeople
 from authz.broker.id_token import IdentityProvider
+from authz.broker.provider_keys import MAX_FRESH_SECONDS, UNKNOWN_KID_SECONDS
 from authz.demo.provider import (
     ACCOUNTS,
     PASSWORDS_FILE,
@@ -29,9 +30,10 @@ from authz.demo.provider import (
     provider_app,
     write_json,
 )
+from identity.errors import TokenKeyError
 from identity.jws import UnverifiedToken
 from identity.keys import KeySet
-from tests.broker_fakes import CLIENT, ES256, ISSUER, NOW, PASSWORD, RS256, provider_of, serving
+from tests.broker_fakes import CLIENT, ES256, ISSUER, NOW, PASSWORD, RS256, Ticks, provider_of, serving
 
 PLAIN = {"grant_type": "password", "client_id": CLIENT, "username": "lead", "password": PASSWORD}
 
@@ -195,6 +197,44 @@ def test_as_a_process_it_signs_people_in_whom_a_relying_party_believes(
         for name in (PROVIDER_FILE, PASSWORDS_FILE):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
         asyncio.run(scenario(about))
+
+
+def test_jw07_a_process_that_changes_its_keys_is_followed(tmp_path: Path) -> None:
+    """JW-07: while it is away its old keys count; a new one after the next refresh."""
+    ticks = Ticks()
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+
+    async def sign_in(about: dict[str, Any], directory: Path) -> UnverifiedToken:
+        passwords = json.loads((directory / about["passwords_file"]).read_text())
+        data = {**PLAIN, "client_id": "runner", "password": passwords["lead"]}
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            answer = await http.post(about["issuer"] + "/token", data=data)
+        return UnverifiedToken.parse(answer.json()["id_token"])
+
+    async def scenario() -> None:
+        with running(first, "--client", "runner") as about:
+            known = IdentityProvider(about["issuer"], frozenset({"runner"}), allow_loopback=True)
+            people = OpenIdPeople([known], 30, monotonic=ticks)
+            before = await sign_in(about, first)
+            person = (await people.verify(before, "id_token", datetime.now(UTC))).human
+        ticks.seconds += MAX_FRESH_SECONDS - 1
+        # It is away, and its keys are no longer fresh: those that we hold count.
+        assert (await people.verify(before, "id_token", datetime.now(UTC))).human == person
+        port = about["issuer"].rpartition(":")[2]
+        # The same address, and so the same issuer; its keys are new at each start.
+        with running(second, "--client", "runner", "--port", port) as again:
+            assert again["issuer"] == about["issuer"]
+            after = await sign_in(again, second)
+            with pytest.raises(TokenKeyError):
+                await people.verify(after, "id_token", datetime.now(UTC))
+            ticks.seconds += UNKNOWN_KID_SECONDS
+            assert (await people.verify(after, "id_token", datetime.now(UTC))).human.uri == person.uri
+            with pytest.raises(TokenKeyError):
+                await people.verify(before, "id_token", datetime.now(UTC))
+
+    asyncio.run(scenario())
 
 
 def test_a_file_is_complete_or_not_there(tmp_path: Path) -> None:
