@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from authz.address import UnixAddress, parse_address
+from authz.administration_parts import private_socket, routes
 from authz.broker.app import broker_app
 from authz.check import check
 from authz.config import Config
@@ -103,11 +104,12 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         grpc_host = _grpc_host(parts)
         await grpc_host.start()
         stack.push_async_callback(grpc_host.stop)
-        broker = broker_app(parts.broker, lambda: parts.is_ready)
+        broker = broker_app(parts.broker, lambda: parts.is_ready, routes(parts))
         http_host = HttpHost(broker, tls=parts.identity.broker_tls())
         stack.push_async_callback(http_host.close)
         await http_host.listen(parse_address(parts.config.broker.listen))
         await stack.enter_async_context(_bundle_endpoint(parts.config, parts.identity))
+        await stack.enter_async_context(private_socket(parts))
         await stack.enter_async_context(open_doors(parts.config, parts.identity, parts.broker))
         ticking = asyncio.create_task(_tick(parts, grpc_host))
         stack.callback(ticking.cancel)

@@ -5,7 +5,7 @@
 - What the core does not answer (no such path, no such method) is answered here, without a word about why.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -34,23 +34,25 @@ _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def broker_app(broker: Broker, is_ready: Callable[[], bool]) -> Starlette:
+def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Route] = ()) -> Starlette:
     """Make the ASGI application of a broker; `is_ready` says whether the policy would answer."""
 
     async def token(request: Request) -> Response:
-        return _response(await exchange_token(await _arrival(request), broker))
+        return _response(await exchange_token(await read_arrival(request), broker))
 
     async def start(request: Request) -> Response:
-        return _response(await start_task(await _arrival(request), broker))
+        return _response(await start_task(await read_arrival(request), broker))
 
     async def renew(request: Request) -> Response:
-        return _response(await renew_svid(request.path_params["task"], await _arrival(request), broker))
+        return _response(await renew_svid(request.path_params["task"], await read_arrival(request), broker))
 
     async def jwt_svid(request: Request) -> Response:
-        return _response(await issue_jwt_svid(request.path_params["task"], await _arrival(request), broker))
+        return _response(
+            await issue_jwt_svid(request.path_params["task"], await read_arrival(request), broker)
+        )
 
     async def end(request: Request) -> Response:
-        return _response(await end_task(request.path_params["task"], await _arrival(request), broker))
+        return _response(await end_task(request.path_params["task"], await read_arrival(request), broker))
 
     path = broker.settings.path
     app = Starlette(
@@ -64,15 +66,17 @@ def broker_app(broker: Broker, is_ready: Callable[[], bool]) -> Starlette:
             Route(f"{path}/bundle", _document(broker.bundle)),
             Route(f"{WELL_KNOWN}{path}", _document(lambda: metadata(broker.settings))),
             Route("/healthz", _health(is_ready)),
+            *more,
         ],
-        exception_handlers={HTTPException: _unknown, BodyMissingError: _gone},
+        exception_handlers={HTTPException: unknown, BodyMissingError: gone},
     )
     # A redirect would send a token to wherever the Host header says.
     app.router.redirect_slashes = False
     return app
 
 
-async def _arrival(request: Request) -> Arrival:
+async def read_arrival(request: Request) -> Arrival:
+    """Read what an endpoint takes of a request."""
     try:
         body = await read_body(request.receive, MAX_BODY)
     except BodyTooLargeError:
@@ -114,12 +118,13 @@ def _health(is_ready: Callable[[], bool]) -> Endpoint:
     return health
 
 
-async def _unknown(_: Request, error: Exception) -> Response:
+async def unknown(_: Request, error: Exception) -> Response:
+    """Answer what no endpoint answers."""
     status = error.status_code if isinstance(error, HTTPException) else 400
     code, sentence = Code.REQUEST_MALFORMED.value, "there is no such endpoint, or not with this method"
     return JSONResponse({"error": sentence, "code": code}, status, _NO_STORE)
 
 
-async def _gone(_: Request, _error: Exception) -> Response:
+async def gone(_: Request, _error: Exception) -> Response:
     """Answer a client that went away; nobody reads this."""
     return Response(status_code=400, headers=_NO_STORE)
