@@ -22,10 +22,11 @@ from identity.dialect_actors import (
     is_agent_subject,
     is_workload_id,
     kind_of,
+    names_its_namespace,
     profiles,
     text_or_none,
 )
-from identity.dialect_entra import AGENT_IDENTITY, AGENT_USER, entra_client, read_facets
+from identity.dialect_entra import AGENT_IDENTITY, AGENT_USER, entra_client, is_of_tenant, read_facets
 from identity.dialect_findings import Finding, Judged, error, scope_findings, warning
 from identity.inspection import shown
 
@@ -100,7 +101,7 @@ def _actor(judged: Judged, actor: Actor) -> Iterator[Finding]:
     if "iss" in members and (not isinstance(namespace, str) or not _NAME.fullmatch(namespace)):
         yield error("ID-03", f"{actor.path}.iss", "a namespace that is not at most 255 printable characters")
     elif "iss" not in members:
-        is_global = judged.dialect is not Dialect.ACTOR_PROFILE and is_workload_id(actor.unverified_sub)
+        is_global = judged.dialect is not Dialect.ACTOR_PROFILE and names_its_namespace(actor.unverified_sub)
         make = warning if is_global else error
         yield make(
             "ID-03",
@@ -120,6 +121,10 @@ def _profile(actor: Actor) -> Iterator[Finding]:
     elif said is None or not said & KNOWN_PROFILES:
         yield warning(
             "ID-07", claim, "the actor is not classified, so the most restrictive rule counts: say `ai_agent`"
+        )
+    elif not said & (AGENT_PROFILES | {"user"}):
+        yield warning(
+            "ID-07", claim, "no agent, but an application that people use: it counts as a hop of the chain"
         )
     if actor.kind == "human":
         yield error(
@@ -180,7 +185,8 @@ def _cycles(judged: Judged) -> Iterator[Finding]:
             "the same actor stands twice in a row: it counts once for its rights, twice for the depth",
         )
     subject = text_or_none(judged.unverified_claims.get("sub"))
-    if subject is not None and any(subject == name for _, name in named):
+    issuer = text_or_none(judged.unverified_claims.get("iss"))
+    if any(name == subject and namespace in {issuer, None} for namespace, name in named):
         yield error("ID-05", "act", "the subject acts for itself: leave `act` out, or name who really acts")
 
 
@@ -263,6 +269,8 @@ def _entra(claims: Mapping[str, object]) -> Iterator[Finding]:
         yield error("ID-09", "azp", "no `azp` or `appid`: it does not say which agent acts")
     elif len(set(clients(claims).values())) > 1:
         yield error("ID-09", "azp", "`azp` and `appid` name different clients: there is one presenter")
+    if not is_of_tenant(claims):
+        yield error("CL-01", "tid", "the issuer is not that of the tenant `tid`: it is not Entra's own token")
     if "xms_par_app_azp" in claims:
         yield Finding(
             "ID-02",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from identity.caller import MAX_DEPTH
+from identity.errors import SpiffeIdError
+from identity.spiffe import SpiffeId
 
 Kind = Literal["agent", "human", "unknown"]
 
@@ -93,6 +95,14 @@ def is_workload_id(text: str | None) -> bool:
     return text is not None and text[:10].lower().startswith(("spiffe:", "wimse:"))
 
 
+def names_its_namespace(text: str | None) -> bool:
+    """Say whether a name is the SPIFFE ID of a workload, which no two trust domains can share."""
+    try:
+        return text is not None and bool(SpiffeId.parse(text).path)
+    except SpiffeIdError:
+        return False
+
+
 def clients(unverified_claims: Mapping[str, object]) -> dict[str, str]:
     """Return the clients that a token was issued to, by the claim that says so."""
     found = {name: text_or_none(unverified_claims.get(name)) for name in ("client_id", "azp", "appid", "cid")}
@@ -118,6 +128,8 @@ def is_agent_subject(unverified_claims: Mapping[str, object]) -> bool:
     machine = unverified_claims.get("identity_type")
     return (
         kind_of(unverified_claims) == "agent"
+        # Whatever else it is called: a person with the name of a workload could pass as its SVID.
+        or is_workload_id(name)
         or (name is not None and name in clients(unverified_claims).values())
         or (isinstance(machine, str) and machine in _MACHINE_TYPES)
     )

@@ -60,6 +60,12 @@ def is_entra(unverified_claims: Mapping[str, object]) -> bool:
     return "tid" in has and bool({"oid", "ver", "idtyp"} & has) and bool({"azp", "appid"} & has)
 
 
+def is_of_tenant(unverified_claims: Mapping[str, object]) -> bool:
+    """Say whether the issuer is that of the tenant in `tid`, as it is in each token of Entra."""
+    issuer, tenant = unverified_claims.get("iss"), unverified_claims.get("tid")
+    return isinstance(issuer, str) and isinstance(tenant, str) and tenant in issuer.split("/")[3:4]
+
+
 def entra_client(unverified_claims: Mapping[str, object]) -> str | None:
     """Return the application that the token was issued to: `azp` in version 2, `appid` in version 1."""
     return text_or_none(unverified_claims.get("azp")) or text_or_none(unverified_claims.get("appid"))

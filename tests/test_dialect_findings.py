@@ -140,7 +140,8 @@ def test_id03_an_actor_is_a_namespace_and_a_name() -> None:
     assert refused(right(act=without)) == [("ID-03", "act.iss")]
     plain = {"sub": "spiffe://td.example/agent/a1"}
     assert ("ID-03", "act.iss") in warned(right(sub_profile=None, act=plain))
-    assert refused(right(sub_profile=None, act={"sub": "agent-1"})) == [("ID-03", "act.iss")]
+    for name in ("agent-1", "spiffe:agent-1", "spiffe://td.example", "SPIFFE://td.example/a", "wimse://td/a"):
+        assert refused(right(sub_profile=None, act={"sub": name})) == [("ID-03", "act.iss")]
     assert refused(right(act=actor(iss=7))) == [("ID-03", "act.iss")]
     assert refused(right(act=actor(iss=""))) == [("ID-03", "act.iss")]
     for name in (None, 7, "", "a" * 256, "a\nb", ["x"]):
@@ -191,6 +192,9 @@ def test_id05_a_chain_that_runs_in_a_circle_is_refused() -> None:
     runs = actor(agent_instance="1", act=actor(1, agent_instance="2"))
     assert warned(right(act=runs)) == []
     assert ("ID-05", "act") in refused(right(sub="x", act=actor(sub="x"), client_id="y"))
+    # The same name in another namespace is somebody else.
+    other = actor(iss="https://other.example", sub="x")
+    assert warned(right(sub="x", act=other, client_id="y")) == [("ID-09", "client_id")]
 
 
 def test_id06_a_chain_that_the_issuer_shortened_is_told() -> None:
@@ -210,6 +214,8 @@ def test_id07_who_is_not_classified_is_not_guessed() -> None:
     assert refused(right(act=actor(sub_profile="ai_agent user"))) == [("ID-07", "act.sub_profile")]
     assert warned(right(act=actor(client_profile="service"))) == [("ID-07", "act.client_profile")]
     assert warned(right(act=actor(exp=1, scope="x"))) == [("RFC 8693 4.1", "act")]
+    browser = actor(2, sub_profile="browser_app")
+    assert warned(right(act=actor(act=browser))) == [("ID-07", "act.act.sub_profile")]
 
 
 def test_id07_a_client_beside_a_user_is_no_delegation() -> None:
@@ -230,6 +236,8 @@ def test_id08_an_agent_for_an_agent_has_no_human() -> None:
     assert caller is not None
     assert (caller.human, caller.presenter.sub) == (None, "spiffe://td.example/agent/a9")
     assert refused(own | {"sub_profile": "ai_agent user"}) == [("ID-07", "sub_profile")]
+    # The `sub` conflict: a person with the name of a workload could pass as its SVID.
+    assert refused(claims | {"sub_profile": "user"}) == [("ID-08", "sub")]
 
 
 def test_id09_the_client_and_the_presenter_are_one() -> None:
