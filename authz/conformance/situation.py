@@ -1,0 +1,199 @@
+"""What a case is made from: what the operator gave, what the server publishes, and its two good answers.
+
+- The good request is the one that each case changes; it was answered with a token, twice, before any case.
+- Two answers, because what must differ from token to token is seen in two only.
+- An endpoint that the metadata names counts only on the host of the token endpoint: a login is never sent
+  to a host that the server chose.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.conformance.login import AssertionLogin, Fields, Login
+from authz.conformance.message import Answer, Endpoint, Request
+from authz.conformance.token import Jwt
+from identity.errors import KeyMaterialError
+from identity.keys import VerificationKey, jwks
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - the beginning of names of types
+ACCESS_TOKEN: Final = f"{TOKEN_TYPE}access_token"
+
+
+class Profile(StrEnum):
+    """Whose rules must be kept."""
+
+    RFC8693 = "rfc8693"
+    ACTOR = "actor-profile"
+    DEPUTY = "deputy"
+
+
+class Need(StrEnum):
+    """What a case cannot do without, as the operator would say it."""
+
+    OTHER_CLIENT = "a second client: --other-client-cert, --other-client-id or --other-client-assertion-file"
+    SECOND_SUBJECT = "--subject-token-2-file"
+    UNGRANTED = "--ungranted-subject-token-file"
+    EXPIRED = "--expired-subject-token-file"
+    WIDER_SCOPE = "--wider-scope"
+    ASSERTION = "--client-assertion-file"
+    OTHER_AUDIENCE = "--wrong-audience-assertion-file"
+    METADATA = "--issuer or --metadata"
+    INTROSPECTION = "metadata that names an introspection_endpoint on the host of the token endpoint"
+    REVOCATION = "metadata that names a revocation_endpoint on the host of the token endpoint"
+    TARGET = "--audience or --resource"
+    JWT_SUBJECT = "a subject token that is a JWT"
+    JWT_ISSUED = "an issued token that is a JWT"
+    SUBJECT_KEY = "--subject-jwks with the key of the subject token, or a jwks_uri that holds it"
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A token and the type that it is said to have."""
+
+    unverified_token: str = field(repr=False)
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the operator gave; what is None makes cases skip."""
+
+    token_endpoint: str
+    login: Login
+    subject: Presented
+    actor: Presented | None = None
+    targets: Fields = ()  # ("audience" or "resource", value)
+    scope: str | None = None
+    requested_type: str | None = None
+    issuer: str | None = None
+    other_login: Login | None = None
+    other_audience: AssertionLogin | None = None
+    second_subject: Presented | None = None
+    ungranted_subject: Presented | None = None
+    expired_subject: Presented | None = None
+    wider_scope: str | None = None
+    unknown_audience: str = "https://deputy-conformance.invalid/unknown"
+    subject_jwks: Mapping[str, object] | None = field(default=None, repr=False)
+
+    @property
+    def good(self) -> Request:
+        """The request that must be answered with a token."""
+        form = [
+            ("grant_type", GRANT_TYPE),
+            ("subject_token", self.subject.unverified_token),
+            ("subject_token_type", self.subject.kind),
+            *self.targets,
+        ]
+        if self.actor is not None:
+            form += [("actor_token", self.actor.unverified_token), ("actor_token_type", self.actor.kind)]
+        if self.scope is not None:
+            form.append(("scope", self.scope))
+        if self.requested_type is not None:
+            form.append(("requested_token_type", self.requested_type))
+        return Request(tuple(form), self.login)
+
+    @property
+    def target_name(self) -> str:
+        """The parameter that names the target."""
+        return self.targets[0][0] if self.targets else "audience"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that a case is made from and judged by; `now` is in seconds since 1970."""
+
+    inputs: Inputs
+    profile: Profile
+    now: int
+    good: tuple[Answer, Answer]
+    metadata: Answer | None = None
+    key_set: Answer | None = None
+
+    @property
+    def subject(self) -> Jwt | None:
+        """The subject token, if it is a JWT."""
+        return Jwt.read(self.inputs.subject.unverified_token)
+
+    @property
+    def issued(self) -> Jwt | None:
+        """The first token that was issued, if it is a JWT."""
+        return Jwt.read(self.good[0].unverified_token or "")
+
+    @property
+    def issued_again(self) -> Jwt | None:
+        """The second one."""
+        return Jwt.read(self.good[1].unverified_token or "")
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The metadata; empty if there is none."""
+        return self.metadata.members if self.metadata is not None else {}
+
+    def endpoint(self, name: Endpoint) -> str | None:
+        """Return the URL of an endpoint; None if there is none that a login may be sent to."""
+        return endpoint_url(self.inputs.token_endpoint, self.document, name)
+
+    @property
+    def subject_key(self) -> VerificationKey | None:
+        """The public key of the subject token."""
+        token = self.subject
+        kid = token.unverified_header.get("kid") if token is not None else None
+        published = self.key_set.members if self.key_set is not None else {}
+        return _key(self.inputs.subject_jwks, kid) or _key(published, kid)
+
+    @property
+    def issuer_key(self) -> VerificationKey | None:
+        """The public key of the issued token, as the server publishes it."""
+        token = self.issued
+        kid = token.unverified_header.get("kid") if token is not None else None
+        return _key(self.key_set.members if self.key_set is not None else None, kid)
+
+
+def endpoint_url(token_endpoint: str, document: Mapping[str, object], name: Endpoint) -> str | None:
+    """Return the URL of an endpoint, as the metadata has it, if a login may be sent there."""
+    if name == "token":
+        return token_endpoint
+    url = document.get(f"{name}_endpoint")
+    return url if isinstance(url, str) and _origin(url) == _origin(token_endpoint) else None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return "", url
+    return split.scheme, split.netloc
+
+
+def _key(document: Mapping[str, object] | None, kid: object) -> VerificationKey | None:
+    try:
+        found = [jwk for jwk in jwks(document or {}) if jwk.get("kid") == kid] if kid is not None else []
+        return VerificationKey.parse_jwk(found[0]) if len(found) == 1 else None
+    except KeyMaterialError:
+        return None
+
+
+def missing(need: Need, situation: Situation) -> bool:
+    """Tell whether something that a case needs is not there."""
+    inputs = situation.inputs
+    there: dict[Need, object] = {
+        Need.OTHER_CLIENT: inputs.other_login,
+        Need.SECOND_SUBJECT: inputs.second_subject,
+        Need.UNGRANTED: inputs.ungranted_subject,
+        Need.EXPIRED: inputs.expired_subject,
+        Need.WIDER_SCOPE: inputs.wider_scope,
+        Need.ASSERTION: inputs.login if isinstance(inputs.login, AssertionLogin) else None,
+        Need.OTHER_AUDIENCE: inputs.other_audience,
+        Need.METADATA: situation.metadata,
+        Need.INTROSPECTION: situation.endpoint("introspection"),
+        Need.REVOCATION: situation.endpoint("revocation"),
+        Need.TARGET: inputs.targets or None,
+        Need.JWT_SUBJECT: situation.subject,
+        Need.JWT_ISSUED: situation.issued,
+        Need.SUBJECT_KEY: situation.subject_key,
+    }
+    return there[need] is None
