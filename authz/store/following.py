@@ -160,7 +160,7 @@ class Follower:
                 self._read(self._clock())
             elif self._next_lease is not None:
                 (progress, at), self._next_lease = self._next_lease, None
-                if at > self._leased_at:  # else it was handed over before a pause
+                if at >= self._leased_at:  # else it was handed over before a pause
                     self._renew(progress, at)
             elif (
                 self._progress() not in (self._leased, self._handed)
