@@ -140,7 +140,13 @@ def test_id03_an_actor_is_a_namespace_and_a_name() -> None:
     assert refused(right(act=without)) == [("ID-03", "act.iss")]
     plain = {"sub": "spiffe://td.example/agent/a1"}
     assert ("ID-03", "act.iss") in warned(right(sub_profile=None, act=plain))
-    for local in ("agent-1", "spiffe:agent-1", "spiffe://td.example", "SPIFFE://td.example/a", "wimse://td/a"):
+    for local in (
+        "agent-1",
+        "spiffe:agent-1",
+        "spiffe://td.example",
+        "SPIFFE://td.example/a",
+        "wimse://td/a",
+    ):
         assert refused(right(sub_profile=None, act={"sub": local})) == [("ID-03", "act.iss")]
     assert refused(right(act=actor(iss=7))) == [("ID-03", "act.iss")]
     assert refused(right(act=actor(iss=""))) == [("ID-03", "act.iss")]

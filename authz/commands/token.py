@@ -16,7 +16,7 @@ app = group("See who acts for whom in a token, of whatever issuer.")
     epilog=examples(
         "deputy token inspect token.jwt",
         "deputy token inspect token.jwt --jwks keys.json",
-        "pbpaste | deputy token inspect -o json | jq .unverified_caller",
+        "deputy token inspect -o json < token.jwt | jq .unverified_caller",
         "curl -s https://login.example/keys | deputy token inspect token.jwt --jwks -",
     ),
 )
