@@ -23,6 +23,7 @@ from identity.errors import IssuanceUnavailableError, NotEntitledError
 from identity.names import new_ulid
 from identity.registration import AgentUid, Registration, Registrations
 from identity.spiffe import SpiffeId
+from identity.withdrawal import Withdrawals
 from tests.broker_fakes import MESH, RUNNER, World, broker_alone
 from tests.task_world import entitlement_of
 
@@ -110,9 +111,9 @@ def test_a_claim_that_is_not_kept_gives_nothing_and_blocks_no_longer_than_it_liv
 
 
 def test_a_socket_of_one_workload_asks_for_no_other_selector(world: World) -> None:
-    only = OneWorkload(Registration.parse(str(WEB), MESH, own_socket=True))
+    only = OneWorkload(Registration.parse(str(WEB), MESH, own_socket=True), Withdrawals)
     assert {only.of(peer) for peer in (PEER, AGENT, STRANGER)} == {(Entitlement(WEB),)}
-    narrower = OneWorkload(Registration.parse(str(WEB), MESH, own_socket=True, uid=1000))
+    narrower = OneWorkload(Registration.parse(str(WEB), MESH, own_socket=True, uid=1000), Withdrawals)
     assert (narrower.of(PEER), narrower.of(STRANGER)) == ((Entitlement(WEB),), ())
 
 

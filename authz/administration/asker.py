@@ -58,8 +58,7 @@ async def person_of(arrival: Arrival, broker: Broker, now: datetime) -> PersonTo
     if token.typ == "at+jwt" or token.unverified_claims.get("typ") == "Bearer":
         kind = "access_token"
     person = await broker.people.verify(token, kind, now)
-    began = min(person.issued_at, person.auth_time or person.issued_at)
-    check_standing(Standing(human=person.human.uri, issued_at=began), broker.tasks)
+    check_standing(Standing(human=person.human.uri, issued_at=person.began), broker.tasks)
     return person
 
 

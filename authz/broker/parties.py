@@ -160,9 +160,8 @@ async def _from_sign_in(token: UnverifiedToken, presenter: Presenter, case: Case
     check_client(person.client, presenter.running.agent)
     if task.human is None or task.human != person.human.uri:
         raise refuse(Code.TASK_MISMATCH, f"task {task.id!r} is for somebody else")
-    began = min(person.issued_at, person.auth_time or person.issued_at)
     return Parties(
-        subject=SignedIn(person.human, person.expires_at, case.broker.new_token_name(), began),
+        subject=SignedIn(person.human, person.expires_at, case.broker.new_token_name(), person.began),
         sign_in=person,
         presenter=presenter,
         agents=(presenter.running.agent,),

@@ -60,6 +60,11 @@ class PersonToken:
     sid: str | None = None
 
     @property
+    def began(self) -> int:
+        """When the sign-in behind it began, as far as it says: what a withdrawal up to a time takes back."""
+        return min(self.issued_at, self.auth_time or self.issued_at)
+
+    @property
     def auth_time(self) -> int | None:
         """When the person signed in, if the provider says."""
         return self.human.auth_time

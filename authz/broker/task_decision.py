@@ -6,6 +6,8 @@
 - A task is renewed and ended by itself, or by the workload that started it. Where the process instance that
   started it was seen (a uid, a pod), another instance of the same workload is refused.
 - The HTTP endpoint (mTLS) and the gRPC service (Unix socket) are shells over this: one rule, one record.
+- A person's sign-in counts for an agent whose application it was made through, and for no other.
+- What is contained starts nothing, and renews nothing: an agent, a workload, a person.
 - Nothing that is signed outlives the task.
 """
 
@@ -16,10 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.audit.facts import Issued
-from authz.authenticate import live_agent
+from authz.authenticate import check_standing, live_agent
+from authz.broker.basis import check_client
 from authz.broker.client import Attested, check_newest, running, workload_client
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
+from authz.broker.person_token import PersonToken
 from authz.broker.query import task_query
 from authz.broker.refusal import refuse, refused_by_policy
 from authz.broker.task_request import StartRequest
@@ -29,6 +33,7 @@ from identity.errors import AgentNameError
 from identity.jws import UnverifiedToken
 from identity.names import parse_ulid
 from identity.spiffe import SpiffeId, agent_task_id, parse_agent_task
+from identity.withdrawal import Standing
 from identity.x509_svid import thumbprint
 
 
@@ -72,11 +77,13 @@ async def decide_start(request: StartRequest, client: Attested, case: TaskCase) 
     evidence.chain = (Hop(agent.name, task_id),)
     if workload not in agent.hosts:
         raise refuse(Code.AGENT_HOST, f"{str(workload)!r} may not host {agent.name!r}")
-    human = await _human(request, agent, case)
+    token = await _human(request, agent, case)
+    human = token.human if token else None
     verdict = await broker.policy.decide(task_query(human, agent, task_id, workload))
     evidence.revision = verdict.revision
     if verdict.effect != "allow":
         raise refused_by_policy(verdict)
+    _check_standing(token, agent, workload, case)
     seconds = min(request.lifetime_seconds or broker.settings.task_seconds, broker.settings.task_seconds)
     return Task(
         id=task_id,
@@ -142,7 +149,18 @@ def issued_svid(signed: Signed, broker: Broker) -> Issued:
     return Issued(kind="x509-svid", subject=str(task_id_of(signed.task, broker)), expires_at=signed.not_after)
 
 
-async def _human(request: StartRequest, agent: Agent, case: TaskCase) -> Human | None:
+def _check_standing(token: PersonToken | None, agent: Agent, workload: SpiffeId, case: TaskCase) -> None:
+    """Refuse to start what was stopped: the agent, the workload, the person, or their sign-in."""
+    standing = Standing(
+        human=token.human.uri if token else None,
+        agents=(agent.name,),
+        workloads=(str(workload),),
+        issued_at=token.began if token else None,
+    )
+    check_standing(standing, case.broker.tasks)
+
+
+async def _human(request: StartRequest, agent: Agent, case: TaskCase) -> PersonToken | None:
     if request.unverified_subject is None:
         if not agent.autonomous:
             text = "this agent acts for a person: send the person's ID token with the request"
@@ -152,7 +170,8 @@ async def _human(request: StartRequest, agent: Agent, case: TaskCase) -> Human |
     unverified = UnverifiedToken.parse(request.unverified_subject)
     token = await case.broker.people.verify(unverified, "id_token", case.now)
     case.evidence.human, case.evidence.token_id = token.human, token.token_id
-    return token.human
+    check_client(token.client, agent)
+    return token
 
 
 def _known_task(task_id: str, case: TaskCase) -> Task:

@@ -70,7 +70,13 @@ async def open_doors(config: Config, identity: IdentityParts, broker: Broker) ->
         )
         deliveries = await _deliveries(doors, stack)
         for path, registration in config.identity.to_own_sockets(live.current.trust_domain):
-            await doors.open_workload(path, OneWorkload(registration), deliveries, [registration], GROUP)
+            await doors.open_workload(
+                path,
+                OneWorkload(registration, lambda: broker.tasks.withdrawals),
+                deliveries,
+                [registration],
+                GROUP,
+            )
         if config.identity.socket is not None:
             await doors.open_shared(deliveries)
         yield

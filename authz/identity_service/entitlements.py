@@ -8,10 +8,12 @@
   that share a uid from each other, but not users of one system, which lists the paths of its sockets to
   everybody (/proc/net/unix).
 - A uid of an agent gets the one live task that was started for it.
+- A workload that is contained has nothing, until it is released.
 - A task is looked up at each use. One that is over, whose agent has expired or was retired, or whose workload
   may not host it any more, gives nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from authz.broker.client import running
@@ -24,6 +26,7 @@ from identity.caller import Hop, Task
 from identity.entitlement import Entitlement, Peer
 from identity.registration import Registration, Registrations
 from identity.spiffe import SpiffeId, agent_task_id
+from identity.withdrawal import Withdrawals
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class RegisteredEntitlements:
         """Return what a process is registered for, the default first."""
         if peer.uid in self.registrations.agents:
             return _of_task(self.agent_uids.task_of(peer.uid), self.broker)
-        return tuple(_entitlement(found) for found in self.registrations.of_peer(peer))
+        found, withdrawals = self.registrations.of_peer(peer), self.broker.tasks.withdrawals
+        return tuple(_entitlement(each) for each in found if not is_contained(each.spiffe_id, withdrawals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,15 @@ class OneWorkload:
     """A socket of one workload; what selectors it has besides are asked for, too."""
 
     registration: Registration
+    withdrawals: Callable[[], Withdrawals]
 
     def of(self, peer: Peer) -> tuple[Entitlement, ...]:
         """Return the workload's identity."""
-        return (_entitlement(self.registration),) if self.registration.matches(peer) else ()
+        if not self.registration.matches(peer) or is_contained(
+            self.registration.spiffe_id, self.withdrawals()
+        ):
+            return ()
+        return (_entitlement(self.registration),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,11 @@ def running_task(task_id: str, broker: Broker) -> Task | None:
         return running(Hop(known.agent, known.id), broker.tasks, broker.clock()).task
     except AuthenticationError:
         return None
+
+
+def is_contained(workload: SpiffeId, withdrawals: Withdrawals) -> bool:
+    """Say whether an operator stopped a workload."""
+    return withdrawals.containment("workload", str(workload)) is not None
 
 
 def one_workload(entitled: tuple[Entitlement, ...]) -> SpiffeId:

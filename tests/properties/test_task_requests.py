@@ -16,6 +16,7 @@ from authz.identity_service.task_service import SERVICE, TaskService
 from identity.entitlement import Peer
 from identity.keys import SigningKey
 from identity.pb import task_pb2 as pb
+from identity.withdrawal import Withdrawals
 from tests.broker_fakes import MESH, broker_alone, csr_of
 from tests.task_world import UID, registration
 
@@ -71,7 +72,7 @@ requests = (
 @given(requests)
 def test_any_request_has_one_answer_and_one_record(request: Any) -> None:
     world = broker_alone()
-    door = Doorway(OneWorkload(registration()), MESH, peer_of=lambda _: PEER)
+    door = Doorway(OneWorkload(registration(), Withdrawals), MESH, peer_of=lambda _: PEER)
     uids = AgentUids({4: "triage"}, lambda _: False)
     service = TaskService(world.broker, Deliveries(uids, None, "unix:///shared"), door)
     name = type(request).__name__.removesuffix("Request")
