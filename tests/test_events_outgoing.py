@@ -415,7 +415,7 @@ def test_a_receiver_that_fails_twice_then_accepts_hears_it_once_and_leaves_one_r
     assert (record["kind"], record["party"], record["jti"]) == ("event", AUDIENCE, heard[0].jti)
     assert record["human"] == {"issuer": TRANSMITTER, "subject": "lead"}
     assert record["detail"] == "tried 3 times"
-    (status,) = outbox.status()
+    (status,) = asyncio.run(outbox.status())
     assert (status.receiver, status.last_delivered, status.waiting) == (AUDIENCE, NOW, 0)
     assert (status.given_up, status.last_error) == (0, "")
 
@@ -467,7 +467,7 @@ def test_what_a_receiver_refuses_is_given_up_and_the_next_is_told() -> None:
     outbox = world.tell(party)
     assert world.outcomes == ["given-up", "sent"]
     assert world.sink.entries[0].fields["detail"] == "answer 400 invalid_audience; tried 5 times"
-    assert outbox.status()[0].given_up == 1
+    assert asyncio.run(outbox.status())[0].given_up == 1
 
 
 def test_a_receiver_that_is_away_is_asked_less_and_less_and_given_up_after_a_day() -> None:
@@ -519,7 +519,7 @@ def test_a_cursor_that_cannot_be_read_or_kept_is_tried_again() -> None:
 
     outbox = world.tell(party, until)
     assert (len(party.pushed), world.outcomes) == (1, ["sent"])
-    assert outbox.status()[0].waiting == 0
+    assert asyncio.run(outbox.status())[0].waiting == 0
 
 
 def test_a_key_that_cannot_sign_now_is_waited_for() -> None:
@@ -583,7 +583,7 @@ def test_a_receiver_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatc
             ]
             outbox = Outbox(receivers, lambda one: cursors[one.audience], world.outside)
             await World._run(outbox, lambda _: cursors["good"].number == 5 and len(bad.pushed) > 1)
-            statuses = {status.receiver: status for status in outbox.status()}
+            statuses = {status.receiver: status for status in await outbox.status()}
             assert (statuses["bad"].waiting, statuses["good"].waiting) == (5, 0)
             assert "no answer within" in statuses["bad"].last_error
 
@@ -595,7 +595,7 @@ def test_a_receiver_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatc
 def test_nobody_to_tell_is_nothing_to_do() -> None:
     outbox = Outbox([], lambda _: FakeCursor(), World().outside)
     asyncio.run(outbox.run())
-    assert outbox.status() == ()
+    assert asyncio.run(outbox.status()) == ()
 
 
 def test_neither_the_address_nor_the_secret_of_a_receiver_is_printed(
@@ -607,7 +607,7 @@ def test_neither_the_address_nor_the_secret_of_a_receiver_is_printed(
     world = World(signal())
     party = Party([Response(status_code=500), Response(status_code=202)])
     outbox = world.tell(party, secret=EventSecret.read(path))
-    seen = caplog.text + repr(outbox.status()) + str(world.sink.last)
+    seen = caplog.text + repr(asyncio.run(outbox.status())) + str(world.sink.last)
     receiver = Receiver("https://receiver.example/hooks/T0KEN", AUDIENCE, secret=EventSecret.read(path))
     for secret in (SECRET, "/events", "T0KEN"):
         assert secret not in seen + repr(receiver)

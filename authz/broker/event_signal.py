@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.audit.text import sentence
+from authz.store.withdrawal_log import Written
 from identity.base64url import encode_base64url
 from identity.caller import Human
+from identity.errors import HumanError
 from identity.security_event import MAX_REASON, SESSION_REVOKED, Initiator, SecurityEvent
 from identity.withdrawal import Withdrawal
 
@@ -30,6 +32,16 @@ class Signal:
     withdrawal: Withdrawal
     human: Human | None
     txn: str | None = None
+
+
+def signal_of(written: Written) -> Signal:
+    """Return the signal of a withdrawal that was read; one of somebody whom we cannot name is of nobody."""
+    try:
+        human = None if written.human is None else Human.parse_uri(written.human)
+    except HumanError:
+        human = None
+    txn = written.withdrawal.subject if written.withdrawal.kind == "txn" else None
+    return Signal(written.number, written.withdrawal, human, txn)
 
 
 def by_event(issuer: str) -> str:

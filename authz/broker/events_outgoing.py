@@ -38,7 +38,7 @@ _BATCH: Final = 32
 _MOST_COUNTED: Final = 1000
 _LOG = logging.getLogger(__name__)
 
-# The withdrawals after a number, in order, at most so many; it must not block.
+# The withdrawals after a number, in order, at most so many; called in a thread, it may raise StoreError.
 Signals = Callable[[int, int], Sequence[Signal]]
 Sign = Callable[[SecurityEvent, str], str]
 Sleep = Callable[[float], Awaitable[object]]
@@ -96,9 +96,13 @@ class Outbox:
         for delivery in self._deliveries:
             delivery.wake()
 
-    def status(self) -> tuple[Status, ...]:
-        """Return how each receiver is doing, for an operator."""
-        return tuple(delivery.status for delivery in self._deliveries)
+    async def status(self) -> tuple[Status, ...]:
+        """Return how each receiver is doing, for an operator.
+
+        Raises:
+            StoreError: if it cannot be read what is waiting.
+        """
+        return tuple([await delivery.status() for delivery in self._deliveries])
 
 
 class _Delivery:
@@ -116,11 +120,10 @@ class _Delivery:
     def wake(self) -> None:
         self._woken.set()
 
-    @property
-    def status(self) -> Status:
+    async def status(self) -> Status:
         if self._told is None:
             return self._status
-        waiting = self._outside.signals(self._told, _MOST_COUNTED)
+        waiting = await asyncio.to_thread(self._outside.signals, self._told, _MOST_COUNTED)
         return replace(self._status, waiting=sum(map(self._is_told, waiting)))
 
     async def run(self) -> None:
@@ -148,7 +151,10 @@ class _Delivery:
     async def _tell_all(self) -> None:
         if self._told is None:
             self._told = await asyncio.to_thread(self._cursor.load)
-        while (batch := self._outside.signals(self._told, _BATCH)) and batch[-1].number > self._told:
+        while True:
+            batch = await asyncio.to_thread(self._outside.signals, self._told, _BATCH)
+            if not batch or batch[-1].number <= self._told:
+                return
             for signal in filter(self._is_told, batch):
                 await self._tell(signal)
                 await self._keep(signal.number)
