@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from authz.broker.person_token import MayAct, PersonToken
@@ -94,17 +94,23 @@ def handover_basis(
 
 
 def _granted(human: str, agent: str, consents: Iterable[Consent], wanted: Wanted) -> Basis:
+    live = [
+        consent
+        for consent in consents
+        if (consent.human, consent.agent) == (human, agent) and consent.is_live(wanted.now)
+    ]
     given: list[tuple[int, datetime, str, Basis]] = []
-    for consent in consents:
-        if (consent.human, consent.agent) != (human, agent) or not consent.is_live(wanted.now):
-            continue
+    for consent in live:
         scopes, details = _held(consent, wanted)
         if scopes:
             basis = Basis(scopes, details, consent.expires_at, consent.id)
             given.append((len(scopes), consent.expires_at, consent.id, basis))
-    if not given:
-        raise refuse(Code.CONSENT_MISSING, f"no grant of {human!r} to {agent!r} holds what is asked for")
-    return max(given, key=lambda each: each[:3])[3]
+    if given:
+        return max(given, key=lambda each: each[:3])[3]
+    # Where the person granted something on this service, it is the scopes that ask for too much (NR-01).
+    is_other = any(_held(consent, replace(wanted, scopes=None))[0] for consent in live)
+    detail = f"no grant of {human!r} to {agent!r} holds what is asked for"
+    raise refuse(Code.CONSENT_MISSING, detail, oauth="invalid_scope" if is_other else None)
 
 
 def _held(consent: Consent, wanted: Wanted) -> tuple[frozenset[str], Details | None]:
