@@ -7,6 +7,7 @@
 
 import heapq
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Final
@@ -19,6 +20,9 @@ MAX_WITHDRAWALS: Final = 500_000
 KEPT_TOKEN: Final = timedelta(minutes=10)
 # A task lives a day at most, and what came of it, of a grant or under one transaction lives no longer.
 KEPT_LINEAGE: Final = timedelta(hours=24, minutes=10)
+
+# Shorter than what KEPT_TOKEN has beyond a token's life: the first end of a token is late enough.
+SAME_END: Final = timedelta(minutes=4)
 
 # The number parts two that end at once: withdrawals have no order.
 _End = tuple[datetime, int, Withdrawal]
@@ -50,6 +54,18 @@ class HeldWithdrawals:
         self.prune(now)
         if len(self.value) >= MAX_WITHDRAWALS and withdrawal.expires_at is not None:
             raise StoreError(f"{MAX_WITHDRAWALS} withdrawals are held: stop whom these tokens belong to")
+
+    def aligned(self, withdrawal: Withdrawal) -> Withdrawal:
+        """Return it with the end of the one that stands, where that is hardly earlier.
+
+        Nothing new comes of what is withdrawn, so the first end suffices. Whoever revokes one token again and
+        again writes nothing and moves no epoch.
+        """
+        standing = self.value.standing(withdrawal)
+        if standing is None or standing.expires_at is None or withdrawal.expires_at is None:
+            return withdrawal
+        is_hardly_later = timedelta(0) < withdrawal.expires_at - standing.expires_at < SAME_END
+        return replace(withdrawal, expires_at=standing.expires_at) if is_hardly_later else withdrawal
 
     def put(self, withdrawal: Withdrawal) -> None:
         """Take back this too."""

@@ -31,7 +31,7 @@ from authz.store.rows import ManagedBy
 from authz.store.sqlite import Store
 from identity.caller import Agent, Task
 from identity.consent import Consent
-from identity.withdrawal import Kind, Withdrawal, Withdrawals
+from identity.withdrawal import CONTAINED, Kind, Withdrawal, Withdrawals
 
 KEPT_ON_DISK: Final = timedelta(days=30)
 _FORGET_EVERY: Final = timedelta(hours=1)
@@ -77,6 +77,11 @@ class State:
     def epoch(self) -> int:
         """The number of the newest change of rights; read it before them, and again after the decision."""
         return self._epoch
+
+    @property
+    def term(self) -> int:
+        """The number of our time as the only one who writes; replicas say by which they know the epoch."""
+        return self._store.progress().term
 
     @property
     def withdrawals(self) -> Withdrawals:
@@ -281,10 +286,9 @@ class State:
             consent = self._consents.get(consent_id)
             if consent is None:
                 raise StoreError(f"there is no grant {consent_id!r}")
-            end = max(kept_until("grant", now) or now, consent.expires_at)
-            withdrawal = Withdrawal(
-                "grant", consent_id, None, reason, by or consent.human, now, expires_at=end
-            )
+            # Once more is the same: the end is that of the first time.
+            end = max(kept_until("grant", consent.revoked_at or now) or now, consent.expires_at)
+            withdrawal = Withdrawal("grant", consent_id, None, reason, by or consent.human, now, end)
             self._consents.revoke(consent_id, now)
             number = self._hold(withdrawal)
             try:
@@ -302,6 +306,7 @@ class State:
         """
         with self._writing:
             self._withdrawals.require_room(withdrawal, now)
+            withdrawal = self._withdrawals.aligned(withdrawal)
             number = self._hold(withdrawal)
             try:
                 self._store.withdraw(withdrawal, now, number)
@@ -316,7 +321,11 @@ class State:
 
         Raises:
             StoreError: if nothing of the kind is stopped, or the disk refused; then it stays stopped.
+            WithdrawalError: if no reason is given.
         """
+        if kind not in CONTAINED:
+            raise StoreError(f"a {kind} that was withdrawn never comes back")
+        Withdrawal(kind, subject, None, reason, by, now)  # a release is for a reason, too
         with self._writing:
             is_held = self._withdrawals.value.containment(kind, subject) is not None
             is_written = self._store.release(Release(kind, subject, by, reason, now))
