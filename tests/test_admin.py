@@ -157,8 +157,10 @@ ANOTHERS = {"contained_by": uri("somebody")}
 
 
 def _agent_target(actor: Actor, agent: Agent, target: str) -> dict[str, Any]:
-    now = {"agent": agent}
-    changed = {name: {**now, "proposed": replace(agent, **parts)} for name, parts in CHANGES.items()}
+    now: dict[str, Any] = {"agent": agent}
+    changed: dict[str, dict[str, Any]] = {
+        name: {**now, "proposed": replace(agent, **parts)} for name, parts in CHANGES.items()
+    }
     return {
         "new": {"proposed": replace(agent, owner=uri("oona"))},
         "for-oneself": {"proposed": replace(agent, owner=actor.id)},
@@ -181,15 +183,12 @@ def _target(name: str, action: Action, target: str) -> dict[str, Any]:
         return {}
     if action.startswith("agents/"):
         return _agent_target(actor, _agent_of(name), target)
+    kind, unlike, other = ("human", uri("pat"), uri("another"))
     if action.startswith("workloads/"):
-        itself: dict[str, Any] = {
-            "workload": SpiffeId.parse(actor.id) if actor.kind == "workload" else RUNNER
-        }
-        other: dict[str, Any] = {"workload": OTHER_HOST}
-    else:
-        itself = {"human": actor.id if actor.kind == "human" else uri("pat")}
-        other = {"human": uri("another")}
-    return {"self": itself, "self-another's": {**itself, **ANOTHERS}, "other": other}[target]
+        kind, unlike, other = ("workload", str(RUNNER), str(OTHER_HOST))
+    who = {"self": actor.id if actor.kind == kind else unlike, "other": other}
+    named = {word: {kind: SpiffeId.parse(x) if kind == "workload" else x} for word, x in who.items()}
+    return {**named, "self-another's": {**named["self"], **ANOTHERS}}[target]
 
 
 @pytest.mark.parametrize(("actor", "action", "target", "expected"), CELLS)

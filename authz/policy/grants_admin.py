@@ -5,6 +5,7 @@
 - People, groups and workloads are told apart, so that a group named like a person is no person.
 - Every person and every workload is written out in full, and is one that could come: a name that nobody could
   ever have is a mistake in the file.
+- No agent administers: it would sooner or later administer itself.
 """
 
 import re
@@ -23,6 +24,7 @@ GROUP_FORM: Final = "a group of 1 to 64 characters"
 
 _ANY_TEXT: Final = re.compile(r"(?s:.*)")
 _MAX_OF_ONE_KIND: Final = 1024
+_AGENTS: Final = "/agent/"
 
 
 def parse_admin(cursor: Cursor) -> Json:
@@ -74,7 +76,11 @@ def _group(at: Cursor) -> str:
 def _workload(at: Cursor) -> str:
     text = at.text("text", _ANY_TEXT)
     try:
-        SpiffeId.parse(text)
+        path = SpiffeId.parse(text).path
     except SpiffeIdError as error:
         at.refuse(f"a workload is written as its SPIFFE ID: {error}")
+    if not path:
+        at.refuse("a trust domain is no workload: name a workload of it")
+    if path.startswith(_AGENTS):
+        at.refuse("an agent does not administer: name the workload that does")
     return text

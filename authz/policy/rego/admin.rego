@@ -38,10 +38,21 @@ actions := [
 	"people/release", "policy/reload", "tokens/revoke", "workloads/contain", "workloads/release",
 ]
 
-# A change is of one agent; a name that was registered before is compared with what it was.
+# A change is of one agent; a name that was registered before is compared with what it was. Who is contained or
+# released is named, else nobody could tell that it is the actor.
 shaped if {
-	not input.action in ["agents/change", "agents/register"]
+	not input.action in [
+		"agents/change", "agents/register",
+		"people/contain", "people/release", "workloads/contain", "workloads/release",
+	]
 } else if {
+	input.action in ["people/contain", "people/release"]
+	is_string(input.target.human)
+} else if {
+	input.action in ["workloads/contain", "workloads/release"]
+	is_string(input.target.workload)
+} else if {
+	input.action in ["agents/change", "agents/register"]
 	input.target.proposed.name == input.target.agent.name
 } else if {
 	input.action == "agents/register"
