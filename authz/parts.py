@@ -8,44 +8,42 @@
 - A policy that speaks from now on has its record before it speaks.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from importlib.metadata import version
-from typing import Final, Literal
+from typing import Literal
 
 from authz.audit import entry
-from authz.audit.facts import PolicyFacts, RegistryChange, RegistryFacts
-from authz.audit.log import AuditLog, LogSettings
+from authz.audit.facts import RegistryChange, RegistryFacts
+from authz.audit.log import AuditLog
 from authz.audit.sink import Sink
-from authz.audit.strangers import Rates, Strangers
+from authz.audit.strangers import Strangers
 from authz.broker.deps import Broker
 from authz.broker.human import OpenIdPeople
 from authz.broker_parts import REPLAY, broker_settings, nonces, providers
 from authz.check import Flow
+from authz.check_parts import (
+    Clock,
+    Entropy,
+    new_strangers,
+    note,
+    open_audit,
+    open_flow,
+    policy_recorder,
+    write_summaries,
+)
 from authz.config import Config
 from authz.identity_parts import IdentityParts, open_identity
-from authz.live_trust import LiveTrust
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
 from authz.replay import Replay
 from authz.store.agents import Registration
-from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.private import private_directory
 from authz.store.replay import ReplayFile
 from authz.store.snapshot import State
 from authz.store.sqlite import Store
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
-from identity.transaction import TransactionIssuer
-
-DISTRIBUTION: Final = "deputy-authz"
-# Records a second that all strangers together may leave in the log, as a multiple of what one may.
-_ALL_PEERS: Final = 10
-
-Clock = Callable[[], datetime]
-Entropy = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +76,7 @@ class Parts:
         Raises:
             AuditError: if that cannot be written.
         """
-        now = self.clock()
-        waiting = [
-            (strangers, summary)
-            for strangers in self.strangers
-            for summary in strangers.due(now, final=final)
-        ]
-        try:
-            while waiting:
-                await self.audit.append(entry.refused(waiting[0][1], self.flow.new_id(now), now))
-                del waiting[0]
-        finally:
-            # What could not be written is counted again: a full disk loses no count.
-            for strangers, summary in waiting:
-                strangers.put_back(summary)
+        await write_summaries(self.strangers, self.audit, self.flow, final=final)
 
     async def note(self, kind: Literal["start", "stop"]) -> None:
         """Record that the service begins or ends.
@@ -99,11 +84,7 @@ class Parts:
         Raises:
             AuditError: if that cannot be written.
         """
-        now = self.clock()
-        detail = f"policy {self.policy.revision}"
-        await self.audit.append(
-            entry.service(kind, version(DISTRIBUTION), detail, self.flow.new_id(now), now)
-        )
+        await note(kind, f"policy {self.policy.revision}", self.audit, self.flow)
 
 
 @asynccontextmanager
@@ -116,7 +97,7 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
     """
     private_directory(config.data_dir)
     with ExitStack() as stack:
-        audit = _open_audit(config, clock, entropy)
+        audit = open_audit(config, clock, entropy)
         stack.callback(audit.close)
         identity = await open_identity(config, audit, clock, entropy, stack)
         store = Store.open(config.data_dir / "state.db")
@@ -127,7 +108,7 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:
-            policy = await LivePolicy.open(config.policy.grants, load, _recorder(audit, clock, entropy))
+            policy = await LivePolicy.open(config.policy.grants, load, policy_recorder(audit, clock, entropy))
             parts = _wire(config, identity, state, audit, policy, replay, clock, entropy)
             await parts.note("start")
             try:
@@ -136,20 +117,6 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
                 await policy.close()
                 await parts.write_summaries(final=True)
                 await parts.note("stop")
-
-
-def _open_audit(config: Config, clock: Clock, entropy: Entropy) -> AuditLog:
-    settings = LogSettings(segment_bytes=config.audit.segment_bytes, durable=config.audit.durable)
-    now = clock()
-    return AuditLog.open(config.data_dir / "audit", settings, new_ulid(now, entropy(ENTROPY_BYTES)), now)
-
-
-def _recorder(audit: AuditLog, clock: Clock, entropy: Entropy) -> Callable[[PolicyFacts], Awaitable[None]]:
-    async def record(facts: PolicyFacts) -> None:
-        now = clock()
-        await audit.append(entry.policy(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
-
-    return record
 
 
 async def _register(config: Config, state: State, audit: Sink, clock: Clock, entropy: Entropy) -> None:
@@ -178,48 +145,26 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     clock: Clock,
     entropy: Entropy,
 ) -> Parts:
-    services = config.to_services()
-    limits, issuer = config.limits, config.broker.issuer
     authority = identity.live
-    trust_domain = authority.current.trust_domain
-    one_peer = config.audit.refusals_per_second
-    rates = Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer)
-    at_check, at_broker = Strangers(rates), Strangers(rates)
-    transactions = TransactionIssuer(
-        lambda: authority.current.token_key, issuer, trust_domain, limits.transaction_token_seconds
-    )
-    flow = Flow(
-        services=services,
-        trust=LiveTrust(
-            authority=lambda: authority.current,
-            federated=identity.known.federated,
-            issuer=issuer,
-            leeway=limits.clock_leeway_seconds,
-            max_depth=limits.delegation_depth,
-        ),
-        rights=state,
-        policy=policy,
-        sink=audit,
-        strangers=at_check,
-        transactions=transactions,
-        arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
-        clock=clock,
-        entropy=entropy,
+    flow = open_flow(
+        config, lambda: authority.current, identity.known.federated, state, policy, audit, clock, entropy
     )
     broker = Broker(
-        settings=broker_settings(config, services),
+        settings=broker_settings(config, flow.services),
         live=authority,
-        people=OpenIdPeople(providers(config), limits.clock_leeway_seconds, audience=issuer),
+        people=OpenIdPeople(
+            providers(config), config.limits.clock_leeway_seconds, audience=config.broker.issuer
+        ),
         policy=policy,
         sink=audit,
-        strangers=at_broker,
+        strangers=new_strangers(config),
         tasks=state,
         clock=clock,
         entropy=entropy,
         peers=identity.broker_peers,
-        transactions=transactions,
+        transactions=flow.transactions,
         replay=replay,
         nonces=nonces(config, entropy(32)),
     )
-    strangers = (at_check, at_broker)
+    strangers = (flow.strangers, broker.strangers)
     return Parts(config, identity, state, audit, strangers, policy, flow, broker, clock)

@@ -27,6 +27,7 @@ from authz.address import UnixAddress, parse_address
 from authz.administration_parts import private_socket, routes
 from authz.broker.app import broker_app
 from authz.check import check
+from authz.check_parts import Clock
 from authz.config import Config
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
@@ -35,7 +36,7 @@ from authz.identity_parts import IdentityParts
 from authz.identity_service.bundle_app import bundle_app
 from authz.identity_service.bundle_host import BundleHost, credential_files
 from authz.identity_service.doors import open_doors
-from authz.parts import Clock, Parts, open_parts
+from authz.parts import Parts, open_parts
 from authz.response import fallback_response, overloaded_response, stranger_response
 from identity.oidc_discovery import OidcIssuer
 from identity.spiffe import SpiffeId

@@ -1,0 +1,135 @@
+"""What every process that answers `Check` has: its own audit log, its flow, and the records of its life.
+
+- A policy that speaks from now on has its record before it speaks.
+- What could not be written about strangers is counted again.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from typing import Final, Literal
+
+from authz.audit import entry
+from authz.audit.facts import PolicyFacts
+from authz.audit.log import AuditLog, LogSettings
+from authz.audit.sink import Sink
+from authz.audit.strangers import Rates, Strangers
+from authz.check import Flow, Following, Rights
+from authz.config import Config
+from authz.live_trust import LiveTrust
+from authz.policy.live import LivePolicy
+from authz.store.arguments_key import load_or_create_arguments_key
+from identity.authority import Authority
+from identity.bundle import Bundle
+from identity.names import ENTROPY_BYTES, new_ulid
+from identity.spiffe import TrustDomain
+from identity.transaction import TransactionIssuer
+
+DISTRIBUTION: Final = "deputy-authz"
+# Records a second that all strangers together may leave in the log, as a multiple of what one may.
+_ALL_PEERS: Final = 10
+
+Clock = Callable[[], datetime]
+Entropy = Callable[[int], bytes]
+
+
+def open_audit(config: Config, clock: Clock, entropy: Entropy) -> AuditLog:
+    """Open the log.
+
+    Raises:
+        AuthzError: if it is not whole, or cannot be written.
+    """
+    settings = LogSettings(segment_bytes=config.audit.segment_bytes, durable=config.audit.durable)
+    now = clock()
+    return AuditLog.open(config.data_dir / "audit", settings, new_ulid(now, entropy(ENTROPY_BYTES)), now)
+
+
+def policy_recorder(
+    audit: AuditLog, clock: Clock, entropy: Entropy
+) -> Callable[[PolicyFacts], Awaitable[None]]:
+    """Return what records a change of the policy."""
+
+    async def record(facts: PolicyFacts) -> None:
+        now = clock()
+        await audit.append(entry.policy(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+
+    return record
+
+
+def new_strangers(config: Config) -> Strangers:
+    """Return a budget for the records of strangers at one door."""
+    one_peer = config.audit.refusals_per_second
+    return Strangers(Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer))
+
+
+def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
+    config: Config,
+    authority: Callable[[], Authority],
+    federated: Callable[[], Mapping[TrustDomain, Bundle]],
+    rights: Rights,
+    policy: LivePolicy,
+    sink: Sink,
+    clock: Clock,
+    entropy: Entropy,
+    following: Following | None = None,
+) -> Flow:
+    """Return the flow.
+
+    Raises:
+        StoreError: if the key of the arguments' hash cannot be had.
+    """
+    limits, issuer = config.limits, config.broker.issuer
+    return Flow(
+        services=config.to_services(),
+        trust=LiveTrust(
+            authority=authority,
+            federated=federated,
+            issuer=issuer,
+            leeway=limits.clock_leeway_seconds,
+            max_depth=limits.delegation_depth,
+        ),
+        rights=rights,
+        policy=policy,
+        sink=sink,
+        strangers=new_strangers(config),
+        transactions=TransactionIssuer(
+            lambda: authority().token_key,
+            issuer,
+            authority().trust_domain,
+            limits.transaction_token_seconds,
+        ),
+        arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
+        clock=clock,
+        entropy=entropy,
+        following=following,
+    )
+
+
+async def write_summaries(
+    strangers: Iterable[Strangers], audit: Sink, flow: Flow, *, final: bool = False
+) -> None:
+    """Record how many refusals of strangers were counted only.
+
+    Raises:
+        AuditError: if that cannot be written.
+    """
+    now = flow.clock()
+    waiting = [(each, summary) for each in strangers for summary in each.due(now, final=final)]
+    try:
+        while waiting:
+            await audit.append(entry.refused(waiting[0][1], flow.new_id(now), now))
+            del waiting[0]
+    finally:
+        # What could not be written is counted again: a full disk loses no count.
+        for each, summary in waiting:
+            each.put_back(summary)
+
+
+async def note(kind: Literal["start", "stop"], detail: str, audit: Sink, flow: Flow) -> None:
+    """Record that the service begins or ends.
+
+    Raises:
+        AuditError: if that cannot be written.
+    """
+    now = flow.clock()
+    await audit.append(entry.service(kind, version(DISTRIBUTION), detail, flow.new_id(now), now))
