@@ -164,7 +164,8 @@ def _proof(situation: Situation) -> Sequence[Request]:
 
 
 def _proof_refused(situation: Situation, answers: Sequence[Answer]) -> Verdict:
-    if "dpop_signing_alg_values_supported" not in situation.document:
+    told = "dpop_signing_alg_values_supported" in situation.document
+    if not told and situation.profile is not Profile.DEPUTY:
         return skipped("the metadata names no dpop_signing_alg_values_supported")
     return refused("invalid_dpop_proof")(situation, answers)
 

@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Final
 
 import aiohttp
@@ -64,7 +65,8 @@ class HttpServer:
                     sent.method,
                     target,
                     headers=dict(sent.headers),
-                    data=sent.body or None,
+                    # aiohttp warns of a long body that is bytes.
+                    data=BytesIO(sent.body) if sent.body else None,
                     allow_redirects=False,
                 ) as response,
             ):
