@@ -17,9 +17,11 @@ from starlette.routing import Route
 
 from authz.audit.strangers import Rates, Strangers
 from authz.broker import event_memory
+from authz.broker.app import read_arrival
 from authz.broker.arrival import Arrival
-from authz.broker.deps import Broker
+from authz.broker.deps import Broker, Settings
 from authz.broker.event_memory import MEMORY_FILE, EventMemory
+from authz.broker.event_routes import event_routes
 from authz.broker.event_secret import EventSecret
 from authz.broker.event_transmitters import Transmitter, Transmitters, metadata_url
 from authz.broker.events_endpoint import MAX_EVENT_BODY, SESSION_MEMORY, Inbox, receive_event
@@ -116,6 +118,8 @@ class World:
         )
         self.memory = EventMemory.open(self.directory, lambda: self.now)
         self.inbox = Inbox(transmitters, self.state, self.memory)
+
+    settings = Settings(issuer=f"{EVENTS_AUDIENCE}/deputy", audiences={})
 
     # What `answer` asks of a Broker.
     @property
@@ -581,24 +585,36 @@ def test_a_transmitter_with_real_keys_pushes_over_http(tmp_path: Path) -> None:
             transmitter = Transmitter(issuer, EVENTS_AUDIENCE, frozenset({issuer}), allow_loopback=True)
             inbox = Inbox(Transmitters([transmitter], LEEWAY), world.state, world.memory)
 
-            async def events(request: Request) -> Response:
-                types = request.headers.getlist("content-type")
-                arrival = Arrival("POST", "192.0.2.1", (), await request.body(), types[0])
-                reply = await receive_event(arrival, cast("Broker", world), inbox)
-                if reply.body is None:
-                    return Response(status_code=reply.status)
-                return JSONResponse(dict(reply.body), reply.status, dict(reply.headers))
-
-            ours = Starlette(routes=[Route("/events", events, methods=["POST"])])
+            # It has what is used of a Broker.
+            ours = Starlette(routes=event_routes(cast("Broker", world), inbox, read_arrival))
             async with serving(ours) as base:
                 headers = {"content-type": "application/secevent+jwt"}
                 token = event_token(iss=issuer, sub_id=iss_sub(issuer=issuer))
-                taken = await http.post(f"{base}/events", content=token, headers=headers)
+                metadata = await http.get(f"{base}/.well-known/ssf-configuration/deputy")
+                assert metadata.json()["jwks_uri"] == f"{EVENTS_AUDIENCE}/deputy/jwks"
+                taken = await http.post(f"{base}/deputy/events", content=token, headers=headers)
                 assert (taken.status_code, taken.content) == (202, b"")
                 forged = event_token(iss=issuer, sub_id=iss_sub(issuer=issuer), key=STRANGER_KEY)
-                refused = await http.post(f"{base}/events", content=forged, headers=headers)
+                refused = await http.post(f"{base}/deputy/events", content=forged, headers=headers)
                 assert (refused.status_code, refused.json()["err"]) == (400, "invalid_key")
                 assert refused.headers["content-language"] == "en"
+                assert (await http.get(f"{base}/deputy/events")).status_code == 405
+                long = await http.post(f"{base}/deputy/events", content=b"a" * 70_000, headers=headers)
+                assert (long.status_code, long.json()["err"]) == (413, "invalid_request")
+                world.sink.broken = True
+                late = event_token(iss=issuer, sub_id=iss_sub(issuer=issuer), jti="event-2")
+                unknown = await http.post(f"{base}/deputy/events", content=late, headers=headers)
+                assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1")
             assert [withdrawal.subject for withdrawal in world.state.withdrawn] == [f"{issuer}#lead"]
+
+    asyncio.run(scenario())
+
+
+def test_where_nobody_may_tell_us_there_is_no_endpoint(world: World) -> None:
+    async def scenario() -> None:
+        app = Starlette(routes=event_routes(cast("Broker", world), None, read_arrival))
+        async with serving(app) as base, httpx2.AsyncClient(trust_env=False) as http:
+            assert (await http.post(f"{base}/deputy/events", content="a.b.c")).status_code == 404
+            assert (await http.get(f"{base}/.well-known/ssf-configuration/deputy")).status_code == 200
 
     asyncio.run(scenario())
