@@ -299,9 +299,10 @@ def _public_key(
     return rsa.RSAPublicNumbers(e, n).public_key()
 
 
-# The small primes modulo each of which a modulus of ROCA (CVE-2017-15361) is a power of 65537. Primes whose
-# group 65537 generates in full say nothing; over these, a good modulus has that form with a chance of about
-# 2^-28.
+# The small primes modulo each of which a modulus of ROCA (CVE-2017-15361) is a power of 65537: its own primes
+# are k*M + (65537^a mod M), with M the product of the first primes (Nemec and others, "The Return of
+# Coppersmith's Attack", CCS 2017, section 2). A prime whose group 65537 generates in full says nothing; over
+# these, a good modulus has that form with a chance of about 2^-28.
 _ROCA_PRIMES: Final = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 _ROCA_POWERS: Final = {
     prime: frozenset(pow(65537, power, prime) for power in range(prime)) for prime in _ROCA_PRIMES

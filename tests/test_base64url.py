@@ -33,7 +33,7 @@ def test_round_trip(data: bytes) -> None:
         "QQ\u0301",
     ],
 )
-def test_jw_05_refuses_every_second_text_of_a_value(text: str) -> None:
+def test_jw05_refuses_every_second_text_of_a_value(text: str) -> None:
     """JW-05: wrong alphabet, padding, and bits left over in the last character."""
     with pytest.raises(Base64UrlError):
         decode_base64url(text)

@@ -243,7 +243,8 @@ def test_id_04_depth_is_the_callers_limit() -> None:
     assert caught.value.reason == "depth"
 
 
-def test_jw_06_leeway_is_exact() -> None:
+def test_jw06_leeway_is_exact() -> None:
+    """JW-06: applied to `exp`, to the second."""
     text = forged()
     check(text, NOW + timedelta(seconds=300 + LEEWAY - 1))
     with pytest.raises(TokenExpiredError):

@@ -80,7 +80,7 @@ def test_another_library_reads_what_we_sign_and_we_what_it_signs() -> None:
 @pytest.mark.parametrize(
     "alg", ["none", "None", "NONE", "nOnE", "", "HS256", "ES256K", "RS1", "EdDSA", "ES384", "PS256"]
 )
-def test_jw_01_refuses_algorithm_that_is_not_on_our_list(alg: str) -> None:
+def test_jw01_refuses_algorithm_that_is_not_on_our_list(alg: str) -> None:
     """JW-01: the list is ours; the header only repeats what the key has."""
     with pytest.raises(TokenAlgorithmError):
         check(with_header(alg=alg))
@@ -89,12 +89,14 @@ def test_jw_01_refuses_algorithm_that_is_not_on_our_list(alg: str) -> None:
 @pytest.mark.parametrize(
     "alg", [None, 7, True, ["ES256"], {"ES256": 1}, "es256", "ES256 ", "ES256\n", "\u0395S256"]
 )
-def test_jw_01_refuses_algorithm_that_only_looks_like_one(alg: object) -> None:
+def test_jw01_refuses_algorithm_that_only_looks_like_one(alg: object) -> None:
+    """JW-01: the whole text counts, in its case, and it is a text."""
     with pytest.raises(TokenAlgorithmError):
         check(with_header(alg=alg))
 
 
-def test_jw_01_refuses_none_without_signature() -> None:
+def test_jw01_refuses_none_without_signature() -> None:
+    """JW-01: no `none`, with or without a third part."""
     header = encode_base64url(json.dumps({"alg": "none", "kid": TOKEN_KEY.kid, "typ": "at+jwt"}).encode())
     claims = encode_base64url(json.dumps(CLAIMS).encode())
     for text in (f"{header}.{claims}.", f"{header}.{claims}"):
@@ -122,13 +124,14 @@ def rsa_token(alg: str, signature: Any) -> str:
     return f"{signing_input}.{encode_base64url(signature(signing_input.encode()))}"
 
 
-def test_jw_01_rs256_of_a_provider_verifies() -> None:
+def test_jw01_rs256_of_a_provider_verifies() -> None:
+    """JW-01: the list has RS256, for keys that are RSA."""
     text = rsa_token("RS256", lambda data: RSA_KEY.sign(data, padding.PKCS1v15(), hashes.SHA256()))
     assert check(text, RSA_KEYS).claims == CLAIMS
 
 
-def test_jw_01_refuses_hmac_with_the_public_key_as_secret() -> None:
-    """The classical confusion: the RSA public key, which everybody has, used as the secret of HS256."""
+def test_jw01_refuses_hmac_with_the_public_key_as_secret() -> None:
+    """JW-01: the classical confusion: a public key, which everybody has, is the secret of HS256."""
     for encoding in (serialization.Encoding.PEM, serialization.Encoding.DER):
         secret = RSA_KEY.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
         for alg in ("HS256", "RS256", "ES256"):
@@ -137,7 +140,7 @@ def test_jw_01_refuses_hmac_with_the_public_key_as_secret() -> None:
                 check(text, RSA_KEYS)
 
 
-def test_jw_01_algorithm_is_the_keys_not_the_headers() -> None:
+def test_jw01_algorithm_is_the_keys_not_the_headers() -> None:
     """JW-01: both are on our list, but each key has one."""
     text = rsa_token("ES256", lambda data: RSA_KEY.sign(data, padding.PKCS1v15(), hashes.SHA256()))
     with pytest.raises(TokenAlgorithmError):
@@ -147,31 +150,33 @@ def test_jw_01_algorithm_is_the_keys_not_the_headers() -> None:
 
 
 @pytest.mark.parametrize("algorithm", SVID_ALGORITHMS[1:])
-def test_jw_01_tokens_of_ours_are_es256(algorithm: Algorithm) -> None:
+def test_jw01_tokens_of_ours_are_es256(algorithm: Algorithm) -> None:
     """JW-01: our list for SVIDs is longer; the keys of our own tokens have one algorithm."""
     with pytest.raises(TokenAlgorithmError):
         check(foreign_token(algorithm, CLAIMS, typ="at+jwt", kid=TOKEN_KEY.kid))
 
 
 @pytest.mark.parametrize("kid", ["../../dev/null", "' OR '1'='1", "a\x00", "k" * 3000, "", STRANGER_KEY.kid])
-def test_jw_02_kid_is_an_opaque_name(kid: str) -> None:
+def test_jw02_kid_is_an_opaque_name(kid: str) -> None:
     """JW-02: also the kid of another issuer, whose key is then not looked for elsewhere."""
     with pytest.raises(TokenKeyError):
         check(with_header(kid=kid))
 
 
 @pytest.mark.parametrize("kid", [None, 7, ["k"], {"k": 1}])
-def test_jw_02_kid_that_is_no_text(kid: object) -> None:
+def test_jw02_kid_that_is_no_text(kid: object) -> None:
+    """JW-02: a name is a text."""
     with pytest.raises(TokenKeyError):
         check(with_header(kid=kid))
 
 
-def test_jw_02_kid_of_ours_with_the_signature_of_another() -> None:
+def test_jw02_kid_of_ours_with_the_signature_of_another() -> None:
+    """JW-02: a name proves nothing."""
     with pytest.raises(TokenSignatureError):
         check(forge(STRANGER_KEY, header_of(TOKEN_KEY, "at+jwt"), CLAIMS))
 
 
-def test_jw_02_key_in_the_header_is_never_used() -> None:
+def test_jw02_key_in_the_header_is_never_used() -> None:
     """JW-02: `jwk`, `jku`, `x5u`, `x5c` name the forger's own key."""
     own: dict[str, object] = {
         "jwk": STRANGER_KEY.public.jwk(),
@@ -191,19 +196,21 @@ def test_jw_02_key_in_the_header_is_never_used() -> None:
 
 
 @pytest.mark.parametrize("crit", [[], ["exp"], ["alg"], ["b64"], ["unknown"], "exp", None])
-def test_jw_03_refuses_crit(crit: object) -> None:
+def test_jw03_refuses_crit(crit: object) -> None:
     """JW-03: unknown, empty, or naming a registered header."""
     with pytest.raises(TokenMalformedError):
         check(with_header(crit=crit), header_members=None)
 
 
 @pytest.mark.parametrize("member", [{"b64": False}, {"b64": True}, {"zip": "DEF"}, {"enc": "A128GCM"}])
-def test_jw_03_refuses_extension(member: dict[str, object]) -> None:
+def test_jw03_refuses_extension(member: dict[str, object]) -> None:
+    """JW-03: `b64:false`, `zip` and JWE members."""
     with pytest.raises(TokenMalformedError):
         check(with_header(**member), header_members=None)
 
 
-def test_jw_03_refuses_jwe() -> None:
+def test_jw03_refuses_jwe() -> None:
+    """JW-03: JWE where JWS is expected."""
     with pytest.raises(TokenMalformedError):
         check("eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0.AA.AA.AA.AA")
 
@@ -223,7 +230,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("asked", TYPES)
-def test_jw_04_no_type_stands_for_another(asked: str) -> None:
+def test_jw04_no_type_stands_for_another(asked: str) -> None:
     """JW-04: the matrix of all types."""
     for typ in TYPES:
         text = forge(TOKEN_KEY, header_of(TOKEN_KEY, typ), CLAIMS)
@@ -235,21 +242,23 @@ def test_jw_04_no_type_stands_for_another(asked: str) -> None:
 
 
 @pytest.mark.parametrize("typ", ["AT+JWT", "application/at+jwt", "Application/AT+jwt"])
-def test_jw_04_accepts_the_full_form_in_any_case(typ: str) -> None:
+def test_jw04_accepts_the_full_form_in_any_case(typ: str) -> None:
+    """JW-04: full `application/…` form, case-insensitive."""
     assert check(forge(TOKEN_KEY, header_of(TOKEN_KEY, typ), CLAIMS)).typ == "at+jwt"
 
 
 @pytest.mark.parametrize(
     "typ", ["at+jwt ", "at+jwt\n", "text/at+jwt", "application/application/at+jwt", "at"]
 )
-def test_jw_04_refuses_almost_the_type(typ: str) -> None:
+def test_jw04_refuses_almost_the_type(typ: str) -> None:
+    """JW-04: the whole text counts."""
     with pytest.raises(TokenTypeError):
         check(forge(TOKEN_KEY, header_of(TOKEN_KEY, typ), CLAIMS))
 
 
 @pytest.mark.parametrize("typ", ["", 7, None, ["at+jwt"], "txnto\u212aen+jwt"])
-def test_jw_04_refuses_type_that_is_no_media_type(typ: object) -> None:
-    """The Kelvin sign becomes `k` in lower case."""
+def test_jw04_refuses_type_that_is_no_media_type(typ: object) -> None:
+    """JW-04: the Kelvin sign becomes `k` in lower case."""
     header = {**header_of(TOKEN_KEY, None), "typ": typ}
     with pytest.raises(TokenMalformedError):
         check(forge(TOKEN_KEY, header, CLAIMS), typ=frozenset({"txntoken+jwt", ""}))
@@ -285,7 +294,7 @@ def test_absent_type_is_a_type_of_its_own() -> None:
         b"{" + b",".join(b'"%d":1' % number for number in range(600)) + b"}",
     ],
 )
-def test_jw_05_refuses_claims_that_are_not_strict_json(claims: bytes) -> None:
+def test_jw05_refuses_claims_that_are_not_strict_json(claims: bytes) -> None:
     """JW-05: duplicate members, trailing data, non-UTF-8, NaN, 1e400, nesting, and what is no object."""
     with pytest.raises(TokenMalformedError):
         UnverifiedToken.parse(forge_bytes(TOKEN_KEY, b'{"alg":"ES256"}', claims))
@@ -294,14 +303,15 @@ def test_jw_05_refuses_claims_that_are_not_strict_json(claims: bytes) -> None:
 @pytest.mark.parametrize(
     "header", [b'{"alg":"none","alg":"ES256"}', b'{"alg":"ES256"}x', b"[]", b'"ES256"', b"{}x"]
 )
-def test_jw_05_refuses_header_that_is_not_strict_json(header: bytes) -> None:
+def test_jw05_refuses_header_that_is_not_strict_json(header: bytes) -> None:
+    """JW-05: the header too."""
     with pytest.raises(TokenMalformedError):
         UnverifiedToken.parse(forge_bytes(TOKEN_KEY, header, b"{}"))
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize("value", ["1", 1.5, 1.0, True, None, [1], -1, {"a": 1}])
-def test_jw_05_refuses_time_that_is_not_a_whole_number_before_any_crypto(name: str, value: object) -> None:
+def test_jw05_refuses_time_that_is_not_a_whole_number_before_any_crypto(name: str, value: object) -> None:
     """JW-05: `exp` as text, float, bool, negative."""
     text = forge(STRANGER_KEY, header_of(TOKEN_KEY, "at+jwt"), {"exp": SECONDS, name: value})
     with pytest.raises(TokenClaimsError):
@@ -309,13 +319,14 @@ def test_jw_05_refuses_time_that_is_not_a_whole_number_before_any_crypto(name: s
 
 
 @pytest.mark.parametrize("value", [2**53, 10**30])
-def test_jw_05_refuses_time_beyond_what_everybody_reads(value: int) -> None:
+def test_jw05_refuses_time_beyond_what_everybody_reads(value: int) -> None:
+    """JW-05: huge integers."""
     with pytest.raises(TokenMalformedError):
         UnverifiedToken.parse(forge(TOKEN_KEY, header_of(TOKEN_KEY, "at+jwt"), {"exp": value}))
 
 
-def test_jw_05_refuses_deep_act_before_signature_work() -> None:
-    """ID-04, JW-05: 10,000 nested `act`: too long for a token, and short ones nest too deep for its JSON."""
+def test_jw05_refuses_deep_act_before_signature_work() -> None:
+    """JW-05, ID-04: 10,000 nested `act`: too long for a token, and short ones nest too deep for its JSON."""
     nested = b'{"act":' * 10_000 + b"{}" + b"}" * 10_000
     with pytest.raises(TokenMalformedError, match="compact JWS"):
         UnverifiedToken.parse(forge_bytes(TOKEN_KEY, b'{"alg":"ES256"}', nested))
@@ -351,14 +362,14 @@ def test_jw_05_refuses_deep_act_before_signature_work() -> None:
         "A" * 1024 * 1024,
     ],
 )
-def test_jw_05_refuses_what_is_not_compact_jws(text: str) -> None:
+def test_jw05_refuses_what_is_not_compact_jws(text: str) -> None:
     """JW-05: alphabet, padding, white space, size; Unicode digits and letters are none of ours."""
     with pytest.raises(TokenMalformedError):
         UnverifiedToken.parse(text)
 
 
-def test_jw_05_refuses_second_text_of_the_same_signature() -> None:
-    """The last character of 64 bytes has four unused bits: 15 other texts decode to the same signature."""
+def test_jw05_refuses_second_text_of_the_same_signature() -> None:
+    """JW-05: the last character of 64 bytes has four unused bits, so 15 other texts decode alike."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     signature = RIGHT.rsplit(".", 1)[1]
     others = [signature[:-1] + last for last in alphabet if last != signature[-1]]
@@ -436,7 +447,7 @@ def test_claims_cannot_be_changed_after_verification() -> None:
 
 
 @pytest.mark.parametrize("leeway", [0, 30, MAX_LEEWAY])
-def test_jw_06_exp_with_leeway_is_exact(leeway: int) -> None:
+def test_jw06_exp_with_leeway_is_exact(leeway: int) -> None:
     """JW-06: frozen clock at the leeway and one second on either side of it."""
     claims = {"exp": SECONDS}
     check_times(claims, NOW + timedelta(seconds=leeway - 1), leeway)
@@ -447,7 +458,8 @@ def test_jw_06_exp_with_leeway_is_exact(leeway: int) -> None:
 
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize("leeway", [0, 30, MAX_LEEWAY])
-def test_jw_06_nbf_and_iat_with_leeway_are_exact(name: str, leeway: int) -> None:
+def test_jw06_nbf_and_iat_with_leeway_are_exact(name: str, leeway: int) -> None:
+    """JW-06: frozen clock at -skew and one second on either side of it."""
     claims = {"exp": SECONDS + 600, name: SECONDS}
     for early in (leeway, leeway - 1):
         check_times(claims, NOW - timedelta(seconds=early), leeway)
@@ -455,7 +467,8 @@ def test_jw_06_nbf_and_iat_with_leeway_are_exact(name: str, leeway: int) -> None
         check_times(claims, NOW - timedelta(seconds=leeway + 1), leeway)
 
 
-def test_jw_06_expired_counts_to_the_microsecond() -> None:
+def test_jw06_expired_counts_to_the_microsecond() -> None:
+    """JW-06: the end itself has expired."""
     check_times({"exp": SECONDS}, NOW - timedelta(microseconds=1), 0)
     with pytest.raises(TokenExpiredError):
         check_times({"exp": SECONDS}, NOW, 0)
@@ -467,7 +480,8 @@ def test_exp_must_be_there() -> None:
 
 
 @pytest.mark.parametrize("leeway", [-1, MAX_LEEWAY + 1])
-def test_jw_06_leeway_has_a_limit(leeway: int) -> None:
+def test_jw06_leeway_has_a_limit(leeway: int) -> None:
+    """JW-06: skew of at most 60 s."""
     with pytest.raises(ValueError, match="leeway"):
         check_times({"exp": SECONDS}, NOW, leeway)
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from identity.base64url import encode_base64url
 from identity.errors import KeyMaterialError, TokenAlgorithmError, TokenSignatureError
-from identity.keys import MAX_KEYS, MAX_SET_BYTES, KeySet, SigningKey, VerificationKey
+from identity.keys import _ROCA_PRIMES, MAX_KEYS, MAX_SET_BYTES, KeySet, SigningKey, VerificationKey
 from identity.signature_algorithms import SVID_ALGORITHMS, Algorithm
 from tests.foreign_keys import foreign_jwk, foreign_signature
 
@@ -92,7 +92,7 @@ def test_j_2_each_algorithm_verifies_real_signatures(algorithm: Algorithm) -> No
 
 @pytest.mark.parametrize("named", SVID_ALGORITHMS)
 @pytest.mark.parametrize("asked", [*SVID_ALGORITHMS, "none", "HS256", "EdDSA", "ES256K", "RS1", "", None, 7])
-def test_jw_01_key_with_an_algorithm_verifies_no_other(named: Algorithm, asked: object) -> None:
+def test_jw01_key_with_an_algorithm_verifies_no_other(named: Algorithm, asked: object) -> None:
     """JW-01: the curve fixes it, or the publisher; whatever a token says, nothing is computed."""
     key = VerificationKey.parse_jwk(foreign_jwk(named, alg=named))
     assert key.algorithms == (named,)
@@ -120,7 +120,7 @@ def test_j_2_pss_salt_is_as_long_as_its_hash(size: Any) -> None:
 
 
 @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512"])
-def test_jw_01_providers_of_people_sign_with_two_algorithms(alg: Algorithm) -> None:
+def test_jw01_providers_of_people_sign_with_two_algorithms(alg: Algorithm) -> None:
     """JW-01: the list is the issuer's, too; what an SVID may be signed with says nothing of an ID token."""
     jwk = foreign_jwk(alg, alg=alg)
     assert not KeySet.parse_jwks({"keys": [jwk]}, use=None).keys
@@ -233,13 +233,13 @@ def test_private_key_cannot_be_printed() -> None:
         rsa_jwk(crv="P-256"),
     ],
 )
-def test_jw_01_refuses_key_that_is_weak_malformed_private_or_of_another_kind(jwk: dict[str, object]) -> None:
+def test_jw01_refuses_key_that_is_weak_malformed_private_or_of_another_kind(jwk: dict[str, object]) -> None:
     """JW-01: algorithm by `kty` and `crv`; RSA of 2048 bits or more; e not 1; no symmetric keys."""
     with pytest.raises(KeyMaterialError):
         VerificationKey.parse_jwk(jwk)
 
 
-def test_jw_01_refuses_key_that_roca_breaks() -> None:
+def test_jw01_refuses_key_that_roca_breaks() -> None:
     """JW-01, CVE-2017-15361: primes of the form k*M + (65537^a mod M), M a product of small primes."""
     small = [prime for prime in range(2, 168) if all(prime % divisor for divisor in range(2, prime))]
     product = 1
@@ -251,6 +251,16 @@ def test_jw_01_refuses_key_that_roca_breaks() -> None:
     assert n.bit_length() >= 2048
     with pytest.raises(KeyMaterialError):
         VerificationKey.parse_jwk(rsa_jwk(n=n))
+
+
+def test_jw01_the_form_of_roca_is_looked_for_where_it_says_something() -> None:
+    """JW-01: the primes up to 167 of which 65537 does not generate every residue; a good key passes."""
+    primes = [prime for prime in range(3, 168) if all(prime % divisor for divisor in range(2, prime))]
+    powers = {prime: {pow(65537, power, prime) for power in range(prime)} for prime in primes}
+    assert _ROCA_PRIMES == tuple(prime for prime in primes if len(powers[prime]) < prime - 1)
+    for bits in (2048, 3072):
+        n = rsa.generate_private_key(65537, bits).public_key().public_numbers().n
+        assert VerificationKey.parse_jwk(rsa_jwk(n=n)).kid == "r1"
 
 
 def test_message_about_a_key_does_not_show_it() -> None:
@@ -269,7 +279,7 @@ def test_set_finds_keys_by_kid() -> None:
 @pytest.mark.parametrize(
     "kid", ["../../etc/passwd", "' OR 1=1 --", "a\x00b", "k" * 10_000, "", KEY.kid.lower()]
 )
-def test_jw_02_kid_is_an_opaque_name(kid: str) -> None:
+def test_jw02_kid_is_an_opaque_name(kid: str) -> None:
     """JW-02: paths, SQL, NUL and 10 kB are names that nobody has."""
     assert KeySet.of([KEY.public]).get(kid) is None
 
@@ -319,7 +329,7 @@ def test_uses_never_mix() -> None:
         json.dumps({"keys": [without(ec_jwk(), "kid")]}).encode(),
     ],
 )
-def test_jw_07_refuses_set_that_is_malformed_or_holds_a_secret(source: bytes) -> None:
+def test_jw07_refuses_set_that_is_malformed_or_holds_a_secret(source: bytes) -> None:
     """JW-07: size, number, duplicate kid, private or symmetric keys anywhere in it."""
     with pytest.raises(KeyMaterialError):
         KeySet.parse_jwks(source, use=None)

@@ -372,7 +372,7 @@ def test_jw07_discovery_must_be_of_the_configured_issuer(document: object) -> No
     ids=["html", "empty", "duplicate-member", "nested", "not-utf-8"],
 )
 def test_jw07_discovery_must_be_strict_json(document: bytes) -> None:
-    """JW-05, JW-07: wrong content is an error of the provider, and none of ours."""
+    """JW-07, JW-05: wrong content is an error of the provider, and none of ours."""
 
     async def scenario(keys: ProviderKeys, web: Web, ticks: Ticks) -> None:
         web.documents[DISCOVERY] = Fetched(document, None)

@@ -347,7 +347,8 @@ def test_new_key_in_the_file_counts_at_once(jwks: Path) -> None:
         "",
     ],
 )
-def test_jw_07_refuses_url_that_is_not_https(url: str) -> None:
+def test_jw07_refuses_url_that_is_not_https(url: str) -> None:
+    """JW-07: https."""
     with pytest.raises(KeyMaterialError):
         JwksSource(url)
 
@@ -404,7 +405,7 @@ async def outcome(source: JwksSource, *, unknown_kid: bool = False) -> KeySet | 
         return None
 
 
-def test_jw_07_url_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jw07_url_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """JW-07: cached; and a proxy of the environment is not asked."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
@@ -423,7 +424,9 @@ def test_jw_07_url_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> Non
         asyncio.run(reads())
 
 
-def test_jw_07_unknown_kid_asks_once_in_30_seconds() -> None:
+def test_jw07_unknown_kid_asks_once_in_30_seconds() -> None:
+    """JW-07: unknown `kid`, one refresh per 30 s."""
+
     async def reads() -> None:
         clock = Clock()
         source = JwksSource(url, clock)
@@ -451,7 +454,7 @@ def test_jw_07_unknown_kid_asks_once_in_30_seconds() -> None:
         (200, b'{"keys":[' + b" " * 300_000 + b"]}", ""),
     ],
 )
-def test_jw_07_bad_answer_keeps_the_old_keys_for_an_hour(answer: Any) -> None:
+def test_jw07_bad_answer_keeps_the_old_keys_for_an_hour(answer: Any) -> None:
     """JW-07: stale while error, bounded; redirects, secrets and large sets are errors."""
 
     async def reads() -> None:
@@ -471,7 +474,9 @@ def test_jw_07_bad_answer_keeps_the_old_keys_for_an_hour(answer: Any) -> None:
         asyncio.run(reads())
 
 
-def test_jw_07_source_that_never_answered_is_asked_once_a_second() -> None:
+def test_jw07_source_that_never_answered_is_asked_once_a_second() -> None:
+    """JW-07: no crowd asks a source that is down."""
+
     async def reads() -> None:
         clock = Clock()
         source = JwksSource(url, clock)
