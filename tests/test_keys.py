@@ -257,7 +257,7 @@ def test_jw01_the_form_of_roca_is_looked_for_where_it_says_something() -> None:
     """JW-01: the primes up to 167 of which 65537 does not generate every residue; a good key passes."""
     primes = [prime for prime in range(3, 168) if all(prime % divisor for divisor in range(2, prime))]
     powers = {prime: {pow(65537, power, prime) for power in range(prime)} for prime in primes}
-    assert _ROCA_PRIMES == tuple(prime for prime in primes if len(powers[prime]) < prime - 1)
+    assert tuple(prime for prime in primes if len(powers[prime]) < prime - 1) == _ROCA_PRIMES
     for bits in (2048, 3072):
         n = rsa.generate_private_key(65537, bits).public_key().public_numbers().n
         assert VerificationKey.parse_jwk(rsa_jwk(n=n)).kid == "r1"
