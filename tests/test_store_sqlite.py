@@ -10,7 +10,8 @@ import pytest
 
 from authz.errors import StoreError
 from authz.store.agents import Registration
-from authz.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from authz.store.rows import task_row
+from authz.store.schema import APPLICATION_ID, FIRST_EPOCH, SCHEMA_VERSION
 from authz.store.sqlite import Store
 from identity.caller import Agent, Task
 from identity.names import new_ulid
@@ -195,28 +196,101 @@ def test_refuses_a_newer_schema(path: Path, store: Store) -> None:
         Store.open(path)
 
 
-def _as_version_2(path: Path) -> None:
+# The tables of version 2, as that version made them.
+VERSION_2 = """\
+CREATE TABLE agents (
+    name VARCHAR NOT NULL, owner VARCHAR NOT NULL, sponsor VARCHAR NOT NULL, purpose VARCHAR NOT NULL,
+    ceiling VARCHAR NOT NULL, autonomous BOOLEAN NOT NULL, hosts VARCHAR NOT NULL, max_depth INTEGER NOT NULL,
+    expires_at VARCHAR, sandbox VARCHAR, retired_at VARCHAR, PRIMARY KEY (name)
+);
+CREATE TABLE tasks (
+    id VARCHAR NOT NULL, agent VARCHAR NOT NULL, human VARCHAR, workload VARCHAR NOT NULL,
+    started_at VARCHAR NOT NULL, deadline VARCHAR NOT NULL, ended_at VARCHAR, thumbprint VARCHAR,
+    origin VARCHAR, PRIMARY KEY (id), FOREIGN KEY(agent) REFERENCES agents (name)
+);
+CREATE INDEX tasks_agent ON tasks (agent);
+CREATE INDEX tasks_deadline ON tasks (deadline);
+INSERT INTO agents VALUES (
+    'triage', 'support', 'ops', 'sorts tickets', 'observer', 0,
+    'spiffe://mesh.example/ns/agents/sa/other spiffe://mesh.example/ns/agents/sa/runner', 4, NULL, NULL, NULL
+);
+INSERT INTO agents VALUES (
+    'resolver', 'support', 'ops', 'closes tickets', 'contributor', 1, '', 2,
+    '2026-09-10T12:00:00.000001Z', 'gvisor', NULL
+);
+INSERT INTO agents VALUES (
+    'gone', 'support', 'ops', 'left', 'observer', 0, '', 4, NULL, NULL, '2026-08-01T12:00:00.000000Z'
+);
+"""
+
+
+def _version_2(path: Path, *tasks: Task) -> None:
+    """Make a file as version 2 left it."""
+    path.parent.mkdir(mode=0o700)
+    path.touch(0o600)
     with sqlite3.connect(path) as connection:
-        for table in ("consents", "withdrawals", "changes", "meta"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE agents DROP COLUMN clients")
-        connection.execute("ALTER TABLE agents DROP COLUMN managed_by")
+        connection.executescript(VERSION_2)
+        for each in tasks:
+            row = task_row(each)
+            marks = ", ".join(f":{name}" for name in row)
+            connection.execute(f"INSERT INTO tasks ({', '.join(row)}) VALUES ({marks})", row)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("PRAGMA user_version = 2")
     connection.close()
 
 
-def _as_version_1(path: Path) -> None:
-    _as_version_2(path)
+def _columns(path: Path) -> dict[str, set[tuple[str, ...]]]:
+    with sqlite3.connect(path) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        found = {
+            # Name, type, whether it may be empty, and its default; a column that came later stands elsewhere.
+            name: {tuple(map(str, row[1:5])) for row in connection.execute(f"PRAGMA table_info({name})")}
+            for name in names
+        }
+    connection.close()
+    return found
+
+
+def test_a_file_of_version_2_is_brought_up_to_date_and_keeps_all_that_it_held(path: Path) -> None:
+    running = dataclasses.replace(task(1), origin="uid:1000", thumbprint="t" * 43)
+    ended = dataclasses.replace(task(2, "resolver", None), ended_at=NOW)
+    _version_2(path, running, ended)
+
+    store = Store.open(path)
+
+    assert store.agents() == (RESOLVER, TRIAGE)
+    assert {name: entry.managed_by for name, entry in store.registered().items()} == {
+        "resolver": "file",
+        "triage": "file",
+    }
+    assert set(store.tasks(NOW)) == {running, ended}
+    assert store.consents(NOW) == ()
+    assert store.withdrawals(NOW) == ()
+    assert store.epoch() == FIRST_EPOCH
+    assert store.register_agents([TRIAGE, RESOLVER], NOW) == Registration((), (), ())
+    store.end_task(running.id, NOW)
+    assert store.epoch() > FIRST_EPOCH
+    store.close()
+
+
+def test_a_file_that_was_brought_up_to_date_is_as_a_new_one(path: Path, tmp_path: Path) -> None:
+    _version_2(path)
+    Store.open(path).close()
+    Store.open(tmp_path / "new" / "state.db").close()
+    assert _columns(path) == _columns(tmp_path / "new" / "state.db")
+
+
+def _version_1(path: Path, *tasks: Task) -> None:
+    _version_2(path, *tasks)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE tasks DROP COLUMN origin")
         connection.execute("PRAGMA user_version = 1")
     connection.close()
 
 
-def test_a_file_of_version_1_is_brought_up_to_date_and_keeps_its_tasks(path: Path, store: Store) -> None:
-    store.start_task(task(1))
-    store.close()
-    _as_version_1(path)
+def test_a_file_of_version_1_is_brought_up_to_date_and_keeps_its_tasks(path: Path) -> None:
+    _version_1(path, task(1))
 
     again = Store.open(path)
     assert again.tasks(NOW) == (task(1),)
