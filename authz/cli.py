@@ -16,7 +16,21 @@ from typing import Annotated, Final
 
 import typer
 
-from authz.commands import audit, config, decisions, identity, policy, quickstart, serve, version
+from authz.commands import (
+    agents,
+    audit,
+    config,
+    decisions,
+    grants,
+    identity,
+    people,
+    policy,
+    quickstart,
+    serve,
+    token,
+    version,
+    workloads,
+)
 from authz.commands.group import SETTINGS
 from authz.commands.output import ERROR, OK, USAGE, printable, say
 from authz.errors import AuthzError
@@ -39,6 +53,11 @@ app.command("quickstart", epilog=quickstart.EXAMPLES)(quickstart.quickstart)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(policy.app, name="policy")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(agents.app, name="agents")
+app.add_typer(grants.app, name="grants")
+app.add_typer(people.app, name="people")
+app.add_typer(workloads.app, name="workloads")
+app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
 app.add_typer(config.app, name="config")

@@ -1,14 +1,17 @@
-"""`deputy token`: what a token says, and of whom."""
+"""`deputy token`: what a token says, and of whom; and its end."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from authz.commands.agents import ReasonOption, WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
+from authz.commands.place import ConfigOption
+from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
 
-app = group("See who acts for whom in a token, of whatever issuer.")
+app = group("See who acts for whom in a token, of whatever issuer; revoke one of ours.")
 
 
 @app.command(
@@ -47,3 +50,50 @@ def inspect(
     from authz.commands.token_inspect import inspected  # noqa: PLC0415 - the other commands start without
 
     raise typer.Exit(inspected(file, jwks, output))
+
+
+@app.command(
+    "revoke",
+    epilog=examples(
+        'deputy token revoke token.jwt --reason "found in a log"',
+        'deputy token revoke token.jwt --lineage --reason "and all that came of the same sign-in"',
+        'deputy token revoke --jti SGFsbG8gV2VsdCEhISEhIQ --reason "reported"',
+        'deputy token revoke --txn aGFsbG8gd2VsdCEhISEhIQ --reason "reported"',
+        'deputy token revoke --task 01JD8Z7Y3M5E0QX2V9T4B6N8KA --reason "runs in circles"',
+    ),
+)
+def revoke(  # noqa: PLR0917 - what, where and how
+    reason: ReasonOption,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file with the token; - reads standard input.", metavar="FILE"),
+    ] = None,
+    lineage: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--lineage", help="With FILE: also all that came of the same sign-in (txn).")
+    ] = False,
+    jti: Annotated[str | None, typer.Option(help="The token's jti.", metavar="JTI")] = None,
+    txn: Annotated[
+        str | None, typer.Option(help="Everything under this transaction, as records name it.", metavar="TXN")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Everything of this run of an agent.", metavar="ID")
+    ] = None,
+    wait: WaitOption = True,  # noqa: FBT002 - as above
+    config: ConfigOption = None,
+    url: UrlOption = None,
+    ca: CaOption = None,
+    token_file: TokenFileOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Revoke a token of ours, a run of an agent, or everything that came of one sign-in.
+
+    It prints when the last replica obeyed, and exits 4 if one did not. There is no way back: an agent gets a
+    new token if it still may.
+    """
+    from authz.commands.token_revoke import What, revoke_token  # noqa: PLC0415 - the other commands start without
+
+    what = What(file, lineage, jti, txn, task)
+    where = Where(config, url, ca, token_file, cert, key)
+    raise typer.Exit(revoke_token(where, what, reason, wait=wait, output=output))
