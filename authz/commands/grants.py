@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
+from authz.commands.agents import WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
 from authz.commands.place import ConfigOption
 from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
 
-app = group(
-    "See, make and revoke the grants of people: which agent may act for whom, within what, until when."
-)
+app = group("See, make and revoke the grants of people: which agent may act for whom, until when.")
 
 
 @app.command(
@@ -91,15 +90,13 @@ def create(  # noqa: PLR0917 - as above
     "revoke",
     epilog=examples(
         "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA",
-        "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA --url https://broker.mesh.example --token-file id-token",
+        "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA --url https://broker.mesh.example --token-file -",
     ),
 )
 def revoke(  # noqa: PLR0917 - as above
     grant: Annotated[str, typer.Argument(help="Its id, from 'deputy grants list'.", metavar="ID")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.", metavar="TEXT")] = "",
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until every replica obeys, and say when.")
-    ] = True,
+    wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
     config: ConfigOption = None,
     url: UrlOption = None,
     ca: CaOption = None,
