@@ -31,6 +31,7 @@ from authz.config_forms import (
 )
 from authz.config_identity import IdentityConfig
 from authz.config_problems import sentences
+from authz.config_replica import ReplicaConfig
 from authz.config_sections import (
     AgentConfig,
     AuditConfig,
@@ -156,6 +157,9 @@ class Config(Section):
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="lifetimes and limits")
     identity: IdentityConfig = Field(
         default_factory=IdentityConfig, description="the identity authority: keys, sockets, federation"
+    )
+    replica: ReplicaConfig | None = Field(
+        default=None, description="makes this process a replica, which only answers `Check`"
     )
 
     @model_validator(mode="after")

@@ -10,12 +10,11 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from authz.hosts.tls import Credential
 from identity.authority import Authority
 from identity.keys import SigningKey
-from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId
 
 LIFETIME: Final = timedelta(minutes=10)
@@ -31,11 +30,19 @@ class _Issued:
     until: datetime
 
 
+class Keys(Protocol):
+    """The keys of the moment, of our own process or of the one that we follow."""
+
+    @property
+    def current(self) -> Authority:
+        """The authority as it is now."""
+
+
 @dataclass(slots=True)
 class OwnIdentity:
     """The newest certificate and key."""
 
-    live: LiveAuthority
+    live: Keys
     spiffe_id: SpiffeId
     dns_names: tuple[str, ...]
     clock: Callable[[], datetime]

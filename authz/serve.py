@@ -3,7 +3,7 @@
 - Everything is checked before anything listens: keys, store, audit log, policy. What is missing is said in
   one sentence, and nothing starts.
 - One process holds authority, broker and authorizer; they share the registry in memory, so that a task that
-  ends at the broker is dead at the very next call.
+  ends at the broker is dead at the very next call. A replica is an authorizer only, and follows.
 - Its own certificate is an X.509-SVID of its own authority, or of the SPIRE above it, renewed in time.
 - Keys, bundles of others and what hangs on them are looked after each second; private sockets hand out
   identities.
@@ -26,17 +26,19 @@ from typing import Final
 from authz.address import UnixAddress, parse_address
 from authz.administration_parts import private_socket, routes
 from authz.broker.app import broker_app
-from authz.check import check
+from authz.check import Flow, check
 from authz.check_parts import Clock
 from authz.config import Config
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost
+from authz.hosts.tls import ListenerTls
 from authz.identity_parts import IdentityParts
 from authz.identity_service.bundle_app import bundle_app
 from authz.identity_service.bundle_host import BundleHost, credential_files
 from authz.identity_service.doors import open_doors
 from authz.parts import Parts, open_parts
+from authz.replica_parts import ReplicaParts, open_replica_parts
 from authz.response import fallback_response, overloaded_response, stranger_response
 from identity.oidc_discovery import OidcIssuer
 from identity.spiffe import SpiffeId
@@ -59,12 +61,22 @@ async def serve(config: Config, ready: Callable[[], None], clock: Clock = lambda
     _allow_descriptors()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with open_parts(config, clock, os.urandom) as parts, _listening(parts):
+    async with _running(config, clock):
         # What is here now lives as long as the process: the collector need not look at it at each turn.
         gc.collect()
         gc.freeze()
         ready()
         await stopped.wait()
+
+
+@asynccontextmanager
+async def _running(config: Config, clock: Clock) -> AsyncIterator[None]:
+    if config.replica is None:
+        async with open_parts(config, clock, os.urandom) as parts, _listening(parts):
+            yield
+    else:
+        async with open_replica_parts(config, clock, os.urandom) as replica, _answering(replica):
+            yield
 
 
 class FaultLog:
@@ -102,7 +114,7 @@ def _allow_descriptors() -> None:
 async def _listening(parts: Parts) -> AsyncIterator[None]:
     """Listen for calls and for token requests, and drain both on the way out."""
     async with AsyncExitStack() as stack:
-        grpc_host = _grpc_host(parts)
+        grpc_host = _grpc_host(parts.config, parts.flow, parts.identity.check_tls())
         await grpc_host.start()
         stack.push_async_callback(grpc_host.stop)
         broker = broker_app(parts.broker, lambda: parts.is_ready, routes(parts))
@@ -117,6 +129,29 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         await grpc_host.set_ready(parts.is_ready)
         yield
         await grpc_host.set_ready(False)
+
+
+@asynccontextmanager
+async def _answering(replica: ReplicaParts) -> AsyncIterator[None]:
+    """Listen for calls only, and drain on the way out."""
+    host = _grpc_host(replica.config, replica.flow, replica.check_tls)
+
+    async def publish_head() -> None:
+        await asyncio.to_thread(replica.audit.publish_head)
+
+    async def say_ready() -> None:
+        await host.set_ready(replica.is_ready)
+
+    async with AsyncExitStack() as stack:
+        await host.start()
+        stack.push_async_callback(host.stop)
+        ticking = asyncio.create_task(
+            _each_second((replica.policy.reload, say_ready, replica.write_summaries, publish_head))
+        )
+        stack.callback(ticking.cancel)
+        await say_ready()
+        yield
+        await host.set_ready(False)
 
 
 @asynccontextmanager
@@ -143,18 +178,18 @@ async def _bundle_endpoint(config: Config, identity: IdentityParts) -> AsyncIter
         await host.close()
 
 
-def _grpc_host(parts: Parts) -> GrpcHost:
+def _grpc_host(config: Config, flow: Flow, tls: ListenerTls) -> GrpcHost:
     async def answer(request: bytes, asker: SpiffeId | None) -> bytes:
-        return await check(request, asker, parts.flow)
+        return await check(request, asker, flow)
 
-    listen = parse_address(parts.config.check.listen)
+    listen = parse_address(config.check.listen)
     return GrpcHost(
         answer,
         denials=Denials(failed=fallback_response(), busy=overloaded_response(), stranger=stranger_response()),
         listen=listen,
-        tls=None if isinstance(listen, UnixAddress) else parts.identity.check_tls(),
-        limits=GrpcLimits(in_flight=parts.config.check.max_concurrent),
-        refused=lambda why: parts.flow.strangers.count(f"(the host itself: {why})", parts.clock()),
+        tls=None if isinstance(listen, UnixAddress) else tls,
+        limits=GrpcLimits(in_flight=config.check.max_concurrent),
+        refused=lambda why: flow.strangers.count(f"(the host itself: {why})", flow.clock()),
     )
 
 
@@ -173,19 +208,23 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
     async def say_ready() -> None:
         await host.set_ready(parts.is_ready)
 
+    await _each_second(
+        (
+            parts.identity.rotation.tick,
+            follow_federation,
+            parts.policy.reload,
+            say_ready,
+            parts.write_summaries,
+            publish_head,
+            prune,
+        )
+    )
+
+
+async def _each_second(duties: Iterable[Callable[[], Awaitable[object]]]) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
-        await do_each(
-            (
-                parts.identity.rotation.tick,
-                follow_federation,
-                parts.policy.reload,
-                say_ready,
-                parts.write_summaries,
-                publish_head,
-                prune,
-            )
-        )
+        await do_each(duties)
 
 
 async def do_each(duties: Iterable[Callable[[], Awaitable[object]]]) -> None:

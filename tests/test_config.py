@@ -94,6 +94,7 @@ def full() -> Json:
             }
         ],
         "audit": {"segment_bytes": 65_536, "durable": True, "refusals_per_second": 3},
+        "replica": {"of": "/var/lib/authority"},
         "limits": {
             "delegation_depth": 2,
             "clock_leeway_seconds": 0,

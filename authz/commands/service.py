@@ -32,4 +32,6 @@ def run_dev(directory: Path) -> None:
 
 
 def _where(config: Config) -> str:
+    if config.replica is not None:
+        return f"deputy is ready: ext_authz on {config.check.listen}, a replica of {config.replica.of}"
     return f"deputy is ready: ext_authz on {config.check.listen}, broker on https://{config.broker.listen}"
