@@ -211,4 +211,4 @@ class StateMachine(RuleBasedStateMachine):
 
 TestState = StateMachine.TestCase
 # Each step is a write that reaches the disk.
-TestState.settings = settings(max_examples=max(settings.default.max_examples // 4, 10))
+TestState.settings = settings(max_examples=max(settings().max_examples // 4, 10))
