@@ -179,6 +179,7 @@ def _bind_delegation(
         jti=token.jti,
         grants=token.grants,
         details=token.details,
+        parents=token.parents,
     )
     check_standing(Standing.of(caller, [task.workload for task in tasks]), registered)
     return caller

@@ -137,6 +137,23 @@ def refine(held: Details | None, wanted: Details | None) -> Details | None:
     return tuple(granted)
 
 
+def joined(held: Details | None, allowed: Details | None) -> Details | None:
+    """Return what is within both; unlike in `refine`, either may name what the other does not.
+
+    Raises:
+        ExchangeError: if nothing is, or too many come of them.
+    """
+    if held is None or allowed is None:
+        return allowed if held is None else held
+    pairs = (one.joined(other) for one in held for other in allowed)
+    both = tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
+    if not both:
+        raise _refused("none of the tools that are held may be called by this agent")
+    if len(both) > MAX_DETAILS:
+        raise _refused(f"more than {MAX_DETAILS} authorization details come of it")
+    return both
+
+
 def covers(details: Details | None, location: str, tool: str, arguments: Mapping[str, object]) -> bool:
     """Say whether a call of a tool is within what a token is for."""
     return details is None or any(detail.covers(location, tool, arguments) for detail in details)

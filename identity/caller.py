@@ -198,3 +198,5 @@ class Caller:
     grants: tuple[str, ...] = ()
     # The only tools that it is for; None where its scopes alone limit it.
     details: Details | None = None
+    # The tokens that the credential was exchanged from.
+    parents: tuple[str, ...] = ()

@@ -6,6 +6,8 @@
   proofs (DPoP), or its workload.
 - `grants` names the grants of the person that it came of, `authorization_details` the only tools that it is
   for, `min_epoch` the withdrawals that were known when it was issued: who knows fewer reads them first.
+- `parents` names the tokens that it was exchanged from, the first one first: who takes one of them back takes
+  back this one, too. Their number is limited, and none is ever left out.
 - `aud` is one text, the one service; a list is refused, also a list of one.
 - A claim that we do not know is refused: it could be one that narrows.
 - The keys are never those of SVIDs: a token with the `sub` of somebody else, signed by such a key, would be
@@ -44,8 +46,10 @@ _REQUIRED: Final = frozenset(
     {"iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "txn", "cnf", "act", "task"}
 )
 _OPTIONAL: Final = frozenset(
-    {"groups", "acr", "amr", "auth_time", "sub_profile", "grants", "authorization_details", "min_epoch"}
+    {"groups", "acr", "amr", "auth_time", "sub_profile", "grants", "authorization_details", "min_epoch", "parents"}
 )
+# How often a token may be exchanged for the next one; each of them stands in it.
+MAX_PARENTS: Final = 16
 USER: Final = "user"
 _DIGEST_BYTES: Final = 32
 
@@ -68,6 +72,7 @@ class Delegation:
     grants: tuple[str, ...] = ()
     details: Details | None = None
     min_epoch: int = 0
+    parents: tuple[str, ...] = ()
 
     @property
     def client_id(self) -> str:
@@ -99,6 +104,7 @@ class Delegation:
             "auth_time": self.human.auth_time,
             "grants": list(self.grants),
             "authorization_details": details_json(self.details) if self.details is not None else None,
+            "parents": list(self.parents),
         }
         return claims | {name: value for name, value in optional.items() if value not in (None, [])}
 
@@ -183,6 +189,7 @@ def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
         grants=grants_claim(claims),
         details=details_claim(claims),
         min_epoch=integer_claim(claims, "min_epoch") if "min_epoch" in claims else 0,
+        parents=parents_claim(claims),
         token_id=verified.token_id,
     )
 
@@ -250,6 +257,18 @@ def grants_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
         return tuple(parse_ulid(grant) for grant in grants)
     except AgentNameError as error:
         raise TokenClaimsError("a token whose grant is not named by a ULID") from error
+
+
+def parents_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the tokens that a token was exchanged from.
+
+    Raises:
+        TokenClaimsError: if they are malformed, or more than we issue.
+    """
+    parents = _texts(claims, "parents")
+    if len(parents) > MAX_PARENTS:
+        raise TokenClaimsError("a token that was exchanged more often than we do it")
+    return tuple(token_name_claim({"parents": parent}, "parents") for parent in parents)
 
 
 def _texts(claims: Mapping[str, object], name: str) -> tuple[str, ...]:

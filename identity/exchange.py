@@ -8,6 +8,8 @@
   limit, and never one that was there before somebody else (ID-04, ID-05).
 - Of the tools that the subject is limited to, the person granted and the request names, what all three
   allow is left (NR-04).
+- It names the token that it was exchanged from, and those that this one names, so that what takes back one of
+  them takes back all that came of it (CA-07).
 - There is no unbound token: a binding is an argument that cannot be left out (TX-11).
 
 Whether the presenter may act for the human is the policy's to say, and who may exchange is the broker's.
@@ -17,10 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from identity.actor_chain import check_chain
-from identity.authorization_details import Details, refine
+from identity.authorization_details import Details, joined, refine
 from identity.caller import Binding, Hop, Human
 from identity.claims import lifetime
-from identity.delegation import Delegation, DelegationToken
+from identity.delegation import MAX_PARENTS, Delegation, DelegationToken
 from identity.errors import ExchangeError, TokenExpiredError
 from identity.spiffe import TrustDomain
 
@@ -88,6 +90,7 @@ def narrow(
         grants=_grants(subject, terms),
         details=_details(subject, terms),
         min_epoch=terms.min_epoch,
+        parents=_parents(subject),
     )
 
 
@@ -107,9 +110,19 @@ def _grants(subject: Subject, terms: Terms) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*held, terms.grant_id))) if terms.grant_id is not None else held
 
 
+def _parents(subject: Subject) -> tuple[str, ...]:
+    if not isinstance(subject, DelegationToken):
+        return ()
+    parents = (*subject.parents, subject.jti)
+    if len(parents) > MAX_PARENTS:
+        raise ExchangeError("invalid_request", f"a token is exchanged at most {MAX_PARENTS} times in a row")
+    return parents
+
+
 def _details(subject: Subject, terms: Terms) -> Details | None:
     held = subject.details if isinstance(subject, DelegationToken) else None
-    return refine(refine(held, terms.allowed_details), terms.requested_details)
+    # What the person granted may name more tools than the subject has; only the request may not.
+    return refine(joined(held, terms.allowed_details), terms.requested_details)
 
 
 def _chain(subject: Subject, terms: Terms) -> tuple[Hop, ...]:

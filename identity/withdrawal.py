@@ -88,6 +88,7 @@ class Standing:
     jti: str | None = None
     grants: tuple[str, ...] = ()
     issued_at: int | None = None
+    parents: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, caller: Caller, workloads: Iterable[SpiffeId]) -> "Standing":
@@ -101,6 +102,7 @@ class Standing:
             jti=caller.jti,
             grants=caller.grants,
             issued_at=_begun(caller),
+            parents=caller.parents,
         )
 
     def __iter__(self) -> Iterator[tuple[Kind, str]]:
@@ -111,6 +113,7 @@ class Standing:
             ("token", self.jti),
         )
         yield from ((kind, subject) for kind, subject in single if subject is not None)
+        yield from (("token", parent) for parent in self.parents)
         yield from (("agent", agent) for agent in self.agents)
         yield from (("task", task) for task in self.tasks)
         yield from (("grant", grant) for grant in self.grants)
