@@ -62,14 +62,19 @@ def verify_id_token(
 def _client_id(claims: Mapping[str, object], known: frozenset[str]) -> str:
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
-    if not isinstance(audiences, list) or not audiences or not all(one in known for one in audiences):
+    if not isinstance(audiences, list) or not audiences or not all(_is_one(one, known) for one in audiences):
         raise TokenAudienceError("an ID token for a client that is not known here")
     authorized = claims.get("azp")
     if authorized is None and len(audiences) > 1:
         raise TokenClaimsError("an ID token for several clients that names none of them as its own")
-    if authorized is not None and authorized not in known:
+    if authorized is not None and not _is_one(authorized, known):
         raise TokenAudienceError("an ID token that was issued to a client that is not known here")
     return str(audiences[0] if authorized is None else authorized)
+
+
+def _is_one(client: object, known: frozenset[str]) -> bool:
+    # A list or an object could not even be looked for.
+    return isinstance(client, str) and client in known
 
 
 def _check_kind(claims: Mapping[str, object]) -> None:
