@@ -1,24 +1,33 @@
 """The conformance runner: each case passes a good server, and finds one that breaks its rule alone."""
 
 import asyncio
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.conformance.checklist import CHECKLIST
+from authz.conformance.login import SecretLogin
 from authz.conformance.report import Report
-from authz.conformance.run import Plan, run
-from authz.conformance.situation import Inputs, Profile
-from tests.conformance_server import ISSUER, NOW, InProcess, Server, worlds
+from authz.conformance.run import Plan, RunError, run
+from authz.conformance.situation import Inputs, Need, Profile
+from identity.keys import VerificationKey
+from tests.conformance_server import ISSUER, KEY, NOW, OTHER, InProcess, Server, inputs, worlds
 
 METADATA = f"{ISSUER}/.well-known/oauth-authorization-server"
 WORLDS = worlds()
 ALL = [case.id for case in CHECKLIST]
 
 
-def examine(server: Server, inputs: Inputs, profile: Profile = Profile.DEPUTY) -> Report:
+def examine(server: Server, given: Inputs, profile: Profile = Profile.DEPUTY) -> Report:
     port = InProcess(server)
-    plan = Plan(inputs, profile, CHECKLIST, METADATA)
+    plan = Plan(given, profile, CHECKLIST, METADATA)
     return asyncio.run(run(plan, port, lambda: NOW, port.progress))
 
 
@@ -52,3 +61,168 @@ def test_each_case_finds_the_server_that_breaks_its_rule_and_only_that(case: str
     assert seen_in, "skipped from every side, so that it could never fail"
     # Lazily: from another side one mistake can break two rules (a token without act has no actors either).
     assert any(set(found(examine(Server(frozenset({case})), WORLDS[world]))) == {case} for world in seen_in)
+
+
+# ---------------------------------------------------------------- verifiers as people write them
+
+
+def parts(text: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """Read a token as carelessly as the library functions allow."""
+    header, claims, signature = text.strip().split(".")[:3]
+    decoded = [urlsafe_b64decode(part + "===") for part in (header, claims, signature)]
+    return json.loads(decoded[0]), json.loads(decoded[1]), decoded[2], f"{header}.{claims}".encode()
+
+
+def careless(accepts: Callable[..., bool]) -> Callable[[str], Mapping[str, Any] | None]:
+    def verify(text: str) -> Mapping[str, Any] | None:
+        try:
+            header, claims, signature, signed = parts(text)
+            good = accepts(header, claims, signature, signed) and isinstance(claims["exp"], int)
+        except Exception:  # noqa: BLE001 - whatever a token does to it
+            return None
+        return claims if good else None
+
+    return verify
+
+
+def signed_by(key: VerificationKey, signature: bytes, data: bytes) -> bool:
+    key.verify(signature, data)
+    return True
+
+
+PEM = KEY.public.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+EVERY_TRICK = {
+    "TX-06/forged",
+    "JW-01/alg-none",
+    "JW-01/no-signature",
+    "JW-01/hs256-public-key",
+    "JW-01/hs256-weak",
+    "JW-01/another-alg",
+    "JW-01/foreign-key",
+    "JW-02/embedded-key",
+    "JW-02/kid",
+    "JW-02/kid-path",
+    "JW-03/crit",
+    "JW-03/zip",
+    "JW-04/typ",
+}
+CARELESS: dict[str, tuple[Callable[..., bool], set[str]]] = {
+    "trusts alg none": (lambda header, *_: header["alg"].lower() == "none", {"JW-01/alg-none"}),
+    "takes the public key for a secret": (
+        lambda header, _, signature, data: (
+            header["alg"] == "HS256" and signature == hmac.digest(PEM, data, hashlib.sha256)
+        ),
+        {"JW-01/hs256-public-key"},
+    ),
+    "opens the file that kid names": (
+        lambda header, _, signature, data: (
+            header["kid"].endswith("/dev/null") and signature == hmac.digest(b"", data, hashlib.sha256)
+        ),
+        {"JW-02/kid-path"},
+    ),
+    "takes the key that the header brings": (
+        lambda header, _, signature, data: signed_by(
+            VerificationKey.parse_jwk(header["jwk"]), signature, data
+        ),
+        {"JW-02/embedded-key"},
+    ),
+    "decodes base64 as the standard library does": (
+        lambda _, __, signature, data: signed_by(KEY.public, signature, data),
+        {"JW-05/base64", "JW-05/white-space"},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", CARELESS)
+def test_a_careless_verifier_is_found(how: str) -> None:
+    accepts, expected = CARELESS[how]
+
+    assert set(found(examine(Server(verify=careless(accepts)), inputs()))) == expected
+
+
+def test_a_server_that_verifies_nothing_fails_every_trick() -> None:
+    report = examine(Server(verify=careless(lambda *_: True)), inputs())
+
+    assert set(found(report)) >= EVERY_TRICK
+
+
+def test_a_server_that_falls_over_has_refused_nothing() -> None:
+    def crash(_: str) -> None:
+        raise RuntimeError("a bug")
+
+    report = examine(Server(crashes=True, verify=crash), inputs())
+
+    assert set(found(report)) >= EVERY_TRICK | {"TX-06/garbage", "ID-04/deep-act"}
+    assert found(report)["TX-06/garbage"] == "500 without an OAuth error"
+
+
+# ---------------------------------------------------------------- runs that do not count
+
+
+def test_a_refused_good_request_is_no_run() -> None:
+    with pytest.raises(RunError, match="the good request was refused: 400 invalid_request: 'no'"):
+        examine(Server(spent=0), inputs())
+
+
+def test_a_token_that_counts_once_is_no_run() -> None:
+    with pytest.raises(RunError, match="granted once, and refused the second time"):
+        examine(Server(spent=1), inputs())
+
+
+def test_a_server_that_stops_in_the_middle_makes_the_report_void() -> None:
+    report = examine(Server(spent=5), inputs())
+
+    assert report.problem is not None
+    assert "other refusals may say nothing" in report.problem
+
+
+def test_the_sentence_of_a_server_that_repeats_a_token_is_not_shown() -> None:
+    server = Server(frozenset({"TX-06/no-echo"}), spent=0)
+
+    with pytest.raises(RunError) as refused:
+        examine(server, inputs())
+    assert str(refused.value) == "the good request was refused: 400 invalid_request"
+
+
+# ---------------------------------------------------------------- what is missing is said
+
+
+def test_a_case_without_its_input_is_skipped_and_says_what_it_needs() -> None:
+    bare = Inputs(
+        f"{ISSUER}/token",
+        inputs().login,
+        inputs().subject,
+        targets=(("audience", "https://tickets.example"),),
+    )
+    port = InProcess(Server())
+    report = asyncio.run(run(Plan(bare, Profile.DEPUTY, CHECKLIST), port, lambda: NOW, port.progress))
+
+    skipped = {result.case.id: result.got for result in report.results if result.status == "skip"}
+    assert skipped["TX-09/found-token"] == f"needs {Need.OTHER_CLIENT.value}"
+    assert skipped["TX-10/no-grant"] == "needs --ungranted-subject-token-file"
+    assert skipped["TX-11/bound-to-another"] == "needs --subject-token-2-file"
+    assert skipped["NR-01/wider-scope"] == "needs --wider-scope"
+    assert skipped["JW-01/hs256-public-key"].startswith("needs --subject-jwks")
+    assert skipped["DM-01/published"] == "needs --issuer or --metadata"
+    assert skipped["CA-07/revoke"].startswith("needs metadata that names an introspection_endpoint")
+    assert found(report) == {}
+
+
+def test_a_second_client_that_cannot_log_in_proves_nothing() -> None:
+    wrong = inputs(other_login=SecretLogin(OTHER, "not its secret"))
+    report = examine(Server(), wrong)
+
+    got = {result.case.id: (result.status, result.got) for result in report.results}
+    assert got["TX-09/found-token"] == (
+        "skip",
+        "the second client could not log in: the subject token: 401 invalid_client",
+    )
+
+
+def test_without_metadata_no_login_is_sent_to_an_endpoint() -> None:
+    server = Server(issuer="https://elsewhere.example")
+    report = examine(server, inputs(issuer=None))
+
+    got = {result.case.id: result.got for result in report.results}
+    assert got["CA-07/introspect"] == f"needs {Need.INTROSPECTION.value}"
+    assert got["CA-07/revoke-unknown"] == f"needs {Need.REVOCATION.value}"
