@@ -18,6 +18,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from authz.config_events import EventsConfig
 from authz.config_forms import (
     EndpointPath,
     FilePath,
@@ -157,6 +158,9 @@ class Config(Section):
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="lifetimes and limits")
     identity: IdentityConfig = Field(
         default_factory=IdentityConfig, description="the identity authority: keys, sockets, federation"
+    )
+    events: EventsConfig = Field(
+        default_factory=EventsConfig, description="security events of others, and to others (SSF, CAEP)"
     )
     replica: ReplicaConfig | None = Field(
         default=None, description="makes this process a replica, which only answers `Check`"

@@ -19,6 +19,9 @@ from authz.audit.log import AuditLog
 from authz.audit.sink import Sink
 from authz.audit.strangers import Strangers
 from authz.broker.deps import Broker
+from authz.broker.event_parts import open_inbox, open_outbox
+from authz.broker.events_endpoint import Inbox
+from authz.broker.events_outgoing import Outbox
 from authz.broker.human import OpenIdPeople
 from authz.broker_parts import REPLAY, broker_settings, nonces, providers
 from authz.check import Flow
@@ -58,6 +61,9 @@ class Parts:
     policy: LivePolicy
     flow: Flow
     broker: Broker
+    # Who tells us of sessions that ended, and whom we tell.
+    inbox: Inbox | None
+    outbox: Outbox
     clock: Clock
 
     @property
@@ -147,7 +153,15 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
 ) -> Parts:
     authority = identity.live
     flow = open_flow(
-        config, lambda: authority.current, identity.known.federated, state, policy, audit, clock, entropy
+        config,
+        lambda: authority.current,
+        identity.known.federated,
+        state,
+        policy,
+        audit,
+        replay,
+        clock,
+        entropy,
     )
     broker = Broker(
         settings=broker_settings(config, flow.services),
@@ -167,4 +181,31 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         nonces=nonces(config, entropy(32)),
     )
     strangers = (flow.strangers, broker.strangers)
-    return Parts(config, identity, state, audit, strangers, policy, flow, broker, clock)
+    inbox, outbox = _open_events(config, state, audit, flow, authority, clock)
+    return Parts(config, identity, state, audit, strangers, policy, flow, broker, inbox, outbox, clock)
+
+
+def _open_events(
+    config: Config, state: State, audit: AuditLog, flow: Flow, authority: LiveAuthority, clock: Clock
+) -> tuple[Inbox | None, Outbox]:
+    issuer = config.broker.issuer
+    inbox = None
+    if config.events.transmitters:
+        inbox = open_inbox(
+            config.events,
+            issuer=issuer,
+            leeway=config.limits.clock_leeway_seconds,
+            state=state,
+            data_dir=config.data_dir,
+            clock=clock,
+        )
+    outbox = open_outbox(
+        config.events,
+        issuer=issuer,
+        token_key=lambda: authority.current.token_key,
+        sink=audit,
+        data_dir=config.data_dir,
+        clock=clock,
+        new_id=flow.new_id,
+    )
+    return inbox, outbox

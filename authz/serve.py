@@ -23,9 +23,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
+from starlette.routing import Route
+
 from authz.address import UnixAddress, parse_address
 from authz.administration_parts import private_socket, routes
-from authz.broker.app import broker_app
+from authz.authzen.endpoint import DecisionPoint, authzen_routes
+from authz.broker.app import broker_app, read_arrival
+from authz.broker.event_routes import event_routes
 from authz.check import Flow, check
 from authz.check_parts import Clock
 from authz.config import Config
@@ -117,7 +121,7 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         grpc_host = _grpc_host(parts.config, parts.flow, parts.identity.check_tls())
         await grpc_host.start()
         stack.push_async_callback(grpc_host.stop)
-        broker = broker_app(parts.broker, lambda: parts.is_ready, routes(parts))
+        broker = broker_app(parts.broker, lambda: parts.is_ready, _more_routes(parts))
         http_host = HttpHost(broker, tls=parts.identity.broker_tls())
         stack.push_async_callback(http_host.close)
         await http_host.listen(parse_address(parts.config.broker.listen))
@@ -126,9 +130,25 @@ async def _listening(parts: Parts) -> AsyncIterator[None]:
         await stack.enter_async_context(open_doors(parts.config, parts.identity, parts.broker))
         ticking = asyncio.create_task(_tick(parts, grpc_host))
         stack.callback(ticking.cancel)
+        telling = asyncio.create_task(parts.outbox.run())
+        stack.callback(telling.cancel)
         await grpc_host.set_ready(parts.is_ready)
         yield
         await grpc_host.set_ready(False)
+
+
+def _more_routes(parts: Parts) -> list[Route]:
+    """Return what stands beside the token endpoint: administration, security events, AuthZEN."""
+
+    async def answer(request: bytes, asker: SpiffeId) -> bytes:
+        return await check(request, asker, parts.flow)
+
+    point = DecisionPoint(answer, parts.flow.services, parts.broker)
+    return [
+        *routes(parts),
+        *event_routes(parts.broker, parts.inbox, read_arrival),
+        *authzen_routes(point, read_arrival),
+    ]
 
 
 @asynccontextmanager
