@@ -19,6 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from authz.demo.identity import Identity
+from authz.demo.proof import ProofAuth, ProofKey
 from authz.response import DECISION_HEADER, REASON_HEADER
 from identity.pb import task_pb2
 
@@ -88,9 +89,18 @@ class AgentTask:
     runner: "Runner"
 
     async def exchange(
-        self, audience: str, subject_token: str, *, subject_type: str = ID_TOKEN, **more: str
+        self,
+        audience: str,
+        subject_token: str,
+        *,
+        subject_type: str = ID_TOKEN,
+        key: ProofKey | None = None,
+        **more: str,
     ) -> Token:
-        """Exchange a token for a delegation token (RFC 8693)."""
+        """Exchange a token for a delegation token (RFC 8693), bound to the SVID or to a key of one's own."""
+        headers = {}
+        if key is not None:
+            headers["dpop"] = key.proof("POST", f"{await self.broker_issuer()}/token")
         form = {
             "grant_type": GRANT_TYPE,
             "audience": audience,
@@ -100,7 +110,7 @@ class AgentTask:
         }
         async with _client(self.identity) as client:
             started = time.perf_counter()
-            response = await client.post(f"{self.places.broker}/token", data=form)
+            response = await client.post(f"{self.places.broker}/token", data=form, headers=headers)
             latency = (time.perf_counter() - started) * 1000
         return _token(response, latency)
 
@@ -123,11 +133,18 @@ class AgentTask:
         return str(response.json()["issuer"])
 
     async def call(
-        self, service: str, tool: str, arguments: dict[str, Any], bearer: str, mode: ConnectMode = MODERN
+        self,
+        service: str,
+        tool: str,
+        arguments: dict[str, Any],
+        bearer: str,
+        mode: ConnectMode = MODERN,
+        *,
+        key: ProofKey | None = None,
     ) -> Answer:
         """Call a tool with the official MCP client; `auto` asks the server first what it speaks."""
         url = f"{self.places.gateway}/{service}/mcp"
-        return await call_tool(self.identity, url, Call(tool, arguments, mode), bearer)
+        return await call_tool(self.identity, url, Call(tool, arguments, mode), bearer, key)
 
     async def post(self, service: str, body: bytes, bearer: str) -> Answer:
         """Post raw bytes to an MCP server, as no honest client would."""
@@ -181,7 +198,9 @@ class Runner:
             identity.close()
 
 
-async def call_tool(identity: Identity, url: str, call: Call, bearer: str) -> Answer:
+async def call_tool(
+    identity: Identity, url: str, call: Call, bearer: str, key: ProofKey | None = None
+) -> Answer:
     """Call a tool with the official MCP client, and report the last answer that it was given."""
     seen: list[httpx2.Response] = []
 
@@ -190,7 +209,7 @@ async def call_tool(identity: Identity, url: str, call: Call, bearer: str) -> An
 
     text, failed = "", True
     started = time.perf_counter()
-    async with _client(identity, bearer) as http:
+    async with _client(identity, bearer, key) as http:
         http.event_hooks["response"].append(keep)
         try:
             async with Client(streamable_http_client(url, http_client=http), mode=call.mode) as client:
@@ -223,9 +242,12 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
-def _client(identity: Identity, bearer: str = "") -> httpx2.AsyncClient:
-    headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
-    return httpx2.AsyncClient(verify=identity.tls(), headers=headers, timeout=TIMEOUT, trust_env=False)
+def _client(identity: Identity, bearer: str = "", key: ProofKey | None = None) -> httpx2.AsyncClient:
+    headers = {"authorization": f"Bearer {bearer}"} if bearer and key is None else {}
+    auth = None if key is None else ProofAuth(key, bearer)
+    return httpx2.AsyncClient(
+        verify=identity.tls(), headers=headers, auth=auth, timeout=TIMEOUT, trust_env=False
+    )
 
 
 def _answer(response: httpx2.Response, latency_ms: float) -> Answer:

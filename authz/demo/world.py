@@ -26,9 +26,13 @@ import httpx2
 from authz.address import UnixAddress, parse_address
 from authz.audit.filter import Filter
 from authz.audit.read import find, latest
+from authz.commands.api import Api
+from authz.commands.where import Where
 from authz.config import Config, load_config
 from authz.demo.agents import Places, Runner
 from authz.demo.identity import Identity
+from authz.demo.people import GRANTS, GrantRequest
+from authz.demo.people import Grants as GrantsOfPeople
 from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
@@ -112,6 +116,32 @@ class DemoWorld:
                 if (seen["transaction"] or {}).get("tctx", {}).get("decision_id") == decision:
                     return seen
         return None
+
+    @property
+    def grants_of_people(self) -> GrantsOfPeople:
+        """Where people say which agent may act for them."""
+        return GrantsOfPeople(self.runner.places.broker, self.runner.identity.roots)
+
+    async def let(self, account: str, grant: GrantRequest) -> str:
+        """Let a person make a grant; return its id."""
+        return await self.grants_of_people.create(await self.sign_in(account), grant)
+
+    async def revoke(self, account: str, grant: str) -> None:
+        """Let a person revoke a grant of theirs."""
+        await self.grants_of_people.revoke(await self.sign_in(account), grant)
+
+    async def contain(self, agent: str) -> None:
+        """Stop an agent, as the operator of the service: what `deputy agents contain` does."""
+        await self._order("withdrawals", agent, "it reads tickets that nobody asked for")
+
+    async def release(self, agent: str) -> None:
+        """Let a contained agent act again."""
+        await self._order("releases", agent, "repaired")
+
+    async def _order(self, path: str, agent: str, reason: str) -> None:
+        api = Api.of(Where(self.directory / "deputy.yaml"))
+        body = {"kind": "agent", "subject": agent, "reason": reason, "wait": True}
+        await asyncio.to_thread(api.post, path, body)
 
     @property
     def audit_directory(self) -> Path:
@@ -226,7 +256,7 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
     places = Places(places.broker, f"https://localhost:{envoy.port(LISTENER)}")
     runner, stranger = (Runner(identity, places) for identity in identities)
     running.add(runner.close)
-    return DemoWorld(
+    world = DemoWorld(
         directory=directory,
         config=config,
         sign_ins=sign_ins,
@@ -237,6 +267,11 @@ async def _start(directory: Path, opa_binary: Path | None, say: Say, running: Ru
         running=running,
         opa=opa,
     )
+    say("people say which agent may act for them")
+    for account, grants in GRANTS.items():
+        for grant in grants:
+            await world.let(account, grant)
+    return world
 
 
 async def _open(socket: Path, running: Running) -> Identity:

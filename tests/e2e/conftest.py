@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from authz.demo.scenario import Stage
+from authz.demo.stage import Stage
 from authz.demo.world import DemoWorld, clean_directory, start_world
 
 T = TypeVar("T")

@@ -20,8 +20,9 @@ from authz.demo.run import DemoResult, run_demo
 EMBEDDED_ROWS = (
     *("1", "2a", "2b", "2c", "3", "4", "5a", "5b", "5c", "6a", "6b"),
     *("7a", "7b", "7c", "7d", "8a", "8b", "8c", "9a", "9b", "9c"),
+    *("10a", "10b", "10c", "10d", "11a", "11b", "12a", "12b"),
 )
-OPA_ROWS = (*EMBEDDED_ROWS, "10a", "10b", "10c")
+OPA_ROWS = (*EMBEDDED_ROWS, "13a", "13b", "13c")
 CASES = [("embedded", row) for row in EMBEDDED_ROWS] + [("opa", row) for row in OPA_ROWS]
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from authz.audit.read_verify import verify_directory
 from authz.demo.agents import AgentTask, Answer
-from authz.demo.scenario import CLOSE, READ, TICKETS, Call, Stage
+from authz.demo.stage import CLOSE, READ, TICKETS, Call, Stage
 from authz.demo.world import SERVICES
 from identity.keys import SigningKey
 from tests.e2e.conftest import Live

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.audit.read_verify import verify_directory
-from authz.demo.scenario import CLOSE, READ, TICKETS, Stage
+from authz.demo.stage import CLOSE, READ, TICKETS, Stage
 from tests.e2e.conftest import Live, live  # noqa: F401 - the fixture
 
 pytestmark = pytest.mark.soak
