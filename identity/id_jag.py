@@ -4,6 +4,7 @@
   issuer, `client_id` the name by which that server knows the agent (CL-05).
 - `act` names the agents that stand behind it, as in a delegation token.
 - It is no access token: its type keeps it from being read as one, here and there.
+- What is limited to some tools stays so: the limits go with it (RFC 9396).
 - It lives for minutes, is for one use, and never outlives what stands behind it (CL-07).
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from identity.actor_chain import encode_act
+from identity.authorization_details import Details, details_json
 from identity.caller import Hop, Human
 from identity.jws import sign
 from identity.keys import SigningKey
@@ -35,6 +37,7 @@ class IdentityAssertion:
     jti: str
     issued_at: int
     expires_at: int
+    details: Details | None = None
 
     def to_claims(self) -> dict[str, object]:
         """Return the claims of the token; the person is named as their own provider names them."""
@@ -50,8 +53,13 @@ class IdentityAssertion:
             "exp": self.expires_at,
             "act": encode_act(self.chain, self.issuer, self.trust_domain),
         }
-        login = {"auth_time": self.human.auth_time, "acr": self.human.acr, "amr": list(self.human.amr)}
-        return claims | {name: value for name, value in login.items() if value not in (None, [])}
+        optional = {
+            "auth_time": self.human.auth_time,
+            "acr": self.human.acr,
+            "amr": list(self.human.amr),
+            "authorization_details": details_json(self.details) if self.details is not None else None,
+        }
+        return claims | {name: value for name, value in optional.items() if value not in (None, [])}
 
 
 def issue_id_jag(key: SigningKey, assertion: IdentityAssertion) -> str:

@@ -197,7 +197,7 @@ def test_a_task_for_nobody_gets_no_persons_token() -> None:
         ({"aud": "somebody-else"}, Code.TOKEN_AUDIENCE),
         ({"iss": "https://evil.example"}, Code.TOKEN_ISSUER),
         ({"act": {"sub": "x"}}, Code.TOKEN_CLAIMS),
-        ({"may_act": {"sub": "x"}}, Code.TOKEN_CLAIMS),
+        ({"may_act": {"sub": "x"}}, Code.MAY_ACT),
         ({"cnf": {"jkt": "x"}}, Code.TOKEN_CLAIMS),
         ({"typ_": "at+jwt"}, Code.TOKEN_TYPE),
         ({"exp": 1}, Code.TOKEN_EXPIRED),
@@ -217,8 +217,10 @@ def test_an_svid_is_no_subject_token() -> None:
         task = await world.start()
         svid = await world.jwt_svid(task)
         await refused(world, task, "invalid_request", Code.TOKEN_ISSUER, svid)
-        delegated = {"subject_token_type": ACCESS_TOKEN, "actor_token": svid, "actor_token_type": JWT}
-        await refused(world, task, "invalid_request", Code.TOKEN_TYPE, svid, **delegated)
+        kind = {"subject_token_type": ACCESS_TOKEN}
+        await refused(world, task, "invalid_request", Code.TOKEN_ISSUER, svid, **kind)
+        delegated = {**kind, "actor_token": svid, "actor_token_type": JWT}
+        await refused(world, task, "invalid_request", Code.REQUEST_MALFORMED, svid, **delegated)
 
     run(act)
 

@@ -684,11 +684,21 @@ def test_a_withdrawal_while_a_task_starts_wins() -> None:
 
 def test_a_withdrawal_while_the_start_of_a_task_is_recorded_wins() -> None:
     async def act(world: World) -> None:
-        world.sink.meanwhile = world.tasks.another_ends
+        world.sink.meanwhile = lambda: world.tasks.retire("triage")
         response = await world.send("POST", "/tasks", world.runner, json=start_body(world))
         assert (response.status_code, response.json()["code"]) == (503, "DPT-WITHDRAWN")
         assert world.tasks.tasks == {}
         assert [entry.kind for entry in world.sink.entries] == ["issuance", "withdrawn"]
+
+    run(act)
+
+
+def test_what_another_lost_denies_nobody_the_start_of_a_task() -> None:
+    async def act(world: World) -> None:
+        world.sink.meanwhile = world.tasks.another_ends
+        response = await world.send("POST", "/tasks", world.runner, json=start_body(world))
+        assert response.status_code == 201
+        assert [entry.kind for entry in world.sink.entries] == ["issuance"]
 
     run(act)
 

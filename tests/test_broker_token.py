@@ -15,6 +15,7 @@ from tests.broker_fakes import (
     TICKETS,
     World,
     check_refused,
+    consent,
     id_token_with,
     refused,
     run,
@@ -68,6 +69,7 @@ def test_cl_01_the_claims_name_the_person_and_the_agent() -> None:
                 "agent_instance": task.id,
             },
             "task": task.id,
+            "grants": [consent("triage").id],
             "groups": ["lead"],
             "acr": "urn:mace:incommon:iap:silver",
             "auth_time": now,
@@ -196,7 +198,7 @@ def test_cl_07_a_sign_in_that_the_leeway_forgives_gives_no_token() -> None:
         ("tickets:read", "tickets:read"),
         ("tickets:read tickets:write", "tickets:read tickets:write"),
         ("tickets:read tickets:destroy", "tickets:read"),
-        ("tickets:read billing:read", "tickets:read"),
+        ("tickets:read billing:read", "billing:read tickets:read"),
         ("tickets:read tickets:rea tickets:read:x TICKETS:READ", "tickets:read"),
     ],
 )
@@ -210,8 +212,10 @@ def test_nr_01_scopes_only_narrow(scope: str, given: str) -> None:
 
 @pytest.mark.parametrize("scope", ["tickets:destroy", "billing:read", "tickets", "tickets:*", "*"])
 def test_nr_01_nothing_left_is_an_error(scope: str) -> None:
+    """NR-01: the person granted something here, so it is the scope that asks for too much."""
+
     async def act(world: World) -> None:
-        await refused(world, await world.start(), "invalid_scope", Code.SCOPE_MISSING, scope=scope)
+        await refused(world, await world.start(), "invalid_scope", Code.CONSENT_MISSING, scope=scope)
 
     run(act)
 
@@ -230,8 +234,10 @@ def test_nr_02_a_policy_that_names_no_scopes_allows_none() -> None:
     [
         "https://other.example",
         "tickets",
-        TICKETS + "/",
-        TICKETS.upper(),
+        TICKETS + "/x",
+        TICKETS + "?",
+        TICKETS + ":8443",
+        TICKETS.replace("https", "http"),
         BROKER,
         "https://tickets.mesh.example#x",
         "*",
@@ -240,6 +246,17 @@ def test_nr_02_a_policy_that_names_no_scopes_allows_none() -> None:
 def test_nr_03_an_unknown_audience_is_an_invalid_target(audience: str) -> None:
     async def act(world: World) -> None:
         await refused(world, await world.start(), "invalid_target", Code.SERVICE_UNKNOWN, audience=audience)
+
+    run(act)
+
+
+@pytest.mark.parametrize("audience", [TICKETS + "/", TICKETS.upper(), TICKETS + ":443", TICKETS + ":443/"])
+def test_nr_03_targets_are_compared_in_normal_form(audience: str) -> None:
+    """NR-03: RFC 3986 section 6.2; the token names the service as it is configured."""
+
+    async def act(world: World) -> None:
+        token = await world.token(await world.start(), audience=audience)
+        assert world.verified(token).audience == TICKETS
 
     run(act)
 

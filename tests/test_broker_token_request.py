@@ -1,10 +1,21 @@
-"""The form of a token request: TX-02, TX-03, TX-04, TX-07, TX-08, TX-12, NR-03, CA-04."""
+"""The form of a token request: TX-02, TX-03, TX-04, TX-12, NR-03, NR-04, CA-01, CA-04."""
 
 from urllib.parse import urlencode
 
 import pytest
 
-from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TokenRequest
+from authz.broker.form import Form, FormError
+from authz.broker.token_request import (
+    ACCESS_TOKEN,
+    GRANT_TYPE,
+    ID_JAG,
+    ID_TOKEN,
+    JWT,
+    JWT_SPIFFE,
+    TokenRequest,
+    client_assertion,
+)
+from identity.authorization_details import Detail
 from identity.errors import ExchangeError
 
 PLAIN = {
@@ -24,7 +35,7 @@ TYPE = "urn:ietf:params:oauth:token-type:"
 
 def parsed(form: dict[str, str], **changes: str | None) -> TokenRequest:
     pairs = {name: value for name, value in {**form, **changes}.items() if value is not None}
-    return TokenRequest.parse(urlencode(pairs).encode())
+    return TokenRequest.parse(Form.parse(urlencode(pairs).encode()))
 
 
 def error_of(form: dict[str, str], **changes: str | None) -> str:
@@ -41,7 +52,7 @@ def test_reads_an_exchange_of_an_id_token() -> None:
     assert request.unverified_actor is None
     assert request.audience == "https://tickets.mesh.example"
     assert request.scopes == frozenset({"tickets:read", "tickets:write"})
-    assert (request.binding, request.client_id) == ("key", "triage")
+    assert (request.binding, request.client_id) == (None, "triage")
 
 
 def test_reads_a_delegation() -> None:
@@ -85,7 +96,7 @@ def test_tx_03_a_repeated_parameter(name: str) -> None:
     body = urlencode([*DELEGATED.items(), (name, value), *([] if name in DELEGATED else [(name, value)])])
 
     with pytest.raises(ExchangeError) as raised:
-        TokenRequest.parse(body.encode())
+        TokenRequest.parse(Form.parse(body.encode()))
     assert raised.value.error == ("invalid_target" if name == "audience" else "invalid_request")
 
 
@@ -95,8 +106,6 @@ def test_tx_03_a_repeated_parameter(name: str) -> None:
         "refresh_token",
         "saml1",
         "saml2",
-        "jwt",
-        "txn_token",
         "self_signed",
         "unsigned_json",
         "id-jag",
@@ -108,19 +117,25 @@ def test_tx_04_a_subject_of_another_type(kind: str) -> None:
     assert error_of(DELEGATED, subject_token_type=TYPE + kind) == "invalid_request"
 
 
+def test_tx04_a_jwt_is_an_access_token_and_never_an_id_token() -> None:
+    """TX-04: what the `jwt` is, its header says; where it says nothing it is no ID token."""
+    assert parsed(PLAIN, subject_token_type=JWT).subject_kind == "access_token"
+
+
 @pytest.mark.parametrize("kind", ["access_token", "id_token", "refresh_token", "saml2", "unsigned_json"])
 def test_tx_04_an_actor_of_another_type(kind: str) -> None:
     assert error_of(DELEGATED, actor_token_type=TYPE + kind) == "invalid_request"
 
 
-@pytest.mark.parametrize("kind", ["refresh_token", "id_token", "jwt", "txn_token"])
+@pytest.mark.parametrize("kind", ["refresh_token", "id_token", "jwt", "txn_token", "saml2", "unsigned_json"])
 def test_tx_04_another_type_is_requested(kind: str) -> None:
     assert error_of(PLAIN, requested_token_type=TYPE + kind) == "invalid_request"
     assert parsed(PLAIN, requested_token_type=ACCESS_TOKEN) == parsed(PLAIN)
 
 
-def test_tx_07_tx_08_a_delegation_token_without_an_actor() -> None:
-    assert error_of(PLAIN, subject_token_type=ACCESS_TOKEN) == "invalid_request"
+def test_an_assertion_for_another_domain_names_no_actor() -> None:
+    assert parsed(PLAIN, requested_token_type=ID_JAG).output == "id-jag"
+    assert error_of(DELEGATED, requested_token_type=ID_JAG) == "invalid_request"
 
 
 def test_an_id_token_with_an_actor_says_twice_who_acts() -> None:
@@ -134,12 +149,32 @@ def test_tx_12_a_reserved_claim_as_a_parameter_has_no_effect(name: str) -> None:
     assert parsed(PLAIN, **{name: "x"}) == parsed(PLAIN)
 
 
-def test_nr_03_one_audience_and_no_resource() -> None:
-    two = urlencode([*PLAIN.items(), ("audience", "https://billing.mesh.example")])
-    with pytest.raises(ExchangeError) as raised:
-        TokenRequest.parse(two.encode())
-    assert raised.value.error == "invalid_target"
-    assert error_of(PLAIN, resource="https://tickets.mesh.example") == "invalid_target"
+@pytest.mark.parametrize("name", ["audience", "resource"])
+def test_nr_03_one_audience_and_one_resource(name: str) -> None:
+    """NR-03: widening to a list is refused, also where both name the same."""
+    first = "https://tickets.mesh.example"
+    for second in (first, "https://billing.mesh.example"):
+        rest = [pair for pair in PLAIN.items() if pair[0] != "audience"]
+        two = urlencode([*rest, (name, first), (name, second)])
+        with pytest.raises(ExchangeError) as raised:
+            TokenRequest.parse(Form.parse(two.encode()))
+        assert raised.value.error == "invalid_target"
+
+
+def test_nr_03_audience_and_resource_name_one_service() -> None:
+    """NR-03: the same target in both (RFC 8707); never two."""
+    both = parsed(PLAIN, resource="HTTPS://tickets.mesh.example:443/")
+    assert both.audience == "https://tickets.mesh.example"
+    assert parsed(PLAIN, audience=None, resource="https://a.example/x").audience == "https://a.example/x"
+    assert error_of(PLAIN, resource="https://billing.mesh.example") == "invalid_target"
+
+
+@pytest.mark.parametrize(
+    "resource", ["tickets", "/tickets", "https://a.example#x", "https://a.example/#", "urn:a", "https://"]
+)
+def test_nr_03_a_resource_is_an_absolute_uri_without_fragment(resource: str) -> None:
+    """NR-03: RFC 8707 section 2."""
+    assert error_of(PLAIN, audience=None, resource=resource) == "invalid_target"
 
 
 @pytest.mark.parametrize(
@@ -149,14 +184,76 @@ def test_a_malformed_scope(scope: str) -> None:
     assert error_of(PLAIN, scope=scope) == "invalid_scope"
 
 
-@pytest.mark.parametrize("name", ["client_secret", "client_assertion", "client_assertion_type"])
-def test_ca_04_a_second_login(name: str) -> None:
-    assert error_of(PLAIN, **{name: "x"}) == "invalid_request"
-    assert error_of(PLAIN, **{name: ""}) == "invalid_request"
+def assertion_of(**form: str) -> str | None:
+    return client_assertion(Form.parse(urlencode({**PLAIN, **form}).encode()))
 
 
-def test_authorization_details_do_not_exist_and_are_not_ignored() -> None:
-    assert error_of(PLAIN, authorization_details="[]") == "invalid_authorization_details"
+def test_ca_01_a_jwt_svid_logs_in() -> None:
+    assert assertion_of() is None
+    assert assertion_of(client_assertion="a.b.c", client_assertion_type=JWT_SPIFFE) == "a.b.c"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"client_secret": "x"},
+        {"client_secret": ""},
+        {"client_assertion": "x"},
+        {"client_assertion_type": JWT_SPIFFE},
+        {"client_assertion": "x", "client_assertion_type": ""},
+        {"client_assertion": "", "client_assertion_type": JWT_SPIFFE},
+        {
+            "client_assertion": "x",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        },
+        {"client_assertion": "x", "client_assertion_type": "none"},
+        {"client_assertion": "x", "client_assertion_type": JWT_SPIFFE, "client_secret": "x"},
+    ],
+)
+def test_ca_04_another_login_or_half_a_one(form: dict[str, str]) -> None:
+    """CA-04: nothing is guessed from half a login, and none is ignored."""
+    with pytest.raises(ExchangeError) as raised:
+        assertion_of(**form)
+    assert raised.value.error == "invalid_request"
+
+
+def test_ca_04_a_repeated_login() -> None:
+    """CA-04: two assertions are two clients."""
+    for name in ("client_assertion", "client_assertion_type"):
+        with pytest.raises(FormError):
+            client_assertion(Form.parse(urlencode([(name, "x"), (name, "x")]).encode()))
+
+
+DETAIL = (
+    '{"type":"mcp_tool_call","locations":["https://tickets.mesh.example"],'
+    '"actions":["tools/call"],"tool":"close_ticket"}'
+)
+
+
+def test_nr_04_authorization_details() -> None:
+    """NR-04: read whole, or refused whole."""
+    request = parsed(PLAIN, authorization_details=f"[{DETAIL}]")
+    assert request.details == (Detail("https://tickets.mesh.example", "close_ticket"),)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "[]",
+        "{}",
+        DETAIL,
+        "null",
+        "x",
+        "[1]",
+        f"[{DETAIL},{{}}]",
+        f'[{DETAIL[:-1]},"type":"mcp_tool_call"}}]',
+        "[" * 10_000,
+        f"[{','.join([DETAIL] * 33)}]",
+    ],
+)
+def test_nr_04_other_authorization_details(details: str) -> None:
+    """NR-04: an unknown type, a list of none, too many, or JSON of two readings."""
+    assert error_of(PLAIN, authorization_details=details) == "invalid_authorization_details"
 
 
 @pytest.mark.parametrize("binding", ["none", "KEY", "workload ", "svid"])
@@ -164,8 +261,6 @@ def test_another_binding(binding: str) -> None:
     assert error_of(PLAIN, binding=binding) == "invalid_request"
 
 
-@pytest.mark.parametrize("body", [b"", b"grant_type", b"{}", b"\xff", b"a=1&"])
-def test_a_body_that_is_no_form(body: bytes) -> None:
-    with pytest.raises(ExchangeError) as raised:
-        TokenRequest.parse(body)
-    assert raised.value.error == "invalid_request"
+def test_the_two_bindings() -> None:
+    assert parsed(PLAIN, binding="key").binding == "key"
+    assert parsed(PLAIN, binding="workload").binding == "workload"

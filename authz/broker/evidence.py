@@ -13,7 +13,7 @@ from authz.audit.entry import Entry, exchange, issuance, registry, stranger, wit
 from authz.audit.facts import DecisionFacts, Issued, RegistryFacts
 from authz.codes import Code
 from authz.decision import Deny
-from identity.caller import Binding, Hop, Human, KeyBinding
+from identity.caller import Binding, Hop, Human, WorkloadBinding
 from identity.spiffe import SpiffeId
 
 Kind = Literal["exchange", "issuance"]
@@ -109,4 +109,4 @@ class Evidence:
 def _kind_of(binding: Binding | None) -> str | None:
     if binding is None:
         return None
-    return "key" if isinstance(binding, KeyBinding) else "workload"
+    return "workload" if isinstance(binding, WorkloadBinding) else "key"

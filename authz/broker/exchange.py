@@ -2,7 +2,7 @@
 
 - The person let the agent act, by a grant or by `may_act`; the policy is asked, too, with the whole chain,
   once for each service that the scopes name; nothing given outlives what stands behind it (CL-07).
-- A scope of a further service lets that service be called on behalf of the chain: the token's own service
+- A token has a scope of its own service. A scope of a further one lets that service be called on behalf of the chain: the token's own service
   presents what it got (a transaction token). Where the policy refuses that one, its scopes are left out.
 - What is given is bound to the presenter: to its certificate, to the key of its proof, or to its workload.
 """
@@ -20,7 +20,7 @@ from identity.actor_chain import check_chain
 from identity.caller import Binding, DpopBinding, KeyBinding, WorkloadBinding
 from identity.delegation import Delegation, DelegationToken
 from identity.dpop import DpopProof
-from identity.errors import TokenExpiredError
+from identity.errors import ExchangeError, TokenExpiredError
 from identity.exchange import SignedIn, Terms, narrow
 from identity.spiffe import agent_id
 
@@ -48,7 +48,9 @@ async def decide_exchange(case: Case) -> Delegation:
     max_depth = min(broker.settings.max_depth, *(agent.max_depth for agent in parties.agents))
     check_chain(parties.chain, max_depth)
     # 5. The person.
-    wanted = Wanted(_services(service, audience, request.scopes, broker), request.scopes, case.now)
+    services = _services(service, audience, _asked(request, parties.subject), broker)
+    _check_locations(request, services)
+    wanted = Wanted(services, request.scopes, case.now)
     basis = _basis(parties, wanted, broker)
     # 6. The policy, with the whole chain.
     allowed = await _ask_policy(case, parties, binding, wanted)
@@ -68,7 +70,10 @@ async def decide_exchange(case: Case) -> Delegation:
         requested_details=request.details,
         min_epoch=min_epoch,
     )
-    return narrow(parties.subject, terms, request.scopes, case.now, broker.new_token_name())
+    delegation = narrow(parties.subject, terms, request.scopes, case.now, broker.new_token_name())
+    if {scope.partition(":")[0] for scope in delegation.scopes} <= {name for name, _ in services[1:]}:
+        raise ExchangeError("invalid_scope", "none of the requested scopes is of this service")
+    return delegation
 
 
 def find_service(request: TokenRequest, broker: Broker) -> tuple[str, str]:
@@ -88,12 +93,20 @@ def find_service(request: TokenRequest, broker: Broker) -> tuple[str, str]:
 
 
 def _services(
-    service: str, audience: str, scopes: frozenset[str] | None, broker: Broker
+    service: str, audience: str, scopes: frozenset[str], broker: Broker
 ) -> tuple[tuple[str, str], ...]:
     """Return the services that the scopes name, the token's own first; a name that is none is left out."""
-    further = {scope.partition(":")[0] for scope in scopes or ()} - {service}
+    further = {scope.partition(":")[0] for scope in scopes} - {service}
     known = ((name, broker.settings.audience_of(name)) for name in sorted(further))
     return ((service, audience), *((name, found) for name, found in known if found is not None))
+
+
+def _check_locations(request: TokenRequest, services: tuple[tuple[str, str], ...]) -> None:
+    """Refuse details of a service that the token is not for: nobody would ever hold a call against them."""
+    audiences = {audience for _, audience in services}
+    if any(detail.location not in audiences for detail in request.details or ()):
+        text = "an authorization detail is of a service that the scopes do not name"
+        raise ExchangeError("invalid_authorization_details", text)
 
 
 def _basis(parties: Parties, wanted: Wanted, broker: Broker) -> Basis:

@@ -10,11 +10,12 @@
 
 import asyncio
 import hashlib
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from authz.authenticate import Registered
 from authz.broker.arrival import Arrival
-from authz.broker.client import TaskClient, assertion_client, authenticate, task_client
+from authz.broker.client import TaskClient, assertion_client, authenticate, running, task_client
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.refusal import refuse
@@ -27,9 +28,17 @@ from identity.spiffe import parse_agent_task
 from identity.x509_svid import X509Svid
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A client that logged in; `unverified_bearer` is the JWT-SVID of one that proved no key."""
+
+    client: TaskClient
+    unverified_bearer: str | None = field(default=None, repr=False)
+
+
 async def log_in(
     arrival: Arrival, unverified_assertion: str | None, evidence: Evidence, broker: Broker, now: datetime
-) -> TaskClient:
+) -> Login:
     """Return the task that the client is.
 
     Raises:
@@ -40,13 +49,24 @@ async def log_in(
         evidence.peer = svid.spiffe_id
     client = _client(svid, unverified_assertion, broker, now)
     evidence.peer, evidence.chain = client.spiffe_id, (client.running.hop,)
-    if svid is None and unverified_assertion is not None and arrival.proofs:
-        await _spend_assertion(unverified_assertion, client, broker, now)
-    return client
+    return Login(client, unverified_assertion if svid is None else None)
+
+
+def still_logged_in(client: TaskClient, broker: Broker, now: datetime) -> TaskClient:
+    """Return the client as it is now: whoever waited for something may not be the same any more.
+
+    Raises:
+        AuthenticationError: if the task may not act now.
+        RefusedError: if another key stands for it by now.
+    """
+    found = running(client.running.hop, broker.tasks, now)
+    if found.task.thumbprint != client.thumbprint:
+        raise refuse(Code.NOT_BOUND, "the certificate of the task was replaced meanwhile")
+    return replace(client, running=found)
 
 
 async def proof_of(
-    arrival: Arrival, client: TaskClient, broker: Broker, now: datetime, *, endpoint: str
+    arrival: Arrival, login: Login, broker: Broker, now: datetime, *, endpoint: str
 ) -> DpopProof | None:
     """Verify the proof that came with a request to an endpoint of ours, and count it; None if none came.
 
@@ -57,7 +77,11 @@ async def proof_of(
     proof = client_proof(arrival.proofs, HttpUri.parse(endpoint), now, broker.nonces)
     if proof is not None:
         # The memory may be a file that other processes share.
-        await asyncio.to_thread(spend, proof, broker.replay, presenter=_presenter(client), now=now)
+        presenter = _presenter(login.client)
+        await asyncio.to_thread(spend, proof, broker.replay, presenter=presenter, now=now)
+        # Only now: whoever lacked a nonce comes again with the same login.
+        if login.unverified_bearer is not None:
+            await _spend_assertion(login.unverified_bearer, login.client, broker, now)
     return proof
 
 

@@ -216,4 +216,5 @@ def _standing(parties: Parties) -> Standing:
         jti=token.jti if token else None,
         grants=token.grants if token else (),
         issued_at=min(moment for moment in times if moment is not None),
+        parents=token.parents if token else (),
     )

@@ -8,7 +8,7 @@
 from collections.abc import Mapping
 
 from authz.policy.query import INPUT_VERSION, agent_input, chain_input, human_input
-from identity.caller import Agent, Binding, Human, KeyBinding, Task
+from identity.caller import Agent, Binding, Human, Task, WorkloadBinding
 from identity.spiffe import SpiffeId
 
 EXCHANGE = "token-exchange"
@@ -34,7 +34,7 @@ def exchange_query(
         "chain": chain_input(agents),
         "task": {"id": task.id, "workload": str(task.workload)},
         "peer": str(peer),
-        "binding": "key" if isinstance(binding, KeyBinding) else "workload",
+        "binding": "workload" if isinstance(binding, WorkloadBinding) else "key",
         "scopes": sorted(scopes),
         "action": {"protocol": "token", "method": EXCHANGE, "phase": "lifecycle"},
         "resource": {"service": service, "type": "server", "name": service},

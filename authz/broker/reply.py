@@ -12,7 +12,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from authz.audit.entry import Entry
@@ -62,17 +62,19 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
         epoch, outcome = await _decide(decide, broker)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a record
         return await _refuse(refusal_of(error), evidence, broker, refusal_reply)
+    # Whoever asks again fills the evidence again; what the record said stays.
+    recorded = replace(evidence)
     try:
         await broker.sink.append(outcome.entry)
         if not outcome.withdraws and not await _still_stands(epoch, decide, broker):
-            return await _withdraw(refuse(Code.WITHDRAWN), evidence, broker, refusal_reply)
+            return await _withdraw(refuse(Code.WITHDRAWN), recorded, broker, refusal_reply)
         if outcome.change is not None:
             # It waits for the disk, and this loop has other requests.
             await asyncio.to_thread(outcome.change)
     except AuditError as error:
         return refusal_reply(refusal_of(error), evidence.decision_id)
     except Exception as error:  # noqa: BLE001 - as above
-        return await _withdraw(refusal_of(error), evidence, broker, refusal_reply)
+        return await _withdraw(refusal_of(error), recorded, broker, refusal_reply)
     return outcome.reply
 
 

@@ -1,8 +1,8 @@
 """The token endpoint (RFC 8693): bytes in, a token or an OAuth error out.
 
 - The client is a running task: its X.509-SVID over mTLS, or a JWT-SVID (authz/broker/login.py).
-- Three kinds of token come out: an access token that names both principals (`at+jwt`), an identity assertion
-  for another domain's server (ID-JAG), and a transaction token for one call.
+- Two kinds of token come out: an access token that names both principals (`at+jwt`), and an identity
+  assertion for another domain's server (ID-JAG).
 - Every answer has its record before it; a token that is recorded as issued is given out, or a second record
   says that it was not.
 - The answer's form is that of RFC 8693 section 2.2.1; never a refresh token. An error has the form of
@@ -20,7 +20,7 @@ from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.exchange import decide_exchange
 from authz.broker.form import Form, FormError, is_form
-from authz.broker.login import log_in, proof_of
+from authz.broker.login import Login, log_in, proof_of, still_logged_in
 from authz.broker.parties import Case
 from authz.broker.query import EXCHANGE
 from authz.broker.refusal import RefusedError, malformed, oauth_error, refuse, refused_client
@@ -51,6 +51,7 @@ async def exchange_token(arrival: Arrival, broker: Broker) -> Reply:
         if known is None:
             known = await _who(arrival, evidence, broker, now)
         request, client, proof = known
+        client = _still(client, broker)
         delegation = await decide_exchange(Case(request, client, proof, broker, evidence, now))
         return _issue(request, delegation, evidence, broker)
 
@@ -94,18 +95,25 @@ async def _who(
         if arrival.chain:
             await _logged_in(arrival, None, evidence, broker, now)
         raise
-    client = await _logged_in(arrival, assertion, evidence, broker, now)
+    login = await _logged_in(arrival, assertion, evidence, broker, now)
     try:
         request = TokenRequest.parse(form)
     except ExchangeError as error:
         raise malformed(error.description, oauth_error(error.error)) from error
-    proof = await proof_of(arrival, client, broker, now, endpoint=broker.settings.token_endpoint)
-    return request, client, proof
+    proof = await proof_of(arrival, login, broker, now, endpoint=broker.settings.token_endpoint)
+    return request, login.client, proof
+
+
+def _still(client: TaskClient, broker: Broker) -> TaskClient:
+    try:
+        return still_logged_in(client, broker, broker.clock())
+    except Exception as error:
+        raise refused_client(error) from error
 
 
 async def _logged_in(
     arrival: Arrival, assertion: str | None, evidence: Evidence, broker: Broker, now: datetime
-) -> TaskClient:
+) -> Login:
     try:
         return await log_in(arrival, assertion, evidence, broker, now)
     except Exception as error:
@@ -170,6 +178,7 @@ def _issue_assertion(
         jti=delegation.jti,
         issued_at=issued_at,
         expires_at=expires_at,
+        details=delegation.details,
     )
     token = issue_id_jag(broker.authority.token_key, assertion)
     evidence.jti = assertion.jti

@@ -5,6 +5,8 @@
 - A parameter that is standard but does not exist here is refused, not ignored, where ignoring it would give
   more than was asked for.
 - Unknown parameters are ignored (RFC 6749 section 3.2): none of them reaches a claim (TX-12).
+- A transaction token is made for a call, where the call is decided (authz/check.py): none is exchanged here,
+  and none comes out.
 - A client logs in with its certificate, with a JWT-SVID, or with both if they are of one task; never with a
   secret (CA-04).
 - `binding` is ours: `workload` binds to the workload that started the task, for meshes that hide the key.
@@ -25,28 +27,22 @@ GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TYPES: Final = "urn:ietf:params:oauth:token-type:"
 ID_TOKEN: Final = f"{_TYPES}id_token"
 ACCESS_TOKEN: Final = f"{_TYPES}access_token"
-TXN_TOKEN: Final = f"{_TYPES}txn_token"
 ID_JAG: Final = f"{_TYPES}id-jag"
 JWT: Final = f"{_TYPES}jwt"
 # draft-ietf-oauth-spiffe-client-auth-02
 JWT_SPIFFE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 
 BindingWish = Literal["key", "workload"]
-SubjectKind = Literal["id_token", "access_token", "txn_token"]
-Output = Literal["access_token", "txn_token", "id-jag"]
+SubjectKind = Literal["id_token", "access_token"]
+Output = Literal["access_token", "id-jag"]
 
 _SUBJECTS: Final[Mapping[str, SubjectKind]] = {
     ID_TOKEN: "id_token",
     ACCESS_TOKEN: "access_token",
     # What the `jwt` is, its own header says; an ID token must be called one.
     JWT: "access_token",
-    TXN_TOKEN: "txn_token",
 }
-_OUTPUTS: Final[Mapping[str, Output]] = {
-    ACCESS_TOKEN: "access_token",
-    TXN_TOKEN: "txn_token",
-    ID_JAG: "id-jag",
-}
+_OUTPUTS: Final[Mapping[str, Output]] = {ACCESS_TOKEN: "access_token", ID_JAG: "id-jag"}
 _JSON: Final = Limits(depth=16, keys=512)
 
 
@@ -63,8 +59,6 @@ class TokenRequest:
     details: Details | None
     binding: BindingWish | None
     client_id: str | None
-    # What a transaction token is asked for; arguments may be secret.
-    unverified_call: Mapping[str, object] | None = field(repr=False)
 
     @classmethod
     def parse(cls, form: Form) -> "TokenRequest":
@@ -92,8 +86,6 @@ def _parse(form: Form) -> TokenRequest:
         raise ExchangeError("invalid_request", "an ID token is exchanged without an actor")
     if output != "access_token" and actor is not None:
         raise ExchangeError("invalid_request", "only an access token is made for an actor")
-    if kind == "txn_token" and output != "txn_token":
-        raise ExchangeError("invalid_request", "a transaction token is exchanged for another one only")
     return TokenRequest(
         unverified_subject=subject,
         subject_kind=kind,
@@ -104,7 +96,6 @@ def _parse(form: Form) -> TokenRequest:
         details=_details(form),
         binding=_binding(form),
         client_id=form.one("client_id"),
-        unverified_call=_call(form, output),
     )
 
 
@@ -183,22 +174,6 @@ def _details(form: Form) -> Details | None:
         raise ExchangeError(
             "invalid_authorization_details", "authorization_details is not strict JSON"
         ) from error
-
-
-def _call(form: Form, output: Output) -> Mapping[str, object] | None:
-    """Return `request_details`: the call that a transaction token is for."""
-    text = form.one("request_details")
-    if output != "txn_token":
-        return None
-    if text is None:
-        raise ExchangeError("invalid_request", "a transaction token takes request_details: the call")
-    try:
-        call = loads(text.encode(), _JSON)
-    except StrictJsonError as error:
-        raise ExchangeError("invalid_request", "request_details is not strict JSON") from error
-    if not isinstance(call, dict):
-        raise ExchangeError("invalid_request", "request_details is not an object")
-    return call
 
 
 def _binding(form: Form) -> BindingWish | None:
