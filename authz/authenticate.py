@@ -1,11 +1,16 @@
 """Who is calling: a credential verified, then bound to the peer that presents it.
 
-- Two credentials count: (a) a delegation token, (b) an agent's own JWT-SVID, which counts only for an
-  autonomous agent in a task that was started for nobody: an agent cannot shed its human to gain rights.
+- Three credentials count: (a) a delegation token, (b) an agent's own JWT-SVID, which counts only for an
+  autonomous agent in a task that was started for nobody: an agent cannot shed its human to gain rights;
+  (c) the transaction token of a call, with which the service that got it passes the call on.
+- A transaction token stands in `Txn-Token` and nowhere else, alone, and counts from a workload of the very
+  service that it names. Person, chain, task and scopes stay what they are; who asked before is kept (CL-04).
 - An SVID of another trust domain counts for an agent that is registered under that domain and its name, and
   is verified with that domain's keys alone; what we know of its run is what authz/federated_task.py says.
 - The key is chosen by what the credential claims to be, from that issuer's keys alone; kinds never mix.
-- A delegation token is always bound: to the key of the peer's certificate, or to one attested workload.
+- A delegation token is always bound: to the key of the peer's certificate, to one attested workload, or to a
+  key that proves itself at each request. The last one comes as `DPoP`, every other one as `Bearer` (RFC 9449
+  section 7.1).
 - Everybody in the chain must still be registered, and every task of it alive.
 - Nobody and nothing of it may have been withdrawn: person, agents, runs, workloads, grant, token.
 - `verify` and `bind` are two steps, so that the record of a stolen token can name its owner and the thief.
@@ -18,12 +23,27 @@ from datetime import datetime
 from typing import Protocol, assert_never
 
 from authz.codes import Code
+from authz.dpop import DPOP_SCHEME, verify_possession
 from authz.errors import AuthenticationError
 from authz.federated_task import federated_task, federated_txn
+from authz.presented import passed_on, presented, require_bearer
 from authz.request import Request
-from authz.services import Service
-from identity.caller import Agent, BindingKind, Caller, DpopBinding, Hop, Human, KeyBinding, Task, WorkloadBinding
+from authz.services import Service, Services
+from authz.token_cache import VerifiedTokens
+from identity.caller import (
+    MAX_REQUESTERS,
+    Agent,
+    BindingKind,
+    Caller,
+    DpopBinding,
+    Hop,
+    Human,
+    KeyBinding,
+    Task,
+    WorkloadBinding,
+)
 from identity.delegation import DELEGATION_TYP, DelegationToken, verify_delegation_token
+from identity.dpop import DpopProof
 from identity.errors import (
     ChainError,
     TokenAlgorithmError,
@@ -42,9 +62,10 @@ from identity.jwt_svid import SVID_TYPS, JwtSvid, verify_jwt_svid
 from identity.keys import KeySet
 from identity.qualified_name import hop_of
 from identity.spiffe import SpiffeId, TrustDomain, parse_agent_task
+from identity.transaction import TransactionToken, verify_passed_on
 from identity.withdrawal import CONTAINED, Standing, Withdrawals
 
-Credential = DelegationToken | JwtSvid
+Credential = DelegationToken | JwtSvid | TransactionToken
 
 _CODES: dict[type[TokenError], Code] = {
     TokenMalformedError: Code.TOKEN_MALFORMED,
@@ -85,80 +106,133 @@ class Trust:
     max_depth: int
 
 
-def verify(request: Request, service: Service, trust: Trust, now: datetime) -> Credential:
+def verify(
+    request: Request, service: Service, trust: Trust, now: datetime, known: VerifiedTokens | None = None
+) -> Credential:
     """Verify the credential of the request; it is not bound to anybody yet.
+
+    What is `known` was verified before, under the same trust, and is not verified again.
 
     Raises:
         AuthenticationError: with the code that says what is wrong.
-        RequestError: if the header stands twice or is not text.
+        RequestError: if the header stands twice or is not text, or there are two credentials.
     """
     _peer(request)
+    unverified_passed_on = passed_on(request)
     try:
-        unverified = UnverifiedToken.parse(_bearer(request))
-        if unverified.typ == DELEGATION_TYP:
-            return verify_delegation_token(
-                unverified,
+        if unverified_passed_on is not None:
+            return verify_passed_on(
+                UnverifiedToken.parse(unverified_passed_on),
                 trust.token_keys,
                 issuer=trust.issuer,
-                audience=service.audience,
+                trust_domain=trust.trust_domain,
                 now=now,
                 leeway=trust.leeway,
-                max_depth=trust.max_depth,
             )
-        if unverified.typ in SVID_TYPS:
-            return verify_jwt_svid(
-                unverified, trust.svid_keys, audience=service.audience, now=now, leeway=trust.leeway
-            )
-        raise TokenTypeError(f"not a delegation token or a JWT-SVID: typ {unverified.typ!r}")
+        text = presented(request).unverified_token
+        found = known.find(text, service.audience, trust, now) if known is not None else None
+        if found is not None:
+            return found
+        unverified = UnverifiedToken.parse(text)
+        credential = _verify(unverified, service, trust, now)
     except TokenError as error:
         raise AuthenticationError(code_of(error), str(error)) from error
+    if known is not None:
+        known.keep(text, service.audience, unverified, credential, trust, trust.leeway)
+    return credential
 
 
-def bind(
-    credential: Credential, request: Request, registered: Registered, trust: Trust, now: datetime
+def _verify(
+    unverified: UnverifiedToken, service: Service, trust: Trust, now: datetime
+) -> DelegationToken | JwtSvid:
+    if unverified.typ == DELEGATION_TYP:
+        return verify_delegation_token(
+            unverified,
+            trust.token_keys,
+            issuer=trust.issuer,
+            audience=service.audience,
+            now=now,
+            leeway=trust.leeway,
+            max_depth=trust.max_depth,
+        )
+    if unverified.typ in SVID_TYPS:
+        return verify_jwt_svid(
+            unverified, trust.svid_keys, audience=service.audience, now=now, leeway=trust.leeway
+        )
+    raise TokenTypeError(f"not a delegation token or a JWT-SVID: typ {unverified.typ!r}")
+
+
+def bind(  # noqa: PLR0917 - all that a credential is held against
+    credential: Credential,
+    request: Request,
+    registered: Registered,
+    trust: Trust,
+    now: datetime,
+    services: Services | None = None,
 ) -> Caller:
     """Bind a verified credential to the peer, the registry and the tasks.
 
+    Of `services` the workloads may pass calls on; without them nobody may.
+
     Raises:
         AuthenticationError: with the code that says what is wrong.
+        RequestError: if a header that is needed stands twice or is not text.
     """
+    return bind_with_proof(credential, request, registered, trust, now, services)[0]
+
+
+def bind_with_proof(  # noqa: PLR0917 - as `bind`
+    credential: Credential,
+    request: Request,
+    registered: Registered,
+    trust: Trust,
+    now: datetime,
+    services: Services | None = None,
+) -> tuple[Caller, DpopProof | None]:
+    """Bind as `bind` does, and return the proof that the caller then has spent.
+
+    Raises:
+        AuthenticationError: with the code that says what is wrong.
+        RequestError: if a header that is needed stands twice or is not text.
+    """
+    peer = _peer(request)
     match credential:
         case DelegationToken():
-            return _bind_delegation(credential, request, registered, trust, now)
+            kind, proof = _check_binding(credential, peer, request, trust, now)
+            return caller_of(credential, peer, kind, registered, now), proof
         case JwtSvid():
-            return _bind_svid(credential, _peer(request), registered, trust, now)
+            require_bearer(request)
+            return _bind_svid(credential, peer, registered, trust, now), None
+        case TransactionToken():
+            check_workload(credential, peer, services)
+            return caller_of(credential, peer, "workload", registered, now), None
         case _:
             assert_never(credential)
 
 
-def code_of(error: TokenError) -> Code:
-    """Return the reason code of a token error."""
-    if isinstance(error, ChainError):
-        return Code.CHAIN_DEPTH if error.reason == "depth" else Code.CHAIN_CYCLE
-    return _CODES.get(type(error), Code.TOKEN_CLAIMS)
+def check_workload(token: TransactionToken, peer: SpiffeId, services: Services | None) -> None:
+    """Refuse a transaction token of whoever is no workload of the service that it was made for.
+
+    Raises:
+        AuthenticationError: with NOT_BOUND.
+    """
+    service = services.by_name.get(token.service) if services is not None else None
+    if service is None or peer not in service.workloads:
+        raise AuthenticationError(Code.NOT_BOUND, f"the transaction token is for {token.service!r}")
 
 
-def _peer(request: Request) -> SpiffeId:
-    if request.peer is None:
-        raise AuthenticationError(Code.PEER_MISSING)
-    return request.peer
-
-
-def _bearer(request: Request) -> str:
-    value = request.headers.one("authorization")
-    if value is None:
-        raise AuthenticationError(Code.TOKEN_MISSING)
-    scheme, _, token = value.partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise AuthenticationError(Code.TOKEN_MISSING, "the scheme is not Bearer")
-    return token
-
-
-def _bind_delegation(
-    token: DelegationToken, request: Request, registered: Registered, trust: Trust, now: datetime
+def caller_of(
+    token: DelegationToken | TransactionToken,
+    peer: SpiffeId,
+    kind: BindingKind,
+    registered: Registered,
+    now: datetime,
 ) -> Caller:
-    peer = _peer(request)
-    kind = _check_binding(token, peer, request, trust)
+    """Return who stands behind a token that is bound to its peer: all registered, alive, and not withdrawn.
+
+    Raises:
+        AuthenticationError: with the code that says what is wrong.
+    """
     agents = tuple(live_agent(registered, hop.agent, now) for hop in token.chain)
     tasks = tuple(live_task(registered, hop, token.human, now) for hop in token.chain)
     if len(agents) > min(agent.max_depth for agent in agents):
@@ -179,27 +253,58 @@ def _bind_delegation(
         jti=token.jti,
         grants=token.grants,
         details=token.details,
+        requesters=_requesters(token) if isinstance(token, TransactionToken) else (),
         parents=token.parents,
     )
-    check_standing(Standing.of(caller, [task.workload for task in tasks]), registered)
+    if caller.human is None and not caller.agent.autonomous:
+        raise AuthenticationError(Code.HUMAN_MISSING)
+    workloads = (*(task.workload for task in tasks), *caller.requesters)
+    check_standing(Standing.of(caller, workloads), registered)
     return caller
 
 
-def _check_binding(token: DelegationToken, peer: SpiffeId, request: Request, trust: Trust) -> BindingKind:
+def _requesters(token: TransactionToken) -> tuple[SpiffeId, ...]:
+    requesters = (*token.requesters, token.requester)
+    if len(requesters) > MAX_REQUESTERS:
+        raise AuthenticationError(Code.CHAIN_DEPTH, f"passed on more than {MAX_REQUESTERS} times")
+    return requesters
+
+
+def code_of(error: TokenError) -> Code:
+    """Return the reason code of a token error."""
+    if isinstance(error, ChainError):
+        return Code.CHAIN_DEPTH if error.reason == "depth" else Code.CHAIN_CYCLE
+    return _CODES.get(type(error), Code.TOKEN_CLAIMS)
+
+
+def _peer(request: Request) -> SpiffeId:
+    if request.peer is None:
+        raise AuthenticationError(Code.PEER_MISSING)
+    return request.peer
+
+
+def _check_binding(
+    token: DelegationToken, peer: SpiffeId, request: Request, trust: Trust, now: datetime
+) -> tuple[BindingKind, DpopProof | None]:
     match token.binding:
         case KeyBinding(thumbprint):
-            presented = request.peer_thumbprint or ""
+            require_bearer(request)
+            shown = request.peer_thumbprint or ""
             owner = (token.chain[0].agent, token.chain[0].task)
-            same_key = hmac.compare_digest(presented.encode(), thumbprint.encode())
+            same_key = hmac.compare_digest(shown.encode(), thumbprint.encode())
             if not same_key or peer.trust_domain != trust.trust_domain or parse_agent_task(peer) != owner:
                 raise AuthenticationError(Code.NOT_BOUND, "the token is bound to another key")
-            return "key"
+            return "key", None
         case WorkloadBinding(workload):
+            require_bearer(request)
             if peer != workload:
                 raise AuthenticationError(Code.NOT_BOUND, "the token is bound to another workload")
-            return "workload"
-        case DpopBinding():
-            raise AuthenticationError(Code.DPOP_MISSING)
+            return "workload", None
+        case DpopBinding(jkt):
+            given = presented(request)
+            if given.scheme != DPOP_SCHEME:
+                raise AuthenticationError(Code.DPOP_MISSING, "the token comes as Bearer")
+            return "key", verify_possession(given.unverified_token, jkt, request, now)
         case _:
             assert_never(token.binding)
 

@@ -4,7 +4,10 @@
   (the clock, randomness) is for the host to guard.
 - The credential is read before the body: a stranger costs a token check and no parsing, and a malformed body
   is recorded with both principals.
-- No record, no answer but a denial. No grant, no transaction token.
+- No record, no answer but a denial. No grant, no transaction token; where one serves several calls, each has
+  its decision and its record.
+- A proof of possession is counted once, when the token that it came with is bound; what a caller's details do
+  not cover is refused before the policy is asked.
 - The epoch is read before anything else and again after the record is written, and so is whom we trust: if
   rights were withdrawn or keys changed in between, this caller's are looked at again, and if they are not
   what they were, a second record says so and the answer is a denial. A revocation wins every race, and
@@ -16,7 +19,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, assert_never
 
@@ -24,23 +27,29 @@ from authz.audit import entry
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.audit.sink import Sink
 from authz.audit.strangers import Admission, Strangers
-from authz.authenticate import Credential, Registered, Trust, bind, code_of, verify
+from authz.authenticate import Credential, Registered, Trust, bind, bind_with_proof, code_of, verify
 from authz.codes import Code
 from authz.decision import Allow, Decision, Deny, decide, denied, refused
+from authz.dpop import call_of
 from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
 from authz.policy.port import Policy
 from authz.policy.query import check_query
 from authz.protocols.inspect import inspect
+from authz.protocols.operation import Operation
 from authz.request import Request
 from authz.response import allow_response, deny_response
-from authz.services import Services
+from authz.reused_tokens import ReusedTokens
+from authz.services import Service, Services
+from authz.token_cache import VerifiedTokens
+from identity.authorization_details import covers
 from identity.caller import Caller
 from identity.delegation import DelegationToken
+from identity.dpop import DpopProof
 from identity.errors import TokenError
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
-from identity.transaction import IssuedTransaction, TransactionIssuer
+from identity.transaction import TOOL_CALL, IssuedTransaction, TransactionIssuer, TransactionToken
 
 # What a replica may not have read yet, when a call arrives that is about it.
 _NOT_KNOWN_YET: Final = frozenset({Code.TASK_UNKNOWN, Code.AGENT_UNKNOWN})
@@ -79,11 +88,23 @@ class Following(Protocol):
         """
 
 
+class Spend(Protocol):
+    """Counts proofs, each once; the memory may be a file that other processes share."""
+
+    async def __call__(self, proof: DpopProof, *, presenter: str, now: datetime, call: str) -> None:
+        """Count a proof; `call` names the request that it came with.
+
+        Raises:
+            AuthenticationError: with REPLAYED, or with REPLAY_UNKNOWN where it cannot be known.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """All that the flow takes besides the request.
 
     `trust` is asked at each call, for keys rotate; it gives the same value until something has changed.
+    `known` and `reused` save work and decide nothing.
     `following` is for replicas: the process that writes the rights knows them, and waits for nobody.
     """
 
@@ -94,10 +115,13 @@ class Flow:
     sink: Sink
     strangers: Strangers
     transactions: TransactionIssuer
+    spend: Spend
     arguments_key: ArgumentsKey
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
     following: Following | None = None
+    known: VerifiedTokens = field(default_factory=VerifiedTokens)
+    reused: ReusedTokens = field(default_factory=ReusedTokens)
 
     def new_id(self, now: datetime) -> str:
         """Make the id of a decision or a record."""
@@ -135,23 +159,49 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     request = evidence.request = Request.parse(data)
     service = evidence.service = flow.services.target(request, asker)
     trust = evidence.trust = flow.trust()
-    credential = evidence.credential = verify(request, service, trust, now)
-    if isinstance(credential, DelegationToken) and credential.min_epoch > flow.rights.epoch:
-        await _reach(credential.min_epoch, flow)
-    caller = evidence.caller = await _bind(credential, request, trust, now, flow)
+    flow.known.see(trust, flow.rights.epoch)
+    credential = evidence.credential = verify(request, service, trust, now, flow.known)
+    await _reach(credential, flow)
+    caller, proof = await _bind(credential, request, trust, now, flow)
+    if proof is not None:
+        await flow.spend(
+            proof, presenter=f"agent {caller.agent.name}", now=now, call=call_of(request, evidence.asker)
+        )
+    evidence.caller = caller
     operation = evidence.operation = inspect(request, service.route)
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
+    check_details(caller, operation, service)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
     decision = decide(
         verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now
     )
     if isinstance(decision, Allow):
-        evidence.issued = _issue(decision, caller, flow)
+        evidence.issued = _issue(decision, caller, service, flow)
     return decision
 
 
-async def _reach(min_epoch: int, flow: Flow) -> None:
+def check_details(caller: Caller, operation: Operation, service: Service) -> None:
+    """Refuse a call that the authorization details of the token do not cover (RFC 9396).
+
+    Raises:
+        AuthenticationError: with DETAILS.
+    """
+    if caller.details is None or operation.phase != "call":
+        return
+    arguments = operation.arguments or {}
+    is_tool = operation.method == TOOL_CALL
+    if not is_tool or not covers(caller.details, service.audience, operation.resource_name, arguments):
+        raise AuthenticationError(Code.DETAILS, f"{operation.method} {operation.resource_name[:128]!r}")
+
+
+async def _reach(credential: Credential, flow: Flow) -> None:
+    """Know what whoever issued the credential knew."""
+    if not isinstance(credential, DelegationToken | TransactionToken):
+        return
+    min_epoch = credential.min_epoch or 0
+    if min_epoch <= flow.rights.epoch:
+        return
     if flow.following is None:
         raise StoreError(
             f"a token of epoch {min_epoch}, and we are at {flow.rights.epoch}: was a backup restored?"
@@ -159,23 +209,37 @@ async def _reach(min_epoch: int, flow: Flow) -> None:
     await flow.following.reach(min_epoch)
 
 
-async def _bind(credential: Credential, request: Request, trust: Trust, now: datetime, flow: Flow) -> Caller:
+async def _bind(
+    credential: Credential, request: Request, trust: Trust, now: datetime, flow: Flow
+) -> tuple[Caller, DpopProof | None]:
     try:
-        return bind(credential, request, flow.rights, trust, now)
+        return bind_with_proof(credential, request, flow.rights, trust, now, flow.services)
     except AuthenticationError as error:
         # What another process wrote a moment ago is there, but not known here yet.
         if flow.following is None or error.code not in _NOT_KNOWN_YET:
             raise
         await flow.following.learn()
-    return bind(credential, request, flow.rights, trust, now)
+    return bind_with_proof(credential, request, flow.rights, trust, now, flow.services)
 
 
-def _issue(allow: Allow, caller: Caller, flow: Flow) -> IssuedTransaction:
+def _issue(allow: Allow, caller: Caller, service: Service, flow: Flow) -> IssuedTransaction:
+    """Issue what stands for the caller upstream, or take what was issued for the same a moment ago."""
+    now, epoch = flow.clock(), flow.rights.epoch
+    min_epoch = epoch if service.workloads else None
     try:
-        return flow.transactions.issue(allow.grant, caller, flow.clock(), flow.entropy)
+        if service.txn != "per_tool" or allow.grant.action != TOOL_CALL:
+            return flow.transactions.issue(allow.grant, caller, now, flow.entropy, min_epoch=min_epoch)
+        flow.reused.see(flow.trust(), epoch)
+        issued = flow.reused.find(allow.grant, caller, allow.revision, now)
+        if issued is None:
+            issued = flow.transactions.issue(
+                allow.grant, caller, now, flow.entropy, min_epoch=min_epoch, per_tool=True
+            )
+            flow.reused.keep(allow.grant, caller, allow.revision, issued)
     except TokenError as error:
         # A credential that passed only by the clock's leeway has no time left to lend.
         raise AuthenticationError(code_of(error), str(error)) from error
+    return issued
 
 
 async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow) -> bytes:
@@ -214,7 +278,7 @@ def _still_stands(evidence: Evidence, flow: Flow) -> bool:
         return False
     trust, now = flow.trust(), flow.clock()
     try:
-        again = bind(verify(request, service, trust, now), request, flow.rights, trust, now)
+        again = bind(verify(request, service, trust, now), request, flow.rights, trust, now, flow.services)
     except CodedError:
         return False
     return again.chain_agents == caller.chain_agents

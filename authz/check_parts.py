@@ -18,7 +18,9 @@ from authz.check import Flow, Following, Rights
 from authz.config import Config
 from authz.live_trust import LiveTrust
 from authz.policy.live import LivePolicy
+from authz.replay import Replay
 from authz.store.arguments_key import load_or_create_arguments_key
+from authz.store.spending import spender
 from identity.authority import Authority
 from identity.bundle import Bundle
 from identity.names import ENTROPY_BYTES, new_ulid
@@ -69,6 +71,7 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
     rights: Rights,
     policy: LivePolicy,
     sink: Sink,
+    replay: Replay,
     clock: Clock,
     entropy: Entropy,
     following: Following | None = None,
@@ -98,6 +101,7 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
             authority().trust_domain,
             limits.transaction_token_seconds,
         ),
+        spend=spender(replay),
         arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
         clock=clock,
         entropy=entropy,

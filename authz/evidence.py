@@ -20,7 +20,7 @@ from identity.delegation import DelegationToken
 from identity.jwt_svid import JwtSvid
 from identity.qualified_name import hop_of
 from identity.spiffe import SpiffeId
-from identity.transaction import IssuedTransaction
+from identity.transaction import IssuedTransaction, TransactionToken
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Evidence:
         if self.caller is not None:
             return self.caller.human, self.caller.chain
         match self.credential:
-            case DelegationToken() as token:
+            case DelegationToken() | TransactionToken() as token:
                 return token.human, token.chain
             case JwtSvid() as svid if self.trust is not None:
                 hop = hop_of(svid.spiffe_id, self.trust.trust_domain)

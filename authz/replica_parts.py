@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from authz.audit.log import AuditLog
+from authz.broker_parts import REPLAY
 from authz.check import Flow
 from authz.check_parts import (
     DISTRIBUTION,
@@ -44,6 +45,7 @@ from authz.store.followed import FollowedState
 from authz.store.leases import LeaseFiles
 from authz.store.port import Lease
 from authz.store.private import private_directory
+from authz.store.replay import ReplayFile
 from authz.store.sqlite_epochs import STATE_FILE, SqliteEpochs
 from identity.bundle import Bundle
 from identity.federation_document import parse_relationships
@@ -109,13 +111,25 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
         )
         stack.callback(state.close)
         state.start()
+        # The authority's own: a proof that was spent at one process counts at none.
+        replay = ReplayFile.open(of / REPLAY)
+        stack.callback(replay.close)
         known = KnownBundles(lambda: keys.current, [lambda: bundles.value])
         own = OwnIdentity(keys, SpiffeId(trust_domain, DEPUTY_PATH), tuple(config.broker.names), clock)
         callers = domains_of(SpiffeId.parse(caller.id) for caller in config.check.callers)
         async with engine_loader(config.policy) as load:
             policy = await LivePolicy.open(config.policy.grants, load, policy_recorder(audit, clock, entropy))
             flow = open_flow(
-                config, lambda: keys.current, known.federated, state, policy, audit, clock, entropy, state
+                config,
+                lambda: keys.current,
+                known.federated,
+                state,
+                policy,
+                audit,
+                replay,
+                clock,
+                entropy,
+                state,
             )
             tls = ListenerTls(own.credential, Peers(known.trust, callers))
             parts = ReplicaParts(config, keys, state, audit, policy, flow, tls)

@@ -18,6 +18,8 @@ MAX_GROUPS = 64
 MAX_METHODS = 16
 MAX_DEPTH = 8
 DEFAULT_DEPTH = 4
+# How often one call may be passed on from service to service.
+MAX_REQUESTERS = 8
 
 _ISSUER = re.compile(
     r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]{0,200})?"
@@ -200,3 +202,5 @@ class Caller:
     details: Details | None = None
     # The tokens that the credential was exchanged from.
     parents: tuple[str, ...] = ()
+    # Who asked before the peer, where a service passes a call on; the first one first.
+    requesters: tuple[SpiffeId, ...] = ()

@@ -46,7 +46,17 @@ _REQUIRED: Final = frozenset(
     {"iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "txn", "cnf", "act", "task"}
 )
 _OPTIONAL: Final = frozenset(
-    {"groups", "acr", "amr", "auth_time", "sub_profile", "grants", "authorization_details", "min_epoch", "parents"}
+    {
+        "groups",
+        "acr",
+        "amr",
+        "auth_time",
+        "sub_profile",
+        "grants",
+        "authorization_details",
+        "min_epoch",
+        "parents",
+    }
 )
 # How often a token may be exchanged for the next one; each of them stands in it.
 MAX_PARENTS: Final = 16
@@ -166,7 +176,8 @@ def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
     if not _REQUIRED <= claims.keys() <= _REQUIRED | _OPTIONAL:
         raise TokenClaimsError("a delegation token without a claim, or with one that we do not know")
     issuer = text_claim(claims, "iss")
-    human, scopes, binding = _human(claims), _scopes(claims), _binding(claims["cnf"])
+    human = human_claims(claims, text_claim(claims, "sub"))
+    scopes, binding = _scopes(claims), _binding(claims["cnf"])
     issued_at, expires_at = integer_claim(claims, "iat"), integer_claim(claims, "exp")
     txn, jti = token_name_claim(claims, "txn"), token_name_claim(claims, "jti")
     trust_domain, chain = parse_act(claims["act"], issuer, max_depth)
@@ -259,14 +270,14 @@ def grants_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
         raise TokenClaimsError("a token whose grant is not named by a ULID") from error
 
 
-def parents_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
+def parents_claim(claims: Mapping[str, object], most: int = MAX_PARENTS) -> tuple[str, ...]:
     """Return the names of the tokens that a token was exchanged from.
 
     Raises:
         TokenClaimsError: if they are malformed, or more than we issue.
     """
     parents = _texts(claims, "parents")
-    if len(parents) > MAX_PARENTS:
+    if len(parents) > most:
         raise TokenClaimsError("a token that was exchanged more often than we do it")
     return tuple(token_name_claim({"parents": parent}, "parents") for parent in parents)
 
@@ -274,18 +285,23 @@ def parents_claim(claims: Mapping[str, object]) -> tuple[str, ...]:
 def _texts(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
     texts = claims.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise TokenClaimsError(f"a delegation token whose {name} are not a list of texts")
+        raise TokenClaimsError(f"a token whose {name} are not a list of texts")
     return tuple(texts)
 
 
-def _human(claims: Mapping[str, object]) -> Human:
+def human_claims(claims: Mapping[str, object], uri: str) -> Human:
+    """Return the person of a token, with what it says of their sign-in.
+
+    Raises:
+        TokenClaimsError: if a claim is malformed.
+    """
     groups, amr = _texts(claims, "groups"), _texts(claims, "amr")
     acr = text_claim(claims, "acr") if "acr" in claims else None
     auth_time = integer_claim(claims, "auth_time") if "auth_time" in claims else None
     try:
-        return Human.parse_uri(text_claim(claims, "sub"), groups, acr, auth_time, amr)
+        return Human.parse_uri(uri, groups, acr, auth_time, amr)
     except HumanError as error:
-        raise TokenClaimsError(f"a delegation token that is not for a person: {error}") from error
+        raise TokenClaimsError(f"a token that is not for a person: {error}") from error
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:

@@ -7,8 +7,14 @@
 - For an autonomous agent `sub` is the agent's task and there is no `act` (ID-08); an agent of another trust
   domain keeps its ID there, and acts for nobody.
 - It lives for seconds, and never beyond the end of the task or of the credential that it stands for (CL-07).
-- It is no credential: nothing accepts it in `Authorization`, and its type keeps it from being a delegation
-  token.
+- It is no access token: nothing accepts it in `Authorization`, and its type keeps it from being a delegation
+  token. The service that it was made for may pass the call on with it, if the token says so.
+- One that may be passed on holds what the next decision takes: the person's groups and sign-in, the grants,
+  the only tools, the tokens that it came of. Others hold none of it: what nobody asks for is not
+  told (CL-03).
+- `req_wl` is who asked for it; who asked before stays in the context, in the order of the calls, and their
+  number is limited (CL-04).
+- Without the hash of arguments it names no call of a tool, unless it says that it serves all calls of one.
 - A claim that we do not know is refused: it could be one that narrows.
 """
 
@@ -19,13 +25,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from identity.actor_chain import encode_act, parse_act
-from identity.caller import MAX_DEPTH, Caller, Hop, Human
+from identity.authorization_details import Details, details_json
+from identity.caller import MAX_DEPTH, MAX_REQUESTERS, Caller, Hop, Human
 from identity.claims import MIN_ENTROPY, integer_claim, lifetime, new_token_name, text_claim, token_name_claim
+from identity.delegation import MAX_PARENTS, details_claim, grants_claim, human_claims, parents_claim
 from identity.errors import (
-    HumanError,
+    ChainError,
     SpiffeIdError,
     TokenAudienceError,
     TokenClaimsError,
+    TokenExpiredError,
     TokenIssuerError,
 )
 from identity.grant import Grant
@@ -39,8 +48,14 @@ TRANSACTION_TYP: Final = "txntoken+jwt"
 TOOL_CALL: Final = "tools/call"
 
 _REQUIRED: Final = frozenset({"iss", "iat", "exp", "aud", "txn", "sub", "scope", "req_wl", "jti", "tctx"})
+# Of a token that may be passed on; `min_epoch` says that it is one.
+_ONWARD: Final = frozenset(
+    {"groups", "acr", "auth_time", "grants", "authorization_details", "min_epoch", "parents"}
+)
 _CONTEXT_REQUIRED: Final = frozenset({"service", "action", "task", "decision_id"})
-_CONTEXT_OPTIONAL: Final = frozenset({"tool", "resource", "args_sha256"})
+_CONTEXT_OPTIONAL: Final = frozenset({"tool", "resource", "args_sha256", "per"})
+_REQUESTERS: Final = "requesters"
+PER_TOOL: Final = "tool"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,6 +78,16 @@ class Transaction:
     jti: str
     issued_at: int
     expires_at: int
+    # Who asked before `requester`, the first one first.
+    requesters: tuple[SpiffeId, ...] = ()
+    # It serves all calls of its tool, so it has no hash of arguments.
+    per_tool: bool = False
+    # The withdrawals that were known; None where it must not be passed on, and then all below is empty.
+    min_epoch: int | None = None
+    # The tokens that it came of: those of the exchanges, then one of each call.
+    parents: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
+    details: Details | None = None
 
     @property
     def tool(self) -> str | None:
@@ -81,11 +106,29 @@ class Transaction:
             "req_wl": str(self.requester),
             "jti": self.jti,
             "tctx": self._context(),
+            **self._onward(),
         }
         if self.human is None:
             return claims | {"sub": str(task_id_of(self.chain[0], self.trust_domain))}
         act = encode_act(self.chain, self.issuer, self.trust_domain)
         return claims | {"sub": self.human.uri, "act": act}
+
+    def _onward(self) -> dict[str, object]:
+        if self.min_epoch is None:
+            return {}
+        human, details = self.human, self.details
+        optional: dict[str, object] = {
+            "groups": list(human.groups) if human else None,
+            "acr": human.acr if human else None,
+            "auth_time": human.auth_time if human else None,
+            "grants": list(self.grants),
+            "parents": list(self.parents),
+            "authorization_details": details_json(details) if details is not None else None,
+        }
+        return {
+            "min_epoch": self.min_epoch,
+            **{name: value for name, value in optional.items() if value not in (None, [])},
+        }
 
     def _context(self) -> dict[str, object]:
         context: dict[str, object] = {
@@ -98,6 +141,10 @@ class Transaction:
             context["resource" if self.tool is None else "tool"] = self.resource
         if self.arguments_sha256 is not None:
             context["args_sha256"] = self.arguments_sha256
+        if self.per_tool:
+            context["per"] = PER_TOOL
+        if self.requesters:
+            context[_REQUESTERS] = [str(requester) for requester in self.requesters]
         return context
 
 
@@ -105,7 +152,7 @@ class Transaction:
 class TransactionToken(Transaction):
     """A verified transaction token."""
 
-    token_id: str
+    token_id: str = field(kw_only=True)
 
     @classmethod
     def parse(cls, verified: VerifiedToken) -> "TransactionToken":
@@ -116,14 +163,16 @@ class TransactionToken(Transaction):
             ChainError: if the chain is too deep, or visits somebody twice.
         """
         claims = verified.claims
-        if claims.keys() - {"act"} != _REQUIRED:
+        is_onward = "min_epoch" in claims
+        if claims.keys() - {"act"} - (_ONWARD if is_onward else frozenset()) != _REQUIRED:
             raise TokenClaimsError("a transaction token without a claim, or with one that we do not know")
-        context = _context(claims["tctx"])
+        requesters, context = _context(claims["tctx"])
         try:
             trust_domain, human, chain = _principals(claims)
+            earlier = tuple(SpiffeId.parse(text) for text in requesters)
             requester = SpiffeId.parse(text_claim(claims, "req_wl"))
             scopes = parse_scopes(text_claim(claims, "scope")) if claims["scope"] != "" else frozenset[str]()
-        except (SpiffeIdError, HumanError, ScopeError) as error:
+        except (SpiffeIdError, ScopeError) as error:
             raise TokenClaimsError(f"a transaction token with a malformed claim: {error}") from error
         if context["task"] != chain[0].task:
             raise TokenClaimsError("a transaction token whose task is not that of its chain")
@@ -143,6 +192,12 @@ class TransactionToken(Transaction):
             jti=token_name_claim(claims, "jti"),
             issued_at=integer_claim(claims, "iat"),
             expires_at=integer_claim(claims, "exp"),
+            requesters=earlier,
+            per_tool="per" in context,
+            min_epoch=integer_claim(claims, "min_epoch") if is_onward else None,
+            parents=parents_claim(claims, MAX_PARENTS + MAX_REQUESTERS + 1),
+            grants=grants_claim(claims),
+            details=details_claim(claims),
             token_id=verified.token_id,
         )
 
@@ -153,6 +208,8 @@ class IssuedTransaction:
 
     token: str = field(repr=False)
     jti: str
+    issued_at: int
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +222,29 @@ class TransactionIssuer:
     ttl: int
 
     def issue(
-        self, grant: Grant, caller: Caller, now: datetime, entropy: Callable[[int], bytes]
+        self,
+        grant: Grant,
+        caller: Caller,
+        now: datetime,
+        entropy: Callable[[int], bytes],
+        *,
+        min_epoch: int | None = None,
+        per_tool: bool = False,
     ) -> IssuedTransaction:
         """Sign what stands for the caller upstream, for the one action that the grant allows.
+
+        With `min_epoch`, the withdrawals that are known, its service may pass the call on. `per_tool` leaves
+        the arguments open, and only where the action is the call of a tool.
 
         Raises:
             TokenClaimsError: if the grant is another caller's, or old.
             TokenExpiredError: if the task or the credential is over.
+            ChainError: if too many have passed the call on.
         """
         _check_grant(grant, caller, now, self.ttl)
+        if len(caller.requesters) > MAX_REQUESTERS:
+            raise ChainError("depth", f"a call that was passed on more than {MAX_REQUESTERS} times")
+        is_per_tool = per_tool and grant.action == TOOL_CALL
         not_after = min(caller.expires_at, int(caller.task.deadline.timestamp()))
         issued_at, expires_at = lifetime(now, self.ttl, not_after)
         transaction = Transaction(
@@ -186,14 +257,21 @@ class TransactionIssuer:
             service=grant.service,
             action=grant.action,
             resource=grant.resource,
-            arguments_sha256=grant.arguments_sha256,
+            arguments_sha256=None if is_per_tool else grant.arguments_sha256,
             decision_id=grant.decision_id,
             txn=caller.txn,
             jti=new_token_name(entropy(MIN_ENTROPY)),
             issued_at=issued_at,
             expires_at=expires_at,
+            requesters=caller.requesters,
+            per_tool=is_per_tool,
+            min_epoch=min_epoch,
+            parents=caller.parents if caller.jti is None else (*caller.parents, caller.jti),
+            grants=caller.grants,
+            details=caller.details,
         )
-        return IssuedTransaction(sign(self.key(), TRANSACTION_TYP, transaction.to_claims()), transaction.jti)
+        token = sign(self.key(), TRANSACTION_TYP, transaction.to_claims())
+        return IssuedTransaction(token, transaction.jti, issued_at, expires_at)
 
 
 def verify_transaction_token(
@@ -212,16 +290,52 @@ def verify_transaction_token(
         TokenError: the child that says which rule spoke, in the order form, type, key, algorithm, signature,
             time, issuer, audience, claims, service.
     """
-    verified = verify(UnverifiedToken.parse(text), keys, typ=frozenset({TRANSACTION_TYP}))
+    unverified = UnverifiedToken.parse(text)
+    token = _verified(unverified, keys, issuer=issuer, trust_domain=trust_domain, now=now, leeway=leeway)
+    if token.service != service:
+        raise TokenAudienceError("a transaction token for another service")
+    return token
+
+
+def verify_passed_on(
+    unverified: UnverifiedToken,
+    keys: KeySet,
+    *,
+    issuer: str,
+    trust_domain: TrustDomain,
+    now: datetime,
+    leeway: int,
+) -> TransactionToken:
+    """Verify a transaction token that somebody passes a call on with; who that is, is the caller's to check.
+
+    Raises:
+        TokenError: as `verify_transaction_token`; for `exp` no leeway counts (CL-04), and the token must be
+            one that may be passed on.
+    """
+    token = _verified(unverified, keys, issuer=issuer, trust_domain=trust_domain, now=now, leeway=leeway)
+    if token.expires_at <= now.timestamp():
+        raise TokenExpiredError("a transaction token that has expired is not passed on")
+    if token.min_epoch is None:
+        raise TokenClaimsError("a transaction token that must not be passed on")
+    return token
+
+
+def _verified(
+    unverified: UnverifiedToken,
+    keys: KeySet,
+    *,
+    issuer: str,
+    trust_domain: TrustDomain,
+    now: datetime,
+    leeway: int,
+) -> TransactionToken:
+    verified = verify(unverified, keys, typ=frozenset({TRANSACTION_TYP}))
     check_times(verified.claims, now, leeway)
     if verified.claims.get("iss") != issuer:
         raise TokenIssuerError("a transaction token of another issuer")
     if verified.claims.get("aud") != trust_domain.name:
         raise TokenAudienceError("a transaction token of another trust domain")
-    token = TransactionToken.parse(verified)
-    if token.service != service:
-        raise TokenAudienceError("a transaction token for another service")
-    return token
+    return TransactionToken.parse(verified)
 
 
 def _check_grant(grant: Grant, caller: Caller, now: datetime, ttl: int) -> None:
@@ -240,21 +354,36 @@ def _principals(claims: Mapping[str, object]) -> tuple[TrustDomain, Human | None
         trust_domain, chain = parse_act(claims["act"], text_claim(claims, "iss"), MAX_DEPTH)
         if trust_domain != own:
             raise TokenClaimsError("a transaction token for a person with agents of another trust domain")
-        return own, Human.parse_uri(subject), chain
+        return own, human_claims(claims, subject), chain
     hop = hop_of(SpiffeId.parse(subject), own)
     if hop is None:
         raise TokenClaimsError("a transaction token without actor whose subject is not an agent's task")
     return own, None, (hop,)
 
 
-def _context(context: object) -> dict[str, str]:
+def _context(context: object) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the earlier requesters, and the texts of the context."""
     if not isinstance(context, dict) or not context.keys() >= _CONTEXT_REQUIRED:
         raise TokenClaimsError("a transaction token without its context")
-    if not context.keys() <= _CONTEXT_REQUIRED | _CONTEXT_OPTIONAL:
+    if not context.keys() <= _CONTEXT_REQUIRED | _CONTEXT_OPTIONAL | {_REQUESTERS}:
         raise TokenClaimsError("a transaction token with a context that we do not know")
-    texts = {name: text_claim(context, name) for name in context}
-    if ("tool" in texts) != (texts["action"] == TOOL_CALL) or {"tool", "resource"} <= texts.keys():
+    texts = {name: text_claim(context, name) for name in context if name != _REQUESTERS}
+    is_call = texts["action"] == TOOL_CALL
+    if ("tool" in texts) != is_call or {"tool", "resource"} <= texts.keys():
         raise TokenClaimsError("a transaction token whose tool does not fit its action")
     if "args_sha256" in texts and not _SHA256.fullmatch(texts["args_sha256"]):
         raise TokenClaimsError("a transaction token with a malformed hash of arguments")
-    return texts
+    if "per" in texts and (texts["per"] != PER_TOOL or not is_call or "args_sha256" in texts):
+        raise TokenClaimsError("a transaction token for more than one call, of what is not one tool")
+    return _requesters(context), texts
+
+
+def _requesters(context: Mapping[str, object]) -> tuple[str, ...]:
+    if _REQUESTERS not in context:
+        return ()
+    requesters = context[_REQUESTERS]
+    if not isinstance(requesters, list) or not 1 <= len(requesters) <= MAX_REQUESTERS:
+        raise TokenClaimsError(f"a transaction token whose requesters are not 1 to {MAX_REQUESTERS}")
+    if not all(isinstance(requester, str) for requester in requesters):
+        raise TokenClaimsError("a transaction token with a requester that is not text")
+    return tuple(requesters)

@@ -20,7 +20,11 @@ from authz.pb import ext_authz_pb2 as pb
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
 from authz.protocols.route import Route
+from authz.replay import Replay, ReplayMemory
+from authz.reused_tokens import ReusedTokens
 from authz.services import Asker, Service, Services
+from authz.store.spending import spender
+from authz.token_cache import VerifiedTokens
 from identity.authority import Authority
 from identity.bundle import Bundle
 from identity.caller import Agent, Binding, Hop, Human, KeyBinding, Task
@@ -156,6 +160,8 @@ class World:
         self.sink = MemorySink()
         self.strangers = Strangers()
         self.now = NOW
+        self.replay: Replay = ReplayMemory()
+        self.known, self.reused = VerifiedTokens(), ReusedTokens()
         self._numbers = count(1)
         self.services = Services.of(
             (
@@ -211,9 +217,12 @@ class World:
             sink=self.sink,
             strangers=self.strangers,
             transactions=TransactionIssuer(lambda: self.authority.token_key, ISSUER, DOMAIN, 60),
+            spend=spender(self.replay),
             arguments_key=ArgumentsKey(bytes(32)),
             clock=lambda: self.now,
             entropy=self.entropy,
+            known=self.known,
+            reused=self.reused,
         )
 
     def request(self, bearer: str | None, run: Run | None = None, **parts: object) -> bytes:

@@ -23,7 +23,9 @@ from authz.errors import CodedError, ConfigError
 from authz.identity_service.federation import read_relationships
 from authz.policy.port import Policy, Query
 from authz.policy.verdict import Verdict
+from authz.replay import ReplayMemory
 from authz.request import Request
+from authz.store.spending import spender
 from identity.keys import SigningKey
 from identity.live_authority import STATE_FILE, read_published
 from identity.spiffe import SpiffeId, TrustDomain
@@ -119,6 +121,7 @@ async def replay(
                 trust_domain,
                 config.limits.transaction_token_seconds,
             ),
+            spend=spender(ReplayMemory()),
             arguments_key=ArgumentsKey(os.urandom(KEY_BYTES)),
             clock=lambda: at,
             entropy=os.urandom,
