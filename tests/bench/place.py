@@ -48,6 +48,7 @@ class Presenter:
     spiffe_id: SpiffeId
     certificate: bytes
     key: SigningKey
+    delegation: Delegation
     token: str
 
 
@@ -87,7 +88,7 @@ class Place:
         )
         token = issue_delegation_token(self.parts.authority.current.token_key, delegation)
         spiffe_id = agent_task_id(DOMAIN, task.agent, task.id)
-        return Presenter(spiffe_id, ssl.DER_cert_to_PEM_cert(der).encode(), key, token)
+        return Presenter(spiffe_id, ssl.DER_cert_to_PEM_cert(der).encode(), key, delegation, token)
 
     def calls(self, presenter: Presenter, count: int = CALLS) -> list[bytes]:
         """Write CheckRequests of one presenter."""
@@ -115,7 +116,7 @@ async def open_place(directory: Path, *, scale: int = 1, opa_url: str | None = N
 def _prepare(directory: Path, scale: int, opa_url: str | None) -> Config:
     private_directory(directory)
     (directory / "grants.yaml").write_bytes(grants_yaml(scale))
-    return parse_config(json.dumps(_configuration(opa_url)).encode(), directory)
+    return parse_config(json.dumps(configuration(opa_url)).encode(), directory)
 
 
 def body(number: int) -> bytes:
@@ -167,7 +168,8 @@ def call(
     return message.SerializeToString()
 
 
-def _configuration(opa_url: str | None) -> dict[str, object]:
+def configuration(opa_url: str | None = None) -> dict[str, object]:
+    """Return the configuration as `deputy.yaml` has it."""
     policy: dict[str, object] = {"engine": "embedded"}
     if opa_url is not None:
         policy = {"engine": "opa", "opa": {"url": opa_url}}

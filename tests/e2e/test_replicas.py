@@ -1,4 +1,4 @@
-"""Replicas as real processes: what is withdrawn at the authority is denied by each of them, whatever happens."""
+"""Replicas as real processes: what is withdrawn at the authority is denied by each, whatever happens."""
 
 import asyncio
 import json
@@ -323,8 +323,7 @@ def test_a_replica_that_ends_gives_its_lease_back_and_leaves_its_own_records(liv
             for line in path.read_bytes().splitlines()
         ]
         kinds = [json.loads(line)["kind"] for line in lines]
-        assert (kinds[0], kinds[-1]) == ("start", "stop")
-        assert kinds.count("decision") == 1
+        assert [kind for kind in kinds if kind != "policy"] == ["start", "decision", "stop"]
 
     live.run(drill())
 
