@@ -185,7 +185,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     return Parts(config, identity, state, audit, strangers, policy, flow, broker, inbox, outbox, clock)
 
 
-def _open_events(
+def _open_events(  # noqa: PLR0917 - as above
     config: Config, state: State, audit: AuditLog, flow: Flow, authority: LiveAuthority, clock: Clock
 ) -> tuple[Inbox | None, Outbox]:
     issuer = config.broker.issuer

@@ -33,6 +33,8 @@ LOADERS = ("authz/policy/modules.py",)
 # Only these may be asynchronous: the flow awaits its two ports (STYLE 2), and what implements a port.
 ASYNC_CORE = ("authz/check.py", "authz/admin.py", "authz/policy/embedded*.py")
 READER = "authz/request.py"  # of CheckRequest
+# An AuthZEN evaluation becomes a question of the one flow here.
+TRANSLATOR = "authz/authzen/question.py"
 WRITER = "authz/response.py"  # of CheckResponse and of its parts
 WRITTEN = frozenset({"CheckResponse", "OkHttpResponse", "DeniedHttpResponse"})
 # Evidence of a decision, and the one file that makes it.
@@ -203,7 +205,7 @@ def _is_new(function: ast.expr) -> bool:
 
 
 def foreign_message(source: Source) -> list[str]:
-    """One file reads CheckRequest, one file builds CheckResponse."""
+    """One file reads CheckRequest, one file builds CheckResponse; AuthZEN asks in Envoy's words."""
     found = []
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call) and source.path != WRITER and _last_name(node.func) in WRITTEN:
@@ -211,7 +213,7 @@ def foreign_message(source: Source) -> list[str]:
         names = (
             [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else [_last_name(node)]
         )
-        if "CheckRequest" in names and source.path != READER:
+        if "CheckRequest" in names and source.path not in {READER, TRANSLATOR}:
             found.append(source.at(node, f"CheckRequest is read in {READER} only"))
     return found
 

@@ -47,6 +47,14 @@ def full() -> Json:
             "issuer": "https://broker.mesh.example:8443/deputy",
             "listen": "0.0.0.0:9443",
             "names": ["broker.mesh.example"],
+            "dpop_nonces": True,
+            "assertion_targets": [
+                {
+                    "issuer": "https://login.partner.example",
+                    "service": "billing",
+                    "clients": {"triage": "partner-triage"},
+                }
+            ],
         },
         "policy": {
             "engine": "opa",
@@ -67,6 +75,8 @@ def full() -> Json:
                 "tool_prefix": "tickets__",
                 "hosts": ["Tickets.Mesh.Example", "[2001:DB8::1]"],
                 "destinations": ["spiffe://mesh.example/ns/tickets/sa/proxy"],
+                "workloads": ["spiffe://mesh.example/ns/tickets/sa/server"],
+                "txn": "per_tool",
             },
             "billing": {"audience": "https://billing.mesh.example"},
         },
@@ -77,6 +87,7 @@ def full() -> Json:
                 "groups_claim": "roles",
                 "ca_file": "tls/idp.pem",
                 "allow_loopback": True,
+                "allow_private": True,
             }
         ],
         "agents": [
@@ -91,9 +102,35 @@ def full() -> Json:
                 "max_depth": 2,
                 "expires_at": "2027-01-01T00:00:00+01:00",
                 "sandbox": "gvisor",
+                "clients": [{"issuer": "http://127.0.0.1:8080/realms/staff", "id": "runner"}],
             }
         ],
         "audit": {"segment_bytes": 65_536, "durable": True, "refusals_per_second": 3},
+        "events": {
+            "transmitters": [
+                {
+                    "issuer": "http://127.0.0.1:8080/realms/staff",
+                    "audience": "https://broker.mesh.example:8443/deputy/events",
+                    "issuers": ["http://127.0.0.1:8080/realms/staff"],
+                    "jwks_uri": "http://127.0.0.1:8080/keys",
+                    "bearer_file": "secrets/transmitter",
+                    "ca_file": "tls/transmitter.pem",
+                    "allow_loopback": True,
+                    "allow_private": True,
+                }
+            ],
+            "receivers": [
+                {
+                    "url": "http://127.0.0.1:8090/events",
+                    "audience": "https://siem.example",
+                    "issuers": ["http://127.0.0.1:8080/realms/staff"],
+                    "bearer_file": "secrets/receiver",
+                    "ca_file": "tls/receiver.pem",
+                    "allow_loopback": True,
+                    "allow_private": True,
+                }
+            ],
+        },
         "replica": {"of": "/var/lib/authority"},
         "limits": {
             "delegation_depth": 2,

@@ -47,7 +47,6 @@ class Administration:
 
 def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
     """Return the routes; `path` is that of the issuer, and `read` makes an arrival of a request."""
-    desk, state, registry = what.desk, what.state, what.registry
 
     def route(at: str, method: str, action: str, plan: Planner) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -56,7 +55,7 @@ def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
             async def planned(actor: Actor, now: datetime) -> Order:
                 return await plan(request, arrival, actor, now)
 
-            reply = await carry_out(action, planned, arrival, desk)
+            reply = await carry_out(action, planned, arrival, what.desk)
             headers = {"Cache-Control": "no-store", **reply.headers}
             if reply.status == 503:
                 headers["Retry-After"] = "1"
@@ -64,73 +63,93 @@ def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
 
         return Route(f"{path}{ADMIN}{at}", endpoint, methods=[method])
 
-    name = "/{name:path}"
+    rows = (*_of_agents(what.registry), *_of_grants(what), *_of_the_switch(what))
+    return [route(*row) for row in rows]
+
+
+Row = tuple[str, str, str, Planner]
+
+
+def _of_agents(registry: Registry) -> list[Row]:
+    # The rows with a verb come first: a name may have slashes.
     return [
-        route("/agents", "GET", "agents/list", lambda *_: agents.list_agents(registry)),
-        route(
+        ("/agents", "GET", "agents/list", lambda *_: agents.list_agents(registry)),
+        (
             "/agents",
             "POST",
             "agents/register",
-            lambda _, a, __, now: agents.register_agent(a, registry, now),
+            lambda _, arrival, __, now: agents.register_agent(arrival, registry, now),
         ),
-        route(
-            f"/agents{name}/retire",
+        (
+            "/agents/{name:path}/retire",
             "POST",
             "agents/retire",
-            lambda r, a, _, now: agents.retire_agent(r.path_params["name"], a, registry, now),
+            lambda request, arrival, _, now: agents.retire_agent(_name(request), arrival, registry, now),
         ),
-        route(
-            f"/agents{name}",
-            "GET",
-            "agents/list",
-            lambda r, *_: agents.show_agent(r.path_params["name"], registry),
-        ),
-        route(
-            f"/agents{name}",
+        ("/agents/{name:path}", "GET", "agents/list", lambda r, *_: agents.show_agent(_name(r), registry)),
+        (
+            "/agents/{name:path}",
             "PUT",
             "agents/change",
-            lambda r, a, _, now: agents.change_agent(r.path_params["name"], a, registry, now),
+            lambda request, arrival, _, now: agents.change_agent(_name(request), arrival, registry, now),
         ),
-        route("/orphans", "GET", "agents/list", lambda _, __, ___, now: agents.list_orphans(registry, now)),
-        route(
-            f"/orphans{name}/retire",
+        ("/orphans", "GET", "agents/list", lambda _, __, ___, now: agents.list_orphans(registry, now)),
+        (
+            "/orphans/{name:path}/retire",
             "POST",
             "agents/retire",
-            lambda r, a, _, now: agents.retire_orphan(r.path_params["name"], a, registry, now),
+            lambda request, arrival, _, now: agents.retire_orphan(_name(request), arrival, registry, now),
         ),
-        route(
-            "/grants",
-            "GET",
-            "grants/list",
-            lambda r, _, actor, now: grants.list_grants(_filter(r), state, actor, now),
-        ),
-        route(
+    ]
+
+
+def _of_grants(what: Administration) -> list[Row]:
+    state, new_id = what.state, what.desk.broker.new_id
+    return [
+        ("/grants", "GET", "grants/list", lambda r, _, actor, now: _list_grants(r, state, actor, now)),
+        (
             "/grants",
             "POST",
             "grants/create",
-            lambda _, a, actor, now: grants.create_grant(a, desk.broker.new_id(now), state, actor, now),
+            lambda _, arrival, actor, now: grants.create_grant(arrival, new_id(now), state, actor, now),
         ),
-        route(
-            "/grants/{id}/revoke",
+        (
+            "/grants/{name}/revoke",
             "POST",
             "grants/revoke",
-            lambda r, a, actor, now: grants.revoke_grant(r.path_params["id"], a, state, actor, now),
+            lambda request, arrival, actor, now: grants.revoke_grant(
+                _name(request), arrival, state, actor, now
+            ),
         ),
-        route("/withdrawals", "GET", "epochs/show", lambda *_: withdrawals.list_withdrawals(state)),
-        route(
+    ]
+
+
+def _of_the_switch(what: Administration) -> list[Row]:
+    desk, state = what.desk, what.state
+    return [
+        ("/withdrawals", "GET", "epochs/show", lambda *_: withdrawals.list_withdrawals(state)),
+        (
             "/withdrawals",
             "POST",
             "withdraw",
-            lambda _, a, actor, now: withdrawals.withdraw(a, state, desk, actor, now),
+            lambda _, arrival, actor, now: withdrawals.withdraw(arrival, state, desk, actor, now),
         ),
-        route(
+        (
             "/releases",
             "POST",
             "release",
-            lambda _, a, actor, now: withdrawals.release(a, state, actor, now),
+            lambda _, arrival, actor, now: withdrawals.release(arrival, state, actor, now),
         ),
-        route("/policy/reload", "POST", "policy/reload", lambda *_: _reload(what)),
+        ("/policy/reload", "POST", "policy/reload", lambda *_: _reload(what)),
     ]
+
+
+def _name(request: Request) -> str:
+    return str(request.path_params["name"])
+
+
+async def _list_grants(request: Request, state: Administered, actor: Actor, now: datetime) -> Order:
+    return await grants.list_grants(_filter(request), state, actor, now)
 
 
 async def _reload(what: Administration) -> Order:
