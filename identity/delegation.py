@@ -17,7 +17,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Final, assert_never
 
 from identity.actor_chain import encode_act, parse_act
@@ -170,7 +169,6 @@ def verify_delegation_token(
     return DelegationToken.parse(verified, max_depth)
 
 
-@lru_cache(maxsize=256)  # as in identity/jws.py; equal are those of one text
 def _read(verified: VerifiedToken, max_depth: int) -> DelegationToken:
     claims = verified.claims
     if not _REQUIRED <= claims.keys() <= _REQUIRED | _OPTIONAL:

@@ -100,7 +100,7 @@ class DpopProof:
             DpopError: with the reason; nothing else.
         """
         try:
-            token = UnverifiedToken.parse_once(unverified_proof)
+            token = UnverifiedToken.parse(unverified_proof)
             key, jkt = _key(token)
             key.verify(token.signature, token.signing_input, token.header["alg"])
             claims = token.unverified_claims  # and from here on verified

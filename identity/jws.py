@@ -7,8 +7,8 @@
 - `typ` must be one of those that the caller of `verify` names: no kind of token stands for another (section
   3.11).
 - What is not verified is an `UnverifiedToken`; `verify` alone makes a `VerifiedToken` of it.
-- An agent shows one token many times: what a text says is remembered for a bounded number of texts, whether
-  it is true is computed each time.
+- Nothing is remembered of a token here: what anybody may send takes nobody's place in a memory. The flow
+  remembers what was verified (authz/token_cache.py).
 - The raw token is in no `repr` and no message; `token_id`, its SHA-256, names it in records.
 
 The signature of an ECDSA token can be written in two ways, so `token_id` names a presentation, `jti` the
@@ -69,17 +69,6 @@ class UnverifiedToken:
             TokenMalformedError: if the text is not one, or uses an extension.
             TokenAlgorithmError: if `alg` is not on our list; nothing behind the header is then read.
             TokenClaimsError: if a time is not a whole number of seconds.
-        """
-        if len(text) > MAX_TOKEN:
-            raise _not_compact()
-        return _parse(text)
-
-    @classmethod
-    def parse_once(cls, text: str) -> "UnverifiedToken":
-        """Read a compact JWS that is shown once, so that it takes no other's place in memory.
-
-        Raises:
-            TokenError: as `parse`.
         """
         if len(text) > MAX_TOKEN:
             raise _not_compact()
@@ -190,9 +179,6 @@ def _read(text: str) -> UnverifiedToken:
     raw = text.encode("ascii")
     signing_input = raw[: raw.rindex(b".")]
     return UnverifiedToken(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
-
-
-_parse: Final = lru_cache(maxsize=256)(_read)  # what is refused is not kept
 
 
 @lru_cache(maxsize=64)  # all tokens of one key and type begin alike

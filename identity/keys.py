@@ -14,7 +14,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -337,7 +336,6 @@ def _uint(value: int) -> str:
     return encode_base64url(value.to_bytes((value.bit_length() + 7) // 8))
 
 
-@lru_cache(maxsize=256)  # an agent shows one token many times
 def _der_signature(signature: bytes, size: int) -> bytes:
     if len(signature) != 2 * size:
         raise TokenSignatureError(f"an ECDSA signature that is not {2 * size} bytes long")

@@ -4,7 +4,7 @@
   refused.
 - One JSON-RPC message: its method is the action of the token, a batch is refused.
 - A tool, prompt, resource or task is the one that the token names, and the arguments have the hash that it
-  holds.
+  holds. A token that serves all calls of a tool holds no hash: it counts only where the server says so.
 - GET opens a stream and DELETE ends a session; both are actions of their own and have no body.
 """
 
@@ -41,8 +41,17 @@ class ToolCallError(IdentityError):
     """A request that is not the one that its transaction token allows."""
 
 
-def check_call(token: TransactionToken, method: str, body: bytes, tool_prefix: str = "") -> None:
+def check_call(
+    token: TransactionToken,
+    method: str,
+    body: bytes,
+    tool_prefix: str = "",
+    *,
+    allow_per_tool: bool = False,
+) -> None:
     """Compare a request with its verified token; `tool_prefix` is what a gateway puts before tools' names.
+
+    With `allow_per_tool` a token that says that it serves all calls of its tool leaves the arguments open.
 
     Raises:
         ToolCallError: if they differ, or the request cannot be read in one way only.
@@ -63,6 +72,8 @@ def check_call(token: TransactionToken, method: str, body: bytes, tool_prefix: s
         _require(target == prefix + token.resource, "the target")
     if action in {"tools/call", "prompts/get"}:
         arguments = _object(params.get("arguments", {}), "arguments")
+        if token.per_tool and allow_per_tool:
+            return
         _require(arguments_sha256(arguments) == token.arguments_sha256, "the arguments")
 
 

@@ -4,6 +4,8 @@
 - Every request needs one, also those that call no tool: the service and the action are compared for all.
 - The body is read in full, at most 1 MiB, compared with the token, and then handed on unchanged.
 - What the token says is in `scope["deputy.transaction"]`; a client cannot put anything there.
+- A token names one call, with the hash of its arguments; one that serves all calls of a tool counts only
+  where the operator says so (`allow_per_tool`).
 - A refusal is 401 (no valid token), 403 (a token for something else), 413 or 503 (no keys), in JSON without
   secrets.
 - A URL of keys is https, or http on the loopback; no redirect is followed and no proxy asked (JW-07). A set
@@ -127,6 +129,7 @@ class TxnTokenVerifier:
         trust_domain: str,
         service: str,
         tool_prefix: str = "",
+        allow_per_tool: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Say whose tokens count, and for which service; `tool_prefix` is a gateway's.
@@ -139,6 +142,7 @@ class TxnTokenVerifier:
         self._trust_domain = TrustDomain.parse(trust_domain)
         self._service = service
         self._tool_prefix = tool_prefix
+        self._allow_per_tool = allow_per_tool
         self._clock = clock
 
     async def verify(self, token: str, method: str, body: bytes) -> TransactionToken:
@@ -153,7 +157,7 @@ class TxnTokenVerifier:
             transaction = self._verified(token, await self._jwks.get())
         except TokenKeyError:
             transaction = self._verified(token, await self._jwks.get(unknown_kid=True))
-        check_call(transaction, method, body, self._tool_prefix)
+        check_call(transaction, method, body, self._tool_prefix, allow_per_tool=self._allow_per_tool)
         return transaction
 
     def _verified(self, token: str, keys: KeySet) -> TransactionToken:

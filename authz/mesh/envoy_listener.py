@@ -19,7 +19,9 @@ _CALLERS: Final[Json] = {"prefix": "spiffe://"}
 
 # What a client must not say: our own headers, the identity that only a Linkerd proxy may state, where the
 # request came from, and orders to Envoy (CVE-2024-45806).
-_REMOVED_HEADERS: Final = ("txn-token", "l5d-client-id", "forwarded", "x-real-ip")
+_REMOVED_HEADERS: Final = ("l5d-client-id", "forwarded", "x-real-ip")
+# A service that passes a call on shows the token that it got; Deputy always puts another one in its place.
+_TRANSACTION: Final = "txn-token"
 _REMOVED_PREFIXES: Final = ("x-deputy-", "x-envoy-", "x-forwarded-")
 _METADATA_NAMESPACES: Final = ("envoy.filters.http.mcp", "mcp_proxy")
 _RETRY_ON: Final = "unavailable,cancelled,connect-failure,refused-stream,reset,deadline-exceeded"
@@ -85,7 +87,7 @@ def _connection_manager(settings: EnvoySettings) -> Json:
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "forward_client_cert_details": "SANITIZE_SET",
         "set_current_client_cert_details": {"uri": True},
-        "early_header_mutation_extensions": [_remove_client_headers()],
+        "early_header_mutation_extensions": [_remove_client_headers(settings)],
         "max_request_headers_kb": 32,
         "request_headers_timeout": "5s",
         "request_timeout": "30s",
@@ -115,8 +117,9 @@ def _connection_manager(settings: EnvoySettings) -> Json:
     }
 
 
-def _remove_client_headers() -> Json:
-    removals: list[Json] = [{"remove": name} for name in _REMOVED_HEADERS]
+def _remove_client_headers(settings: EnvoySettings) -> Json:
+    names = _REMOVED_HEADERS if settings.passes_on else (_TRANSACTION, *_REMOVED_HEADERS)
+    removals: list[Json] = [{"remove": name} for name in names]
     removals += [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _REMOVED_PREFIXES]
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",

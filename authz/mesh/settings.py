@@ -46,6 +46,8 @@ class EnvoySettings:
     sds_socket: Path
     run_directory: Path
     max_body_bytes: int = 256 * 1024
+    # Whether services pass calls on through it; if not, nobody's transaction token gets as far as Deputy.
+    passes_on: bool = False
 
     def __post_init__(self) -> None:
         names = [service.name for service in self.services]
