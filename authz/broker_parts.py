@@ -63,7 +63,11 @@ def _assertion_targets(config: Config) -> Mapping[str, AssertionTarget]:
     targets = config.broker.assertion_targets
     return MappingProxyType(
         {
-            target.issuer: AssertionTarget(target.issuer, target.service, MappingProxyType(target.clients))
+            target.issuer: AssertionTarget(
+                target.issuer,
+                target.service,
+                MappingProxyType({client.agent: client.id for client in target.clients}),
+            )
             for target in targets
         }
     )

@@ -173,14 +173,6 @@ class Config(Section):
         )
         if unknown := sorted(asked - set(self.services)):
             raise ValueError(f"may_ask names unknown services: {', '.join(unknown)}")
-        providers = {provider.issuer: frozenset(provider.audiences) for provider in self.providers}
-        for agent in self.agents:
-            for client in agent.clients:
-                if client.id not in providers.get(client.issuer, frozenset()):
-                    raise ValueError(
-                        f"agents: {agent.name!r}: client {client.id!r} is none of the audiences of provider "
-                        f"{client.issuer!r}, so its tokens would not count"
-                    )
         local = self.check.listen.startswith("unix:")
         if local != bool(self.check.local_may_ask) or local == bool(self.check.callers):
             raise ValueError("a Unix socket takes check.local_may_ask, host:port takes check.callers")
@@ -240,6 +232,18 @@ class Config(Section):
                 for host in set(service.hosts)
             ),
         )
+        return self
+
+    @model_validator(mode="after")
+    def _clients_are_known(self) -> Self:
+        known = {(each.issuer, client) for each in self.providers for client in each.audiences}
+        for agent in self.agents:
+            for client in agent.clients:
+                if (client.issuer, client.id) not in known:
+                    raise ValueError(
+                        f"agents: {agent.name!r}: client {client.id!r} of {client.issuer!r} is none of the "
+                        "audiences in providers, so its tokens would not count"
+                    )
         return self
 
     def to_services(self) -> Services:

@@ -51,13 +51,20 @@ class CheckConfig(Section):
     )
 
 
+class TargetClientConfig(Section):
+    """An agent, as another domain's authorization server knows it."""
+
+    agent: RegisteredName = Field(description="the agent's name here")
+    id: Text = Field(description="its client id there")
+
+
 class AssertionTargetConfig(Section):
     """An authorization server of another domain that identity assertions (ID-JAG) are made for."""
 
     issuer: HttpsUri = Field(description="its issuer: `aud` of the assertions")
     service: ServiceName = Field(description="service of the grants by which the policy decides about it")
-    clients: dict[RegisteredName, Text] = Field(
-        min_length=1, description="client id by which it knows each agent; others get no assertion"
+    clients: list[TargetClientConfig] = Field(
+        min_length=1, description="by which client id it knows which agent; others get no assertion"
     )
 
 

@@ -52,7 +52,7 @@ def full() -> Json:
                 {
                     "issuer": "https://login.partner.example",
                     "service": "billing",
-                    "clients": {"triage": "partner-triage"},
+                    "clients": [{"agent": "triage", "id": "partner-triage"}],
                 }
             ],
         },
