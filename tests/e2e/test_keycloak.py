@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from authz.broker.app import broker_app
 from authz.broker.human import OpenIdPeople
 from authz.broker.person_token import PersonToken, TokenKind
 from authz.broker.provider_keys import DEFAULT_FRESH_SECONDS, UNKNOWN_KID_SECONDS
+from authz.codes import Code
 from identity.caller import OidcClient
 from identity.errors import (
     TokenAlgorithmError,
@@ -20,7 +23,7 @@ from identity.errors import (
     TokenTypeError,
 )
 from identity.jws import UnverifiedToken
-from tests.broker_fakes import Ticks
+from tests.broker_fakes import Ticks, broker_alone, check_refused, consent, serving_tls
 from tests.e2e.keycloak_world import Keycloak, running_keycloak
 
 # A start from nothing: the distribution, its own build, the server.
@@ -142,5 +145,33 @@ def test_jw07_rotation_of_keycloaks_keys_is_followed(keycloak: Keycloak) -> None
         assert await subject(after) == person
         with pytest.raises(TokenKeyError):
             await subject(before)
+
+    asyncio.run(scenario())
+
+
+def test_a_person_of_keycloak_gets_their_agent_its_token(keycloak: Keycloak) -> None:
+    """The whole way: sign in, task, exchange; an application that is not the agent's gets it nothing."""
+    right = keycloak.sign_in("agent-runner")["id_token"]
+    person = verified(keycloak, right, "id_token").human
+
+    async def scenario() -> None:
+        world = broker_alone()
+        people = OpenIdPeople([keycloak.provider(*OURS)], 30, audience=world.broker.settings.issuer)
+        world.broker = replace(world.broker, people=people)
+        world.tasks.change("triage", clients=frozenset({OidcClient(keycloak.issuer, "agent-runner")}))
+        world.tasks.consents = [consent("triage", person.uri)]
+        app = broker_app(world.broker, lambda: True)
+        async with serving_tls(app, world.broker.authority, world.clock.now) as base:
+            world.base = base + world.broker.settings.path
+            task = await world.start(person=None, subject_token=right)
+            token = world.verified(str((await world.exchange(task, right)).json()["access_token"]))
+            assert token.human.uri == person.uri
+            assert sorted(token.human.groups) == ["lead", "staff"]
+            assert token.chain[0].agent == "triage"
+
+            wrong = keycloak.sign_in("by-the-book")["id_token"]
+            before = len(world.sink.entries)
+            answer = await world.exchange(task, wrong)
+            check_refused(world, answer, before, "invalid_request", Code.CLIENT_NOT_REGISTERED)
 
     asyncio.run(scenario())
