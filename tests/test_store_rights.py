@@ -357,20 +357,26 @@ def test_ended_withdrawals_leave_memory_and_later_the_disk(state: State) -> None
     assert is_denied(state, agents=("triage",))
 
 
-def test_number_of_withdrawals_that_strangers_can_make_is_bounded(
+def test_number_of_tokens_that_anybody_can_revoke_is_bounded_and_hinders_no_administrator(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held_withdrawals, "MAX_WITHDRAWALS", 3)
     for number in range(3):
         state.withdraw(withdrawal("token", f"jti-{number}"), NOW)
+    epoch = state.epoch
     with pytest.raises(StoreError, match="3 withdrawals are held"):
         state.withdraw(withdrawal("token", "jti-9"), NOW)
-    state.withdraw(withdrawal("agent", "triage"), NOW)
-
+    assert state.withdraw(withdrawal("token", "jti-1"), NOW) == epoch, "it is revoked already"
     assert not is_denied(state, jti="jti-9")
-    assert is_denied(state, agents=("triage",))
+
+    for kind, (subject, acting) in SUBJECTS.items():
+        if kind != "token":
+            state.withdraw(withdrawal(kind, subject), NOW)
+            assert is_denied(state, **acting)
+    monkeypatch.setattr(held_withdrawals, "MAX_WITHDRAWALS", 7)
     state.withdraw(withdrawal("token", "jti-9"), NOW + KEPT_TOKEN)
-    assert len(state.withdrawals) == 2
+    assert is_denied(state, jti="jti-9")
+    assert len(state.withdrawals) == 7
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -6,7 +6,7 @@
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,7 +28,7 @@ class HeldConsents:
         self._by_id: dict[str, Consent] = {}
         self._of_human: dict[str, dict[str, None]] = {}
         self._ends: list[tuple[datetime, str]] = []
-        self._revoked: deque[str] = deque()
+        self._revoked: OrderedDict[str, None] = OrderedDict()
 
     def get(self, consent_id: str) -> Consent | None:
         """Return one, also one that was revoked a while ago."""
@@ -62,9 +62,9 @@ class HeldConsents:
             self._of_human.setdefault(consent.human, {})[consent.id] = None
             heapq.heappush(self._ends, (consent.expires_at, consent.id))
         if consent.revoked_at is not None and (known is None or known.revoked_at is None):
-            self._revoked.append(consent.id)
+            self._revoked[consent.id] = None
             if len(self._revoked) > MAX_REVOKED:
-                self._drop(self._revoked.popleft())
+                self._drop(self._revoked.popitem(last=False)[0])
 
     def revoke(self, consent_id: str, now: datetime) -> None:
         """Note that one was revoked."""
@@ -81,10 +81,8 @@ class HeldConsents:
         """Forget what ended a while ago."""
         while self._ends and self._ends[0][0] <= now - KEPT_CONSENTS:
             consent_id = heapq.heappop(self._ends)[1]
-            gone = self._by_id.get(consent_id)
             self._drop(consent_id)
-            if gone is not None and gone.revoked_at is not None:
-                self._revoked.remove(consent_id)
+            self._revoked.pop(consent_id, None)
         if len(self._ends) > 2 * (len(self._by_id) + MAX_REVOKED):
             # Those that left memory before their end are still listed here.
             self._ends = sorted((consent.expires_at, consent.id) for consent in self._by_id.values())

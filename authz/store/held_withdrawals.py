@@ -1,7 +1,8 @@
 """What is withdrawn, in memory: one value that is swapped, and the ends of its parts.
 
 - Of two withdrawals of a subject the one that takes back more, or for longer, counts.
-- What strangers can have withdrawn (their own tokens) is bounded; stopping somebody is not.
+- What anybody can have withdrawn (their own tokens) is bounded; whatever else is stopped is not, so that
+  nobody can fill the room that an administrator needs.
 - `kept_until` says when nothing can be alive that a withdrawal took back; then it is forgotten.
 """
 
@@ -45,14 +46,13 @@ class HeldWithdrawals:
         for item in self.value.items:
             self._note_end(item)
 
-    def require_room(self, withdrawal: Withdrawal, now: datetime) -> None:
+    def require_room(self, withdrawal: Withdrawal) -> None:
         """Check that one more may be held.
 
         Raises:
-            StoreError: if it would end by itself, and there are too many.
+            StoreError: if it is of a token, and there are too many.
         """
-        self.prune(now)
-        if len(self.value) >= MAX_WITHDRAWALS and withdrawal.expires_at is not None:
+        if withdrawal.kind == "token" and len(self.value) >= MAX_WITHDRAWALS:
             raise StoreError(f"{MAX_WITHDRAWALS} withdrawals are held: stop whom these tokens belong to")
 
     def aligned(self, withdrawal: Withdrawal) -> Withdrawal:

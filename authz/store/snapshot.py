@@ -305,8 +305,10 @@ class State:
                 withdrawn already (then it is not).
         """
         with self._writing:
-            self._withdrawals.require_room(withdrawal, now)
+            self._withdrawals.prune(now)
             withdrawal = self._withdrawals.aligned(withdrawal)
+            if not self.withdrawals.covers(withdrawal):
+                self._withdrawals.require_room(withdrawal)
             number = self._hold(withdrawal)
             try:
                 self._store.withdraw(withdrawal, now, number)
@@ -327,7 +329,7 @@ class State:
             raise StoreError(f"a {kind} that was withdrawn never comes back")
         Withdrawal(kind, subject, None, reason, by, now)  # a release is for a reason, too
         with self._writing:
-            is_held = self._withdrawals.value.containment(kind, subject) is not None
+            is_held = self.withdrawals.containment(kind, subject) is not None
             is_written = self._store.release(Release(kind, subject, by, reason, now))
             if not (is_written or is_held):
                 raise StoreError(f"no {kind} {subject!r} is stopped, so nothing is released")
@@ -350,7 +352,7 @@ class State:
 
     def _hold(self, withdrawal: Withdrawal) -> int:
         """Withdraw in memory; return the number that its change shall have on disk."""
-        if self._withdrawals.value.covers(withdrawal):
+        if self.withdrawals.covers(withdrawal):
             return 0
         self._withdrawals.put(withdrawal)
         return self._moved(self._store.reserve())
