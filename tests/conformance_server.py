@@ -84,6 +84,7 @@ class Server:
 
     broken: frozenset[str] = frozenset()
     issuer: str = ISSUER
+    now: int = NOW
     current: str = ""
     crashes: bool = False
     revoked: set[str] = field(default_factory=set)
@@ -288,7 +289,7 @@ class Server:
             claims = _verified(self.good_form.one("subject_token"), "at+jwt")
         if claims is None:
             raise RefusedError(self._bad_token(text))
-        if claims["exp"] <= NOW and not self.lenient:
+        if claims["exp"] <= self.now and not self.lenient:
             raise RefusedError("invalid_request")
         if claims.get("sub") == "mallory" and self.ok("TX-10/no-grant"):
             raise RefusedError("invalid_request")
@@ -326,7 +327,7 @@ class Server:
             return None
         claims = _verified(text, "jwt")
         if claims is None and self.lenient:
-            claims = {"sub": ACTOR, "exp": NOW + 600}
+            claims = {"sub": ACTOR, "exp": self.now + 600}
         if claims is None or kind != JWT:
             if not self.ok("TX-03/actor-token-alone") and self.current == "TX-03/actor-token-alone":
                 return None
@@ -394,14 +395,14 @@ class Server:
         form, subject, actor, caller = asked.form, asked.subject, asked.actor, asked.caller
         presenter = actor["sub"] if actor else asked.client
         ends = [subject["exp"], *([actor["exp"]] if actor else [])]
-        exp = min(NOW + 300, *ends) if self.ok("CL-07/lifetime") else max(ends) + 60
+        exp = min(self.now + 300, *ends) if self.ok("CL-07/lifetime") else max(ends) + 60
         claims: dict[str, Any] = {
             "iss": self.issuer if self.ok("CL-01/issuer") else "https://another.example",
             "sub": subject["sub"] if self.ok("ID-01/sub-kept") else "bob",
             "aud": asked.audience,
             "client_id": presenter if self.ok("ID-09/client-id") else subject["sub"],
             "scope": " ".join(sorted(asked.scopes)),
-            "iat": NOW if self.ok("CL-07/no-future") else NOW + 3600,
+            "iat": self.now if self.ok("CL-07/no-future") else self.now + 3600,
             "exp": exp,
             "jti": self._jti(),
             "txn": subject["txn"] if self.ok("CL-06/txn-kept") else "another",
@@ -481,7 +482,7 @@ class Server:
             "access_token": token,
             "issued_token_type": ACCESS_TOKEN,
             "token_type": "Bearer",
-            "expires_in": claims["exp"] - NOW,
+            "expires_in": claims["exp"] - self.now,
             "scope": claims["scope"],
         }
         if not self.ok("TX-05/issued-token-type"):
@@ -524,7 +525,7 @@ class Server:
         claims = self.known.get(form.one("token") or "")
         if claims is None and not self.ok("CA-07/revoke-unknown"):
             raise RefusedError("invalid_request")
-        if claims is not None and self.ok("CA-07/revoke") and self.current == "CA-07/revoke":
+        if claims is not None and self.ok("CA-07/revoke"):
             self.revoked.add(claims["jti"])
         return 200, {}, b""
 

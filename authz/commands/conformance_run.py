@@ -25,7 +25,7 @@ from authz.commands.conformance_given import Given
 from authz.commands.output import ERROR, FINDINGS, OK, Output, Row, emit, say
 from authz.conformance.case import EVERY, Case
 from authz.conformance.checklist import select
-from authz.conformance.client import HttpServer
+from authz.conformance.client import HttpServer, check_url
 from authz.conformance.login import Certificate
 from authz.conformance.report import Report
 from authz.conformance.run import Plan, metadata_url, run
@@ -51,13 +51,18 @@ _LIST_COLUMNS: Final = {
 
 def delegation_report(given: Given) -> int:
     """Run the checklist, or print it, and return the exit code."""
-    cases = select(given.only or (), given.skip or ())
+    try:
+        cases = select(given.only or (), given.skip or ())
+        for each in (given.token_endpoint, given.issuer, given.metadata):
+            if each is not None:
+                check_url(each)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
     if given.list_:
         _print_list(cases, given.output)
         return OK
-    inputs = given.inputs()
     url = given.metadata or (None if given.issuer is None else metadata_url(given.issuer))
-    plan = Plan(inputs, given.profile, cases, url)
+    plan = Plan(given.inputs(), given.profile, cases, url)
     server = HttpServer(_contexts(given))
     report = asyncio.run(run(plan, server, time.time, _Progress().show))
     _print(report, given.output)

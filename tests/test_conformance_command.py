@@ -1,0 +1,294 @@
+"""`deputy conformance delegation` over HTTP and TLS: exit codes, forms of output, what it never prints."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import typer
+from starlette.types import Receive, Scope, Send
+
+from authz.commands.conformance import app as command
+from authz.conformance.client import HttpServer
+from authz.conformance.login import SecretLogin
+from authz.conformance.message import Answer, Request
+from authz.conformance.run import RunError, metadata_url
+from authz.errors import ConfigError
+from tests.broker_fakes import TICKETS as BROKER_TICKETS
+from tests.broker_fakes import broker_world, serving
+from tests.conformance_server import (
+    FIRST,
+    OTHER,
+    OWN,
+    SECRETS,
+    TICKETS,
+    Server,
+    actor_token,
+    app,
+    subject_token,
+)
+
+
+class Files:
+    """The files of an operator, beside a server on the loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        now = int(time.time())
+        times = {"iat": now - 10, "exp": now + 3600}
+        self.now = now
+        self.secrets = [*SECRETS.values()]
+        self.write("secret", f"{SECRETS[OWN]}\n")
+        self.write("other-secret", SECRETS[OTHER])
+        self.write("subject.jwt", f"{subject_token(OWN, FIRST, **times)}\n")
+        self.write("actor.jwt", actor_token(**times))
+        self.write("bound.jwt", subject_token(OWN, cnf={"x5t#S256": "z" * 43}, **times))
+        self.write("mallory.jwt", subject_token(OWN, sub="mallory", **times))
+        self.write("expired.jwt", subject_token(OWN, iat=now - 7200, exp=now - 3600))
+
+    def write(self, name: str, text: str) -> str:
+        (self.folder / name).write_text(text)
+        if name.endswith(".jwt"):
+            self.secrets.append(text.strip())
+        return str(self.folder / name)
+
+    def options(self, base: str) -> list[str]:
+        named = {
+            "--token-endpoint": f"{base}/token",
+            "--issuer": base,
+            "--client-id": OWN,
+            "--audience": TICKETS,
+            "--scope": "tickets:read tickets:write",
+            "--wider-scope": "tickets:admin",
+            "--other-client-id": OTHER,
+        }
+        files = {
+            "--client-secret-file": "secret",
+            "--other-client-secret-file": "other-secret",
+            "--subject-token-file": "subject.jwt",
+            "--actor-token-file": "actor.jwt",
+            "--subject-token-2-file": "bound.jwt",
+            "--ungranted-subject-token-file": "mallory.jwt",
+            "--expired-subject-token-file": "expired.jwt",
+        }
+        named |= {name: str(self.folder / file) for name, file in files.items()}
+        return [part for pair in named.items() for part in pair]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def deputy(*arguments: str) -> int:
+    code = command(args=["delegation", *arguments], prog_name="deputy conformance", standalone_mode=False)
+    assert isinstance(code, int)
+    return code
+
+
+def examine(files: Files, *more: str, broken: frozenset[str] = frozenset()) -> int:
+    async def scenario() -> int:
+        server = Server(broken, now=files.now)
+        async with serving(app(server)) as base:
+            server.issuer = base
+            return await asyncio.to_thread(deputy, *files.options(base), *more)
+
+    return asyncio.run(scenario())
+
+
+def test_a_good_server_is_0_and_nothing_secret_is_printed(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert examine(files, "--profile", "deputy") == 0
+
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert lines[0].split() == ["rule", "case", "expected", "got"]
+    assert lines[-1].endswith("skipped (profile deputy)")
+    assert " 0 failed, 0 warnings" in lines[-1]
+    assert not any(secret in printed.out for secret in files.secrets)
+
+
+def test_findings_are_3_and_in_the_json(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert examine(files, "-o", "json", broken=frozenset({"TX-05/token-type"})) == 3
+
+    document = json.loads(capsys.readouterr().out)
+    (found,) = [result for result in document["results"] if result["status"] == "fail"]
+    assert (found["rule"], found["case"], found["got"]) == ("TX-05", "token-type", "token_type 'mac'")
+    assert document["profile"] == "rfc8693"
+    assert document["problem"] is None
+
+
+def test_a_warning_is_0_and_a_failure_where_the_profile_says_so(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = frozenset({"CL-07/lifetime"})
+
+    assert examine(files, "--only", "CL", broken=broken) == 0
+    assert " 0 failed, 1 warnings" in capsys.readouterr().out
+    assert examine(files, "--only", "CL", "--profile", "deputy", broken=broken) == 3
+
+
+def test_junit_holds_every_case(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert examine(files, "-o", "junit", "--only", "TX", "--skip", "TX-06/garbage") == 0
+
+    names = [case.get("name") or "" for case in ET.fromstring(capsys.readouterr().out).iter("testcase")]
+    assert len(names) > 30
+    assert not any(name.startswith("garbage:") for name in names)
+
+
+def test_a_client_that_cannot_log_in_is_told_so(files: Files) -> None:
+    files.write("secret", "not it")
+
+    with pytest.raises(RunError, match="the good request was refused: 401 invalid_client"):
+        examine(files)
+
+
+def test_a_server_that_cannot_be_reached_is_told_so(files: Files) -> None:
+    with pytest.raises(RunError, match="closed without an answer: cannot connect"):
+        deputy(*files.options("http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--token-endpoint and --subject-token-file are both needed"),
+        (["--token-endpoint", "http://as.example/token"], "nor http on this machine"),
+        (["--token-endpoint", "https://u:p@as.example/token"], "with credentials or a fragment"),
+        (["--metadata", "file:///etc/passwd"], "not an https URL"),
+        (["--only", "TX-99"], "no rule and no case"),
+        (["--list", "-o", "junit"], "no form of junit"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], says: str) -> None:
+    with pytest.raises(typer.BadParameter, match=says):
+        deputy(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--client-cert", "x.pem"], "one of a secret, a certificate and an assertion"),
+        (["--client-secret-file"], "a client logs in with --client-secret-file"),
+        (["--client-id"], "a client with a secret has an id"),
+    ],
+)
+def test_a_client_has_exactly_one_login(files: Files, change: list[str], says: str) -> None:
+    options = files.options("http://127.0.0.1:1")
+    if len(change) == 1:
+        at = options.index(change[0])
+        options = options[:at] + options[at + 2 :]
+    else:
+        options += change
+
+    with pytest.raises(typer.BadParameter, match=says):
+        deputy(*options)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "an empty file"), (b"a" * 300_000, "longer than"), (b"\xff\xfe", "not text")],
+)
+def test_a_file_that_is_no_token_is_refused_without_its_content(
+    files: Files, content: bytes, says: str
+) -> None:
+    (files.folder / "subject.jwt").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=says):
+        deputy(*files.options("http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_the_checklist_is_printed_without_a_server(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deputy("--list", "--only", "TX-09", "-o", output) == 0
+
+    out = capsys.readouterr().out
+    assert "found-token" in out
+    assert "--other-client-cert" in out
+
+
+def test_an_issuer_with_a_path_has_its_metadata_where_rfc_8414_says() -> None:
+    assert (
+        metadata_url("https://as.example/a/") == "https://as.example/.well-known/oauth-authorization-server/a"
+    )
+
+
+@pytest.mark.e2e
+def test_the_broker_is_examined_over_mtls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def write(name: str, text: str | bytes) -> str:
+        (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
+        return str(tmp_path / name)
+
+    async def scenario() -> int:
+        async with broker_world() as world:
+            own, other = await world.start("triage"), await world.start("resolver", person="clerk")
+            options = ["--token-endpoint", f"{world.base}/token", "--ca", write("roots.pem", world.roots)]
+            for prefix, task in (("--client", own), ("--other-client", other)):
+                chain = task.answer["certificate_chain"]
+                options += [f"{prefix}-cert", write(f"{task.id}.pem", chain)]
+                options += [f"{prefix}-key", write(f"{task.id}.key", task.identity.key.reveal_pem())]
+            options += ["--subject-token-file", write("alice.jwt", world.id_token())]
+            options += ["--subject-jwks", write("jwks.json", json.dumps(world.provider.jwks()))]
+            options += ["--subject-token-type", "id_token", "--audience", BROKER_TICKETS]
+            options += ["--scope", "tickets:read", "--wider-scope", "tickets:admin", "--profile", "deputy"]
+            return await asyncio.to_thread(deputy, *options)
+
+    assert asyncio.run(scenario()) == 0
+    out = capsys.readouterr().out
+    (stranger,) = [line for line in out.splitlines() if " wrong-login " in line]
+    assert stranger.startswith("pass")
+    assert "closed without an answer" in stranger
+
+
+# ---------------------------------------------------------------- a server that is hostile to the client
+
+
+def ask(hostile: Callable[[Scope, Receive, Send], Awaitable[None]]) -> Answer:
+    async def scenario() -> Answer:
+        client = HttpServer({None: ssl.create_default_context()}, timeout_seconds=0.5)
+        async with serving(hostile) as base:
+            return await client.send(f"{base}/token", Request((("a", "b"),), SecretLogin("a", "b")))
+
+    return asyncio.run(scenario())
+
+
+async def respond(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_redirect_is_not_followed() -> None:
+    asked = []
+
+    async def redirect(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await respond(send, 307, b"", (b"location", b"/elsewhere"))
+
+    assert ask(redirect).got == "307 without an OAuth error"
+    assert asked == ["/token"]
+
+
+def test_an_answer_of_5_mb_is_not_read() -> None:
+    async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, 200, b"a" * 5_000_000)
+
+    assert ask(flood).problem == "long"
+
+
+def test_a_server_that_hangs_is_late() -> None:
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    assert ask(hang).problem == "late"
+
+
+def test_a_compressed_answer_is_not_expanded() -> None:
+    async def bomb(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, 200, b"\x1f\x8b\x08", (b"content-encoding", b"gzip"))
+
+    assert ask(bomb).members == {}
