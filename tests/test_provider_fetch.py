@@ -344,6 +344,14 @@ def test_jw07_dns_rebinding() -> None:
     assert seen == ["/first"]
 
 
+@pytest.mark.parametrize("address", ["203.0.113.1", "10.0.0.1", "2001:db8::1"])
+def test_jw07_plain_http_goes_to_this_machine_only(address: str) -> None:
+    """JW-07: https; also where somebody else says what `localhost` is."""
+    fetcher = Fetcher(allow_loopback=True, allow_private=True, resolver=Names([address]))
+    with pytest.raises(FetchError, match="not allowed"):
+        asyncio.run(fetcher.fetch("http://localhost:1/jwks"))
+
+
 def test_jw07_discovery_cannot_send_us_inside() -> None:
     """JW-07, threat 18: the key set's address, which the provider says, is checked like the issuer's."""
     for inside in (

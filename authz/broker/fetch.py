@@ -1,6 +1,7 @@
 """Fetching what an OpenID Provider publishes, and nothing else (JW-07; threat 18: SSRF).
 
-- https only; plain http and addresses of this machine only where the provider is configured as a local one.
+- https only; plain http, to this machine, and its addresses only where the provider is configured as a local
+  one.
 - The address that the connection goes to is checked, not the name (authz/broker/fetch_address.py): private
   networks only where the provider is configured as one inside of a company. A name that resolves differently
   the next time changes nothing.
@@ -13,6 +14,7 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -74,10 +76,16 @@ class Fetcher:
 
     async def _get(self, target: URL) -> Fetched:
         timeout = aiohttp.ClientTimeout(total=self.timeout_seconds)
+        plain = target.scheme == "http"
+        # The system's certificates take tens of milliseconds to read, and this loop has requests to answer.
+        tls = True if plain else await asyncio.to_thread(self._tls)
         async with (
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    ssl=self._tls(), socket_factory=self._socket, force_close=True, resolver=self.resolver
+                    ssl=tls,
+                    socket_factory=partial(self._socket, plain),
+                    force_close=True,
+                    resolver=self.resolver,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=timeout,
@@ -109,10 +117,11 @@ class Fetcher:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
-    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+    def _socket(self, plain: bool, address: aiohttp.AddrInfoType) -> socket.socket:  # noqa: FBT001 - by `partial`
         family, kind, protocol, _, place = address
-        place_of = ip_address(str(place[0]).partition("%")[0])
-        if not is_allowed(place_of, loopback=self.allow_loopback, private=self.allow_private):
+        where = ip_address(str(place[0]).partition("%")[0])
+        allowed = is_allowed(where, loopback=self.allow_loopback, private=self.allow_private)
+        if not allowed or (plain and not where.is_loopback):
             raise OSError(f"an address that is not allowed: {place[0]!r}")
         return socket.socket(family, kind, protocol)
 
