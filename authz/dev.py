@@ -60,6 +60,9 @@ services:
   billing: {{audience: https://billing.mesh.example}}
 
 # People sign in at your OpenID Provider. Until there is one, agents can only act for nobody.
+# `audiences` are the applications that they sign in with. An ID token counts for an agent only where its
+# application is a client of that agent (`clients` below), and an agent acts for a person only where the person
+# let it: `deputy grants create`.
 # providers:
 #   - issuer: http://127.0.0.1:8080
 #     audiences: [runner]
@@ -80,12 +83,14 @@ agents:
     sponsor: head-of-support
     purpose: sorts and reads tickets
     ceiling: observer
+    # clients: [{{issuer: http://127.0.0.1:8080, id: runner}}]
     hosts: [spiffe://mesh.example/ns/agents/sa/runner]
   - name: resolver
     owner: support-team
     sponsor: head-of-support
     purpose: resolves tickets
     ceiling: contributor
+    # clients: [{{issuer: http://127.0.0.1:8080, id: runner}}]
     hosts: [spiffe://mesh.example/ns/agents/sa/runner]
   - name: nightly-report
     owner: support-team
@@ -199,7 +204,10 @@ def _configuration(directory: Path) -> str:
 
 
 def _require_loopback(config: Config) -> None:
-    for key, text in (("check.listen", config.check.listen), ("broker.listen", config.broker.listen)):
+    listening = {"check.listen": config.check.listen, "broker.listen": config.broker.listen}
+    if config.identity.bundle_endpoint is not None:
+        listening["identity.bundle_endpoint.listen"] = config.identity.bundle_endpoint.listen
+    for key, text in listening.items():
         address = parse_address(text)
         if isinstance(address, TcpAddress) and not address.is_loopback:
             raise ConfigError(

@@ -115,6 +115,30 @@ def test_only_the_loopback_is_bound(directory: Path, key: str, address: str) -> 
         Dev.prepare(directory)
 
 
+def test_the_bundle_endpoint_too_is_on_the_loopback(directory: Path) -> None:
+    Dev.prepare(directory)
+    path = directory / "deputy.yaml"
+    value: Any = yaml.safe_load(path.read_text())
+    value["identity"]["bundle_endpoint"] = {"listen": "0.0.0.0:9443"}
+    path.write_text(yaml.safe_dump(value))
+    with pytest.raises(ConfigError, match="bundle_endpoint.listen: --dev listens on this machine only"):
+        Dev.prepare(directory)
+
+
+def test_the_commented_lines_are_right_once_they_are_no_comments(directory: Path) -> None:
+    """The provider and the clients of the agents, as the comments say them."""
+    Dev.prepare(directory)
+    path = directory / "deputy.yaml"
+    lines = path.read_text().splitlines()
+    at = lines.index("# providers:")
+    lines[at : at + 4] = [line.removeprefix("# ") for line in lines[at : at + 4]]
+    path.write_text("\n".join(line.replace("    # clients", "    clients") for line in lines))
+    config = Dev.prepare(directory).config
+    assert [provider.audiences for provider in config.providers] == [["runner"]]
+    clients = {agent.name: [client.id for client in agent.clients] for agent in config.agents}
+    assert clients == {"triage": ["runner"], "resolver": ["runner"], "nightly-report": []}
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"])
 def test_every_loopback_address_will_do(directory: Path, address: str) -> None:
     Dev.prepare(directory)

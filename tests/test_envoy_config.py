@@ -158,6 +158,8 @@ def test_secrets_come_over_a_unix_socket_and_envoy_is_not_ready_without_them() -
         {"run_directory": Path("relative")},
         {"max_body_bytes": 0},
         {"max_body_bytes": 1024 * 1024 + 1},
+        {"max_stream_seconds": 0},
+        {"max_stream_seconds": 3601},
     ],
     ids=lambda change: next(iter(change)),
 )

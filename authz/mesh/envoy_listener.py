@@ -98,7 +98,7 @@ def _connection_manager(settings: EnvoySettings) -> Json:
             "idle_timeout": "300s",
             # TLS looks at a certificate once a connection, so a connection must not live much longer.
             "max_connection_duration": "300s",
-            "max_stream_duration": "600s",
+            "max_stream_duration": f"{settings.max_stream_seconds}s",
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 256,

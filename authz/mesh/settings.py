@@ -10,10 +10,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from authz.address import Address
 from authz.errors import ConfigError
 from identity.spiffe import SpiffeId, TrustDomain
+
+MAX_STREAM_SECONDS: Final = 3600
 
 _SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
@@ -46,6 +49,8 @@ class EnvoySettings:
     sds_socket: Path
     run_directory: Path
     max_body_bytes: int = 256 * 1024
+    # A stream is checked when it begins: so long may an open one outlive what was withdrawn.
+    max_stream_seconds: int = 300
     # Whether services pass calls on through it; if not, nobody's transaction token gets as far as Deputy.
     passes_on: bool = False
 
@@ -62,6 +67,10 @@ class EnvoySettings:
                 raise ConfigError(f"not an absolute path: {str(path)!r}")
         if not 0 < self.max_body_bytes <= 1024 * 1024:
             raise ConfigError("a body is buffered up to 1 MiB; the inspector refuses more")
+        if not 0 < self.max_stream_seconds <= MAX_STREAM_SECONDS:
+            raise ConfigError(
+                f"a stream lasts 1 to {MAX_STREAM_SECONDS} seconds: a longer one is not checked again"
+            )
 
     @property
     def admin_socket(self) -> Path:
