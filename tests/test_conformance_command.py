@@ -110,7 +110,7 @@ def test_a_good_server_is_0_and_nothing_secret_is_printed(
     lines = printed.out.splitlines()
     assert lines[0].split() == ["rule", "case", "expected", "got"]
     assert lines[-1].endswith("skipped (profile deputy)")
-    assert " 0 failed, 0 warnings" in lines[-1]
+    assert " 0 failed, 0 with a warning" in lines[-1]
     assert not any(secret in printed.out for secret in files.secrets)
 
 
@@ -130,7 +130,7 @@ def test_a_warning_is_0_and_a_failure_where_the_profile_says_so(
     broken = frozenset({"CL-07/lifetime"})
 
     assert examine(files, "--only", "CL", broken=broken) == 0
-    assert " 0 failed, 1 warnings" in capsys.readouterr().out
+    assert " 0 failed, 1 with a warning" in capsys.readouterr().out
     assert examine(files, "--only", "CL", "--profile", "deputy", broken=broken) == 3
 
 

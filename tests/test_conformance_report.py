@@ -91,7 +91,7 @@ def test_a_broken_should_is_a_warning_and_no_finding() -> None:
     assert dict(report.counts) == {"pass": 1, "fail": 1, "warning": 1, "skip": 1}
     assert report.has_findings
     assert not report_of(report.results[0], report.results[2], report.results[3]).has_findings
-    assert report.summary() == "1 passed, 1 failed, 1 warnings, 1 skipped (profile rfc8693)"
+    assert report.summary() == "1 passed, 1 failed, 1 with a warning, 1 skipped (profile rfc8693)"
 
 
 def test_the_shape_of_the_json() -> None:

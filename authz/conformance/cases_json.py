@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from authz.conformance.case import Case, Judge
+from authz.conformance.case import OURS, Case, Judge
 from authz.conformance.cases_jose import Changes, changed
 from authz.conformance.judge import refused
 from authz.conformance.message import Request
@@ -147,7 +147,7 @@ CASES: Final = (
     _case("JW-05", "base64", "the subject token with its signature written in another way", _signatures),
     Case(
         "JW-05", "white-space", "the subject token with white space or NUL around it",
-        "a refusal", _white_space, refused(),
+        "a refusal", _white_space, refused(), OURS,
     ),
     Case(
         "JW-05", "form-bytes", "a form that is not UTF-8, or has 10,000 parameters",

@@ -87,7 +87,7 @@ class Report:
     def summary(self) -> str:
         """Return one sentence for people."""
         counts = self.counts
-        said = f"{counts['pass']} passed, {counts['fail']} failed, {counts['warning']} warnings"
+        said = f"{counts['pass']} passed, {counts['fail']} failed, {counts['warning']} with a warning"
         return f"{said}, {counts['skip']} skipped (profile {self.profile.value})"
 
     def junit(self) -> str:
