@@ -179,6 +179,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         transactions=flow.transactions,
         replay=replay,
         nonces=nonces(config, entropy(32)),
+        services=flow.services,
     )
     strangers = (flow.strangers, broker.strangers)
     inbox, outbox = _open_events(config, state, audit, flow, authority, clock)

@@ -28,8 +28,9 @@ from identity.consent import Consent
 from identity.dpop_nonce import DpopNonces
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
-from identity.spiffe import TrustDomain
+from identity.spiffe import SpiffeId, TrustDomain
 from identity.transaction import TransactionIssuer
+from identity.withdrawal import Withdrawal
 
 
 class Tasks(Registered, Protocol):
@@ -57,6 +58,9 @@ class Tasks(Registered, Protocol):
     def end_task(self, task_id: str, now: datetime) -> Task | None:
         """End a task."""
 
+    def withdraw(self, withdrawal: Withdrawal, now: datetime) -> int:
+        """Take something back; return the epoch from which nobody may act by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class AssertionTarget:
@@ -73,6 +77,8 @@ class Settings:
 
     issuer: str
     audiences: Mapping[str, str]  # audience -> service
+    # The identities of the services themselves, by service.
+    workloads: Mapping[str, frozenset[SpiffeId]] = field(default_factory=dict)
     # Other domains' authorization servers that identity assertions are made for, by issuer.
     assertion_targets: Mapping[str, "AssertionTarget"] = field(default_factory=dict)
     leeway: int = 30
@@ -84,9 +90,14 @@ class Settings:
     id_jag_seconds: int = 300
 
     @property
+    def base(self) -> str:
+        """What the addresses of all endpoints begin with."""
+        return self.issuer.rstrip("/")
+
+    @property
     def token_endpoint(self) -> str:
         """Where tokens are asked for: what the proofs of a client name."""
-        return f"{self.issuer.rstrip('/')}/token"
+        return f"{self.base}/token"
 
     def find_audience(self, target: str) -> str | None:
         """Return the audience, as it is configured, that a request means."""
@@ -125,6 +136,8 @@ class Broker:
     replay: Replay
     # Where proofs must hold a nonce of ours (RFC 9449 section 8).
     nonces: DpopNonces | None = None
+    # What `Check` protects; whoever asks for a transaction token names one of these.
+    services: Services = field(default_factory=lambda: Services.of((), (), None))
 
     @property
     def authority(self) -> Authority:
@@ -151,6 +164,11 @@ class Broker:
     def new_token_name(self) -> str:
         """Make a `jti` or `txn` (CL-06)."""
         return new_token_name(self.entropy(MIN_ENTROPY))
+
+
+def workloads_of(services: Services) -> Mapping[str, frozenset[SpiffeId]]:
+    """Return the identities of the services themselves."""
+    return MappingProxyType({service.name: service.workloads for service in services.by_name.values()})
 
 
 def audiences_of(services: Services) -> Mapping[str, str]:

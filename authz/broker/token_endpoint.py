@@ -1,8 +1,9 @@
 """The token endpoint (RFC 8693): bytes in, a token or an OAuth error out.
 
 - The client is a running task: its X.509-SVID over mTLS, or a JWT-SVID (authz/broker/login.py).
-- Two kinds of token come out: an access token that names both principals (`at+jwt`), and an identity
-  assertion for another domain's server (ID-JAG).
+- Three kinds of token come out: an access token that names both principals (`at+jwt`), an identity assertion
+  for another domain's server (ID-JAG), and a transaction token for one call (transaction_endpoint.py), which
+  a service may ask for as well.
 - Every answer has its record before it; a token that is recorded as issued is given out, or a second record
   says that it was not.
 - The answer's form is that of RFC 8693 section 2.2.1; never a refresh token. An error has the form of
@@ -26,6 +27,8 @@ from authz.broker.query import EXCHANGE
 from authz.broker.refusal import RefusedError, malformed, oauth_error, refuse, refused_client
 from authz.broker.reply import Outcome, RefusalReply, Reply, answer
 from authz.broker.token_request import ACCESS_TOKEN, ID_JAG, TokenRequest, client_assertion
+from authz.broker.transaction_endpoint import Asked, ask_replacement, decide_transaction, read
+from authz.broker.transaction_request import is_replacement, is_transaction
 from authz.codes import Code
 from identity.caller import DpopBinding
 from identity.claims import lifetime
@@ -44,12 +47,14 @@ async def exchange_token(arrival: Arrival, broker: Broker) -> Reply:
     now = broker.clock()
     evidence = Evidence("exchange", EXCHANGE, broker.new_id(now), now, arrival.source)
     # Proof and login count once, so that they are not asked for again when rights moved meanwhile.
-    known: tuple[TokenRequest, TaskClient, DpopProof | None] | None = None
+    known: tuple[TokenRequest, TaskClient, DpopProof | None] | Asked | None = None
 
     async def decide() -> Outcome:
         nonlocal known
         if known is None:
             known = await _who(arrival, evidence, broker, now)
+        if isinstance(known, Asked):
+            return await decide_transaction(known, evidence, broker)
         request, client, proof = known
         client = _still(client, broker)
         delegation = await decide_exchange(Case(request, client, proof, broker, evidence, now))
@@ -86,7 +91,7 @@ def _refusal(broker: Broker) -> RefusalReply:
 
 async def _who(
     arrival: Arrival, evidence: Evidence, broker: Broker, now: datetime
-) -> tuple[TokenRequest, TaskClient, DpopProof | None]:
+) -> tuple[TokenRequest, TaskClient, DpopProof | None] | Asked:
     """Log the client in, then read what it asks for."""
     try:
         form, assertion = _login_of(arrival)
@@ -95,7 +100,13 @@ async def _who(
         if arrival.chain:
             await _logged_in(arrival, None, evidence, broker, now)
         raise
+    if is_replacement(form):
+        return ask_replacement(arrival, form, evidence, broker, now)
     login = await _logged_in(arrival, assertion, evidence, broker, now)
+    if is_transaction(form):
+        transaction = read(form)
+        proof = await proof_of(arrival, login, broker, now, endpoint=broker.settings.token_endpoint)
+        return Asked(transaction, login.client, proof)
     try:
         request = TokenRequest.parse(form)
     except ExchangeError as error:

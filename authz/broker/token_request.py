@@ -5,8 +5,7 @@
 - A parameter that is standard but does not exist here is refused, not ignored, where ignoring it would give
   more than was asked for.
 - Unknown parameters are ignored (RFC 6749 section 3.2): none of them reaches a claim (TX-12).
-- A transaction token is made for a call, where the call is decided (authz/check.py): none is exchanged here,
-  and none comes out.
+- A transaction token is made for a call, and asked for in another form (authz/broker/transaction_request.py).
 - A client logs in with its certificate, with a JWT-SVID, or with both if they are of one task; never with a
   secret (CA-04).
 - `binding` is ours: `workload` binds to the workload that started the task, for meshes that hide the key.
@@ -27,6 +26,7 @@ GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TYPES: Final = "urn:ietf:params:oauth:token-type:"
 ID_TOKEN: Final = f"{_TYPES}id_token"
 ACCESS_TOKEN: Final = f"{_TYPES}access_token"
+TXN_TOKEN: Final = f"{_TYPES}txn_token"
 ID_JAG: Final = f"{_TYPES}id-jag"
 JWT: Final = f"{_TYPES}jwt"
 # draft-ietf-oauth-spiffe-client-auth-02
@@ -92,8 +92,8 @@ def _parse(form: Form) -> TokenRequest:
         unverified_actor=actor,
         output=output,
         audience=_audience(form),
-        scopes=_scopes(form),
-        details=_details(form),
+        scopes=scopes_of(form),
+        details=details_of(form),
         binding=_binding(form),
         client_id=form.one("client_id"),
     )
@@ -154,7 +154,13 @@ def _audience(form: Form) -> str:
     return target
 
 
-def _scopes(form: Form) -> frozenset[str] | None:
+def scopes_of(form: Form) -> frozenset[str] | None:
+    """Return the scopes that are asked for, None where none are named.
+
+    Raises:
+        ExchangeError: with invalid_scope.
+        FormError: if the parameter is repeated.
+    """
     text = form.one("scope")
     if text is None:
         return None
@@ -164,7 +170,13 @@ def _scopes(form: Form) -> frozenset[str] | None:
         raise ExchangeError("invalid_scope", "scope is not a list of scopes") from error
 
 
-def _details(form: Form) -> Details | None:
+def details_of(form: Form) -> Details | None:
+    """Return the authorization details that are asked for, None where there are none.
+
+    Raises:
+        ExchangeError: with invalid_authorization_details.
+        FormError: if the parameter is repeated.
+    """
     text = form.one("authorization_details")
     if text is None:
         return None

@@ -13,15 +13,18 @@ from identity.caller import Agent, Caller, Human
 INPUT_VERSION = "deputy.input/v1"
 
 
-def check_query(caller: Caller, operation: Operation, request: Request, service: str) -> Mapping[str, object]:
-    """Ask whether this caller may do this now."""
+def check_query(
+    caller: Caller, operation: Operation, request: Request | None, service: str
+) -> Mapping[str, object]:
+    """Ask whether this caller may do this now; there is no request yet where a token is asked for a call."""
+    asked = request and {"method": request.method, "path": request.path, "host": request.host}
     return {
         **_who(caller),
         "phase": "check",
         "action": {"protocol": operation.protocol, "method": operation.method, "phase": operation.phase},
         "resource": {"service": service, "type": operation.resource_type, "name": operation.resource_name},
         "arguments": operation.arguments,
-        "request": {"method": request.method, "path": request.path, "host": request.host},
+        "request": asked,
     }
 
 
