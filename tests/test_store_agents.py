@@ -1,6 +1,7 @@
 """Agents of deputy.yaml and agents of the API: each is changed where it stands."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,20 @@ from authz.errors import StoreError
 from authz.store import agents as agents_module
 from authz.store.snapshot import State
 from identity.caller import OidcClient
-from tests.state_world import HIRED, NOW, RESOLVER, TRIAGE, again, broken_disk, load, task
+from identity.withdrawal import Standing
+from tests.state_world import (
+    HIRED,
+    LEAD,
+    NOW,
+    RESOLVER,
+    TRIAGE,
+    again,
+    broken_disk,
+    consent,
+    load,
+    task,
+    withdrawal,
+)
 
 CLIENTS = frozenset(
     {OidcClient("https://idp.example", "tickets-app"), OidcClient("https://idp.example", 'q"ü\\')}
@@ -121,6 +135,32 @@ def test_number_of_agents_is_bounded(state: State, monkeypatch: pytest.MonkeyPat
         state.register_agent(another, NOW)
     state.retire("hired", NOW)
     state.register_agent(another, NOW)
+
+
+def test_lists_can_be_read_while_they_change(state: State) -> None:
+    stop, wrong = threading.Event(), list[BaseException]()
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                state.agents()
+                state.consents()
+                state.consents_of(LEAD)
+                state.withdrawals.find(Standing(human=LEAD, agents=("triage",)))
+        except BaseException as error:  # noqa: BLE001 - whatever a thread died of
+            wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(60):
+        state.register_agent(dataclasses.replace(HIRED, name=f"hired-{number}"), NOW)
+        state.add_consent(consent(number), NOW)
+        state.withdraw(withdrawal("token", f"jti-{number}"), NOW)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
 
 
 @pytest.mark.parametrize("clients", ["{}", "[1]", '[["https://idp.example"]]', "nothing", "[[1, 2]]"])

@@ -105,6 +105,7 @@ class Writing:
         if known.term and found.term != known.term:
             raise StoreError("another process writes to this state now: this one may not any more")
         if not self._noted:
+            # A number that was reserved for nothing is not given out again either.
             return Progress(known.term, max(known.last, found.last), found.epoch)
         first = max(found.last + 1, at_least)
         self.connection.execute(insert(CHANGES), self._rows(first))

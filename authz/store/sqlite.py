@@ -299,8 +299,7 @@ class Store:
             writing = Writing(connection, now)
             yield writing
             progress = writing.finish(known, at_least or known.last + 1)
-        # What a number was reserved for may not have been written; the number is not given out again.
-        self._progress = replace(progress, last=max(progress.last, known.last))
+        self._progress = progress
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
