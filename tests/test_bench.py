@@ -16,6 +16,7 @@ from tests.bench.minting import JWT, X509
 from tests.bench.place import open_place
 from tests.bench.rates import Rate, Round
 from tests.bench.report import Results
+from tests.bench.revocation import Revocation, Withdrawn
 from tests.bench.settings import PARTS, Settings
 from tests.bench.steps import FULL, walk
 from tests.bench.svids import RPCS, Rotation, Streams
@@ -36,7 +37,12 @@ def results() -> Results:
         bombs={"body": 4.0, "token": 0.1},
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
+        revocation=revocation(0.9),
     )
+
+
+def revocation(last: float) -> Revocation:
+    return Revocation(4, (Withdrawn(0.1, 0.2, last, last), Withdrawn(0.1, 0.1, 0.2, 0.2)), 100.0, 0.01, 0.02)
 
 
 def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
@@ -55,6 +61,7 @@ def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
         replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
         replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
+        replace(results(), revocation=revocation(1.1)),
     ],
 )
 def test_a_floor_that_is_missed_is_exit_3(slow: Results) -> None:
@@ -106,5 +113,13 @@ def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
     assert "mTLS" in found.text()
 
 
+@pytest.mark.e2e
+def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
+    found = measure(tmp_path, Settings.smoke(), frozenset({"revocation"})).revocation
+    assert found is not None
+    assert (found.replicas, len(found.withdrawals)) == (2, 2)
+    assert all(each.written <= each.first <= each.last for each in found.withdrawals)
+
+
 def test_parts_have_names() -> None:
-    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity"}
+    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity", "revocation"}

@@ -23,6 +23,7 @@ from tests.bench.minting import measure_minting
 from tests.bench.place import open_place
 from tests.bench.rates import measure_rates, opa_binary
 from tests.bench.report import Results
+from tests.bench.revocation import measure_revocation
 from tests.bench.settings import PARTS, Settings
 from tests.bench.steps import measure_steps
 from tests.bench.svids import measure_streams, measure_svid_rates
@@ -60,6 +61,9 @@ def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Resul
         _measure_server(directory, settings, parts, results)
     if "identity" in parts:
         _measure_sockets(directory, settings, results)
+    if "revocation" in parts:
+        say(f"withdrawals under {settings.replicas} replicas")
+        results.revocation = asyncio.run(measure_revocation(settings))
     if settings.pinned:
         pin(0)
     asyncio.run(_measure_in_process(directory, settings, parts, results))

@@ -9,6 +9,7 @@ from tests.bench.envoy import NOBODY, Latency
 from tests.bench.measure import Cost
 from tests.bench.minting import Minting
 from tests.bench.rates import Rate
+from tests.bench.revocation import Revocation
 from tests.bench.steps import FULL
 from tests.bench.svids import Streams, SvidRate
 
@@ -26,6 +27,8 @@ BOMB_CEILING_MS = 10.0
 MINT_FLOOR = 0.6
 # A forced rotation reaches the last of thousands of streams within so many seconds.
 ROTATION_CEILING = 2.0
+# The 99th percentile of what it takes until the last replica denies what was withdrawn, in seconds.
+REVOCATION_CEILING = 1.0
 # Memory grows linearly: a stream of the second half costs what one of the first half does, and some noise.
 GROWTH_CEILING = 1.25
 
@@ -69,6 +72,7 @@ class Results:
     minting: Minting = field(default_factory=dict)
     svid_rates: list[SvidRate] = field(default_factory=list)
     streams: list[Streams] = field(default_factory=list)
+    revocation: Revocation | None = None
 
     def floors(self) -> list[Floor]:
         """Return the floors, each with what was measured."""
@@ -88,6 +92,9 @@ class Results:
         if self.bombs:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
+        if self.revocation is not None:
+            what = f"s until the last of {self.revocation.replicas} replicas denies, p99"
+            floors.append(Floor(what, self.revocation.percentile("last", 99), REVOCATION_CEILING, False))
         return floors + list(self._identity_floors())
 
     def _identity_floors(self) -> Iterable[Floor]:
@@ -150,6 +157,11 @@ class Results:
                     "memory of the server, by the streams that are open",
                     ["", "streams", "MiB", "kB a stream more"],
                     _memory(self.streams),
+                ),
+                *_table(
+                    "withdrawn under load: ms from the command on",
+                    ["", "times", "p50", "p99", "longest"],
+                    _revocation(self.revocation),
                 ),
                 *_table("floors", ["", "measured", "limit", ""], map(_floor_row, self.floors())),
             ]
@@ -249,6 +261,22 @@ def _memory(found: Iterable[Streams]) -> Iterable[Row]:
         for number, cost in streams.per_stream():
             mebibytes = streams.memory[number] / 2**20
             yield [NAMES[streams.kind], str(number), f"{mebibytes:.0f}", f"{cost / 1024:.1f}"]
+
+
+def _revocation(found: Revocation | None) -> Iterable[Row]:
+    if found is None:
+        return
+    steps = {
+        "written": "on disk at the authority",
+        "first": "the first replica denies",
+        "last": f"the last of {found.replicas} replicas denies",
+        "barrier": "the barrier is passed (--wait)",
+    }
+    for name, what in steps.items():
+        times = (found.percentile(name, percent) for percent in (50, 99, 100))
+        yield [what, str(len(found.withdrawals)), *(f"{seconds * 1e3:.0f}" for seconds in times)]
+    load = f"the load meanwhile: {found.rate:,.0f} calls/s"
+    yield [load, "", f"{found.p50 * 1e3:.1f}", f"{found.p99 * 1e3:.1f}", ""]
 
 
 def _floor_row(floor: Floor) -> Row:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-PARTS = ("rates", "steps", "growth", "bombs", "envoy", "identity")
+PARTS = ("rates", "steps", "growth", "bombs", "envoy", "identity", "revocation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class Settings:
     # Streams of the Workload API that are open at once, and how often the key changes under them.
     streams: int
     rotations: int
+    # How often something is withdrawn under so many replicas.
+    withdrawals: int
+    replicas: int = 4
     # Times the grants and the registry.
     scales: tuple[int, ...] = (10, 50)
     # One core for who is measured, another for who asks.
@@ -37,6 +40,7 @@ class Settings:
             envoy_calls=4_000,
             streams=2_000,
             rotations=5,
+            withdrawals=100,
         )
 
     @classmethod
@@ -51,6 +55,7 @@ class Settings:
             envoy_calls=600,
             streams=2_000,
             rotations=3,
+            withdrawals=50,
         )
 
     @classmethod
@@ -66,6 +71,8 @@ class Settings:
             envoy_calls=40,
             streams=8,
             rotations=1,
+            withdrawals=2,
+            replicas=2,
             scales=(2,),
             pinned=False,
         )
