@@ -1,7 +1,7 @@
 """The whole checklist, in the order in which it runs, and what of it shall run.
 
 - No two cases have one id.
-- Revocation is last: the tokens that it revokes stand behind nothing that comes later.
+- What may lock a client out, wrong secrets, is at the end.
 - A name of a rule (`TX-06`), of its group (`TX`) or of a case (`TX-06/garbage`) selects.
 """
 
@@ -30,10 +30,10 @@ CHECKLIST: Final[tuple[Case, ...]] = (
     *cases_claims.CASES,
     *cases_people.CASES,
     *cases_scope.CASES,
-    *cases_client.CASES,
     *cases_jose.CASES,
     *cases_json.CASES,
     *cases_discovery.CASES,
+    *cases_client.CASES,
 )
 
 

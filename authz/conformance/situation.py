@@ -140,17 +140,26 @@ class Situation:
     @property
     def subject_key(self) -> VerificationKey | None:
         """The public key of the subject token."""
-        token = self.subject
-        kid = token.unverified_header.get("kid") if token is not None else None
-        published = self.key_set.members if self.key_set is not None else {}
-        return _key(self.inputs.subject_jwks, kid) or _key(published, kid)
+        given = _published(self.inputs.subject_jwks or {}, _kid(self.subject))
+        return _key(given or _published(self._keys, _kid(self.subject)))
+
+    @property
+    def issuer_jwk(self) -> Mapping[str, object] | None:
+        """The public key of the issued token, as the server publishes it."""
+        return _published(self._keys, _kid(self.issued))
 
     @property
     def issuer_key(self) -> VerificationKey | None:
-        """The public key of the issued token, as the server publishes it."""
-        token = self.issued
-        kid = token.unverified_header.get("kid") if token is not None else None
-        return _key(self.key_set.members if self.key_set is not None else None, kid)
+        """The same, if it is a key that can be used here."""
+        return _key(self.issuer_jwk)
+
+    @property
+    def _keys(self) -> Mapping[str, object]:
+        return self.key_set.members if self.key_set is not None else {}
+
+
+def _kid(token: Jwt | None) -> object:
+    return token.unverified_header.get("kid") if token is not None else None
 
 
 def endpoint_url(token_endpoint: str, document: Mapping[str, object], name: Endpoint) -> str | None:
@@ -169,10 +178,20 @@ def _origin(url: str) -> tuple[str, str]:
     return split.scheme, split.netloc
 
 
-def _key(document: Mapping[str, object] | None, kid: object) -> VerificationKey | None:
+def _published(document: Mapping[str, object], kid: object) -> Mapping[str, object] | None:
+    """Return the key of a name; the only key of a set where a token names none."""
     try:
-        found = [jwk for jwk in jwks(document or {}) if jwk.get("kid") == kid] if kid is not None else []
-        return VerificationKey.parse_jwk(found[0]) if len(found) == 1 else None
+        found = list(jwks(document))
+    except KeyMaterialError:
+        return None
+    named = [jwk for jwk in found if kid is None or jwk.get("kid") == kid]
+    return named[0] if len(named) == 1 else None
+
+
+def _key(jwk: Mapping[str, object] | None) -> VerificationKey | None:
+    try:
+        # A key without a name is as good here; what it is called is the publisher's affair.
+        return None if jwk is None else VerificationKey.parse_jwk({"kid": "unnamed", **jwk})
     except KeyMaterialError:
         return None
 
