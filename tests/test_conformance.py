@@ -6,6 +6,7 @@ import hmac
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -14,11 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.conformance.checklist import CHECKLIST
 from authz.conformance.login import SecretLogin
+from authz.conformance.message import Answer, Request
 from authz.conformance.report import Report
 from authz.conformance.run import Plan, RunError, run
 from authz.conformance.situation import Inputs, Need, Profile
 from identity.keys import VerificationKey
-from tests.conformance_server import ISSUER, KEY, NOW, OTHER, InProcess, Server, inputs, worlds
+from tests.conformance_server import ISSUER, KEY, NOW, OTHER, OWN, SECRETS, InProcess, Server, inputs, worlds
 
 METADATA = f"{ISSUER}/.well-known/oauth-authorization-server"
 WORLDS = worlds()
@@ -226,3 +228,64 @@ def test_without_metadata_no_login_is_sent_to_an_endpoint() -> None:
     got = {result.case.id: result.got for result in report.results}
     assert got["CA-07/introspect"] == f"needs {Need.INTROSPECTION.value}"
     assert got["CA-07/revoke-unknown"] == f"needs {Need.REVOCATION.value}"
+
+
+# ---------------------------------------------------------------- a server that is hostile to the run
+
+
+class Late(InProcess):
+    """It grants the good request, and lets every other wait."""
+
+    async def send(self, url: str, request: Request) -> Answer:
+        return Answer.missing("late") if request.label else await super().send(url, request)
+
+
+def test_a_server_that_lets_us_wait_ends_the_run() -> None:
+    port = Late(Server())
+
+    with pytest.raises(RunError, match="more than 10 answers were late"):
+        asyncio.run(run(Plan(inputs(), Profile.DEPUTY, CHECKLIST), port, lambda: NOW, port.progress))
+
+
+class Echo(InProcess):
+    """It repeats a secret where a report shows what it said."""
+
+    async def send(self, url: str, request: Request) -> Answer:
+        answer = await super().send(url, request)
+        members = {
+            **answer.members,
+            "token_type": SECRETS[OWN],
+            "expires_in": inputs().subject.unverified_token,
+        }
+        return Answer.of(answer.status, answer.headers, json.dumps(members).encode())
+
+
+def test_a_report_repeats_no_secret_and_no_token_whatever_a_server_writes() -> None:
+    given, port = inputs(), Echo(Server())
+    report = asyncio.run(run(Plan(given, Profile.DEPUTY, CHECKLIST), port, lambda: NOW, port.progress))
+
+    assert found(report)["TX-05/token-type"] == "something that repeats a token or a secret"
+    assert SECRETS[OWN] not in json.dumps(report.document())
+
+
+@dataclass
+class Elsewhere(InProcess):
+    """Its metadata names a key set of its choice."""
+
+    jwks_uri: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    async def get(self, url: str) -> Answer:
+        self.asked.append(url)
+        return Answer.of(200, {}, json.dumps({"jwks_uri": self.jwks_uri}).encode())
+
+
+@pytest.mark.parametrize(
+    "jwks_uri", ["http://127.0.0.1:6379/", "http://169.254.169.254/", "file:///etc/passwd"]
+)
+def test_a_server_cannot_make_us_ask_this_machine(jwks_uri: str) -> None:
+    port = Elsewhere(Server(), jwks_uri)
+    there = inputs(token_endpoint="https://as.example/token")
+    asyncio.run(run(Plan(there, Profile.DEPUTY, CHECKLIST[:1], METADATA), port, lambda: NOW, port.progress))
+
+    assert port.asked == [METADATA]

@@ -20,6 +20,9 @@ Judge = Callable[[Situation, Sequence[Answer]], "Verdict"]
 EVERY: Final = frozenset(Profile)
 AGENTS: Final = frozenset({Profile.ACTOR, Profile.DEPUTY})
 OURS: Final = frozenset({Profile.DEPUTY})
+# So much of a token or a secret is too much; longer than a word of ours.
+_SHOWN: Final = 24
+_SECRET: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,14 @@ def failed(got: str) -> Verdict:
 def skipped(why: str) -> Verdict:
     """Say that it could not be seen."""
     return Verdict("skip", why)
+
+
+def withheld(verdict: Verdict, situation: Situation) -> Verdict:
+    """Return a verdict whose text repeats no token and no secret, whatever the server wrote."""
+    # A secret of a few characters is in any sentence.
+    secrets = (secret[:_SHOWN] for secret in situation.secrets if len(secret) >= _SECRET)
+    is_repeated = any(secret in verdict.got for secret in secrets)
+    return Verdict(verdict.outcome, "something that repeats a token or a secret") if is_repeated else verdict
 
 
 def nothing(_: Situation) -> Sequence[Request]:

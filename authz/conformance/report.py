@@ -3,7 +3,7 @@
 - Every case of the run has one result: pass, fail, warning or skip; a skip says what was missing.
 - A finding about a rule that the profile does not require is a warning.
 - The shape of the JSON has a version; JUnit has a failure for a fail, and a note for a warning.
-- Nothing of a token, a secret or a sentence of the server is in it.
+- No token, no secret and no error description of the server is in it.
 """
 
 from collections import Counter

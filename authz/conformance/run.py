@@ -4,6 +4,7 @@
   reported but that.
 - Last the good request again: a server that refuses it by then (a token spent, a client locked out, a limit
   reached) may have refused everything for that reason, so the report says that it does not count.
+- A server that lets us wait too often ends the run.
 - One request at a time, each case by itself: nothing depends on what another case found.
 """
 
@@ -12,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.conformance.case import Case, Verdict, nothing, skipped
+from authz.conformance.case import Case, Verdict, nothing, skipped, withheld
 from authz.conformance.client import check_url
-from authz.conformance.message import Answer
+from authz.conformance.message import Answer, Request
 from authz.conformance.port import Server
 from authz.conformance.report import Report, Result
 from authz.conformance.situation import Inputs, Profile, Situation
@@ -24,11 +25,30 @@ _WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 # What it revokes may stand behind every other token.
 _AFTER_ALL: Final = "CA-07/revoke"
 
+_MAX_LATE: Final = 10
+
 Progress = Callable[[int, int, str], None]
 
 
 class RunError(AuthzError):
     """The checklist could not run."""
+
+
+class _Patient:
+    """A server for which we wait some times, and then no more."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._late = server, 0
+
+    async def send(self, url: str, request: Request) -> Answer:
+        answer = await self._server.send(url, request)
+        self._late += answer.problem == "late"
+        if self._late > _MAX_LATE:
+            raise RunError(f"more than {_MAX_LATE} answers were late: nothing can be said about this server")
+        return answer
+
+    async def get(self, url: str) -> Answer:
+        return await self._server.get(url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,7 @@ async def run(plan: Plan, server: Server, clock: Callable[[], float], progress: 
         RunError: if the good request is refused.
         ConfigError: if a URL is one that nothing is sent to.
     """
+    server = _Patient(server)
     situation = await _begin(plan, server, clock)
     cases = sorted(plan.cases, key=lambda case: case.id == _AFTER_ALL)
     results, problem = [], None
@@ -67,7 +88,7 @@ async def _begin(plan: Plan, server: Server, clock: Callable[[], float]) -> Situ
     if plan.metadata_url is not None:
         metadata = await server.get(plan.metadata_url)
         jwks_uri = metadata.members.get("jwks_uri")
-        if isinstance(jwks_uri, str) and _may_fetch(jwks_uri):
+        if isinstance(jwks_uri, str) and _may_fetch(jwks_uri, inputs.token_endpoint):
             key_set = await server.get(jwks_uri)
     first = await _good(inputs, server, "the good request was refused")
     now = int(clock())
@@ -103,15 +124,16 @@ async def _verdict(case: Case, situation: Situation, server: Server) -> Verdict:
         if url is None:
             return skipped(f"there is no {request.endpoint} endpoint")
         answers.append(replace(await server.send(url, request), label=request.label))
-    return case.judge(situation, answers)
+    return withheld(case.judge(situation, answers), situation)
 
 
-def _may_fetch(url: str) -> bool:
+def _may_fetch(url: str, token_endpoint: str) -> bool:
+    """Tell whether to fetch what a server names: never from this machine, unless it is here itself."""
     try:
         check_url(url)
     except ConfigError:
         return False
-    return True
+    return urlsplit(url).scheme == "https" or urlsplit(token_endpoint).scheme == "http"
 
 
 def _description(answer: Answer, inputs: Inputs) -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.conformance.login import AssertionLogin, Fields, Login
+from authz.conformance.login import AssertionLogin, Fields, Login, SecretLogin
 from authz.conformance.message import Answer, Endpoint, Request
 from authz.conformance.token import Jwt
 from identity.errors import KeyMaterialError
@@ -112,6 +112,19 @@ class Situation:
     good: tuple[Answer, Answer]
     metadata: Answer | None = None
     key_set: Answer | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no report may show: every token and secret that was sent or issued."""
+        inputs = self.inputs
+        logins = (inputs.login, inputs.other_login, inputs.other_audience)
+        tokens = (inputs.subject, inputs.actor, inputs.second_subject, inputs.ungranted_subject)
+        return (
+            *(login.secret for login in logins if isinstance(login, SecretLogin)),
+            *(login.assertion for login in logins if isinstance(login, AssertionLogin)),
+            *(token.unverified_token for token in (*tokens, inputs.expired_subject) if token is not None),
+            *(answer.unverified_token for answer in self.good if answer.unverified_token is not None),
+        )
 
     @property
     def subject(self) -> Jwt | None:
