@@ -17,6 +17,7 @@ from identity.dpop_nonce import KEY_BYTES, DpopNonces
 
 REPLAY = "replay.db"
 _PLACE = "token"
+_JWKS_MAX_AGE = 300
 
 
 def broker_settings(config: Config, services: Services) -> Settings:
@@ -36,6 +37,7 @@ def broker_settings(config: Config, services: Services) -> Settings:
         jwt_svid_seconds=limits.jwt_svid_seconds,
         x509_svid_seconds=limits.x509_svid_seconds,
         task_seconds=limits.task_seconds,
+        jwks_max_age=min(_JWKS_MAX_AGE, config.identity.publish_seconds // 3),
     )
 
 

@@ -39,7 +39,9 @@ from authz.peers import Peers
 from authz.policy.port import Query
 from authz.policy.schema import problems
 from authz.policy.verdict import Reason, Verdict
+from authz.protocols.route import Route
 from authz.replay import ReplayMemory
+from authz.services import Service, Services
 from identity.authority import Authority
 from identity.caller import Agent, OidcClient, Task
 from identity.consent import Consent
@@ -51,7 +53,7 @@ from identity.names import new_ulid
 from identity.spiffe import SpiffeId, TrustDomain
 from identity.transaction import TransactionIssuer
 from identity.trust_bundles import TrustBundles
-from identity.withdrawal import Withdrawals
+from identity.withdrawal import Withdrawal, Withdrawals
 from identity.x509_svid import leaf_spiffe_id, thumbprint
 
 NOW = datetime(2026, 11, 21, 8, 0, 0, tzinfo=UTC)
@@ -270,6 +272,12 @@ class FakeTasks:
         self.tasks[task_id] = replace(self.tasks[task_id], ended_at=now)
         return self.tasks[task_id]
 
+    def withdraw(self, withdrawal: Withdrawal, now: datetime) -> int:
+        self._write()
+        self.epoch += 1
+        self.withdrawals = self.withdrawals.plus(withdrawal)
+        return self.epoch
+
     def another_ends(self) -> None:
         """A task of somebody else ends, which moves the epoch for all."""
         self.epoch += 1
@@ -293,7 +301,17 @@ BROKER = "https://broker.mesh.example"
 TICKETS, BILLING = "https://tickets.mesh.example", "https://billing.mesh.example"
 RUNNER = SpiffeId.parse("spiffe://mesh.example/ns/agents/sa/runner")
 STRANGER = SpiffeId.parse("spiffe://mesh.example/ns/web/sa/frontend")
+TICKETS_SERVER = SpiffeId.parse("spiffe://mesh.example/ns/tickets/sa/server")
+BILLING_SERVER = SpiffeId.parse("spiffe://mesh.example/ns/billing/sa/server")
 SETTINGS = Settings(issuer=BROKER, audiences={TICKETS: "tickets", BILLING: "billing"})
+SERVICES = Services.of(
+    (
+        Service("tickets", TICKETS, Route("tickets", "mcp", ""), workloads=frozenset({TICKETS_SERVER})),
+        Service("billing", BILLING, Route("billing", "mcp", ""), workloads=frozenset({BILLING_SERVER})),
+    ),
+    (),
+    None,
+)
 
 
 def agent(name: str, **fields: Any) -> Agent:
@@ -488,6 +506,7 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
         peers=Peers(lambda: TrustBundles(live.trust_bundle()), frozenset({MESH})),
         transactions=TransactionIssuer(lambda: live.current.token_key, settings.issuer, MESH, 60),
         replay=ReplayMemory(),
+        services=SERVICES,
     )
     return World("", broker, fakes, web)
 

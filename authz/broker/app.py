@@ -1,7 +1,8 @@
 """The broker over HTTP: each endpoint reads bytes, calls the core, and maps the result.
 
 - All endpoints are below the issuer's path; the metadata is where RFC 8414 section 3.1 puts it.
-- An answer is JSON that nobody keeps (`Cache-Control: no-store`).
+- An answer is JSON that nobody keeps (`Cache-Control: no-store`), but the public keys: these are kept for
+  less time than a key is published before it signs (JW-08).
 - What the core does not answer (no such path, no such method) is answered here, without a word about why.
 """
 
@@ -15,8 +16,10 @@ from starlette.routing import Route
 
 from authz.broker.arrival import MAX_BODY, Arrival
 from authz.broker.deps import Broker
-from authz.broker.discovery import WELL_KNOWN, metadata
+from authz.broker.discovery import WELL_KNOWN, WELL_KNOWN_RESOURCE, find_resource, metadata, resource_metadata
+from authz.broker.introspection import SIGNED, introspect_token
 from authz.broker.reply import Reply
+from authz.broker.revocation import revoke_token
 from authz.broker.task_endpoint import end_task, issue_jwt_svid, renew_svid, start_task
 from authz.broker.token_endpoint import exchange_token
 from authz.codes import Code
@@ -40,6 +43,12 @@ def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Rout
     async def token(request: Request) -> Response:
         return _response(await exchange_token(await read_arrival(request), broker))
 
+    async def introspect(request: Request) -> Response:
+        return _response(await introspect_token(await read_arrival(request), broker))
+
+    async def revoke(request: Request) -> Response:
+        return _response(await revoke_token(await read_arrival(request), broker))
+
     async def start(request: Request) -> Response:
         return _response(await start_task(await read_arrival(request), broker))
 
@@ -54,17 +63,28 @@ def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Rout
     async def end(request: Request) -> Response:
         return _response(await end_task(request.path_params["task"], await read_arrival(request), broker))
 
+    async def resource(request: Request) -> Response:
+        host, place = request.headers.get("host", ""), request.path_params.get("path", "")
+        audience = find_resource(broker.settings, host, place)
+        if audience is None:
+            raise HTTPException(404)
+        return JSONResponse(resource_metadata(broker.settings, audience), headers=_NO_STORE)
+
     path = broker.settings.path
     app = Starlette(
         routes=[
             Route(f"{path}/token", token, methods=_ANY_METHOD),
+            Route(f"{path}/introspect", introspect, methods=["POST"]),
+            Route(f"{path}/revoke", revoke, methods=["POST"]),
             Route(f"{path}/tasks", start, methods=["POST"]),
             Route(f"{path}/tasks/{{task}}/svid", renew, methods=["POST"]),
             Route(f"{path}/tasks/{{task}}/jwt-svid", jwt_svid, methods=["POST"]),
             Route(f"{path}/tasks/{{task}}", end, methods=["DELETE"]),
-            Route(f"{path}/jwks", _document(broker.token_jwks)),
+            Route(f"{path}/jwks", _document(broker.token_jwks, _kept(broker.settings.jwks_max_age))),
             Route(f"{path}/bundle", _document(broker.bundle)),
             Route(f"{WELL_KNOWN}{path}", _document(lambda: metadata(broker.settings))),
+            Route(WELL_KNOWN_RESOURCE, resource),
+            Route(WELL_KNOWN_RESOURCE + "{path:path}", resource),
             Route("/healthz", _health(is_ready)),
             *more,
         ],
@@ -91,6 +111,7 @@ async def read_arrival(request: Request) -> Arrival:
         has_query=bool(request.url.query),
         authorization=tuple(request.headers.getlist("authorization")),
         proofs=tuple(request.headers.getlist("dpop")),
+        accept=",".join(request.headers.getlist("accept")),
     )
 
 
@@ -98,14 +119,22 @@ def _response(reply: Reply) -> Response:
     headers = _NO_STORE | (_RETRY if reply.status == 503 else {}) | dict(reply.headers)
     if reply.body is not None and any(code in reply.body.values() for code in _OF_THE_CONNECTION):
         headers |= _CLOSE
+    if reply.signed is not None:
+        return Response(reply.signed, reply.status, headers, media_type=f"application/{SIGNED}")
     if reply.body is None:
         return Response(status_code=reply.status, headers=headers)
     return JSONResponse(dict(reply.body), reply.status, headers)
 
 
-def _document(content: Callable[[], Mapping[str, object]]) -> Endpoint:
+def _kept(seconds: int) -> Mapping[str, str]:
+    return {"Cache-Control": f"public, max-age={seconds}"}
+
+
+def _document(
+    content: Callable[[], Mapping[str, object]], headers: Mapping[str, str] = _NO_STORE
+) -> Endpoint:
     async def document(_: Request) -> Response:
-        return JSONResponse(dict(content()), headers=_NO_STORE)
+        return JSONResponse(dict(content()), headers=headers)
 
     return document
 

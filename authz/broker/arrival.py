@@ -30,6 +30,7 @@ class Arrival:
     # All values of the header: one that must stand once may stand twice.
     authorization: tuple[str, ...] = field(default=(), repr=False)
     proofs: tuple[str, ...] = field(default=(), repr=False)
+    accept: str = ""
 
     @property
     def has_authorization(self) -> bool:

@@ -28,7 +28,7 @@ from identity.consent import Consent
 from identity.dpop_nonce import DpopNonces
 from identity.live_authority import LiveAuthority
 from identity.names import ENTROPY_BYTES, new_ulid
-from identity.spiffe import SpiffeId, TrustDomain
+from identity.spiffe import TrustDomain
 from identity.transaction import TransactionIssuer
 from identity.withdrawal import Withdrawal
 
@@ -77,8 +77,6 @@ class Settings:
 
     issuer: str
     audiences: Mapping[str, str]  # audience -> service
-    # The identities of the services themselves, by service.
-    workloads: Mapping[str, frozenset[SpiffeId]] = field(default_factory=dict)
     # Other domains' authorization servers that identity assertions are made for, by issuer.
     assertion_targets: Mapping[str, "AssertionTarget"] = field(default_factory=dict)
     leeway: int = 30
@@ -88,6 +86,8 @@ class Settings:
     x509_svid_seconds: int = 600
     task_seconds: int = 3600
     id_jag_seconds: int = 300
+    # How long others may keep our keys: less than a key is published before it signs (JW-08).
+    jwks_max_age: int = 60
 
     @property
     def base(self) -> str:
@@ -164,11 +164,6 @@ class Broker:
     def new_token_name(self) -> str:
         """Make a `jti` or `txn` (CL-06)."""
         return new_token_name(self.entropy(MIN_ENTROPY))
-
-
-def workloads_of(services: Services) -> Mapping[str, frozenset[SpiffeId]]:
-    """Return the identities of the services themselves."""
-    return MappingProxyType({service.name: service.workloads for service in services.by_name.values()})
 
 
 def audiences_of(services: Services) -> Mapping[str, str]:

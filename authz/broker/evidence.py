@@ -50,6 +50,10 @@ class Evidence:
         make = exchange if self.kind == "exchange" else issuance
         return make(self._facts(None, now), issued, self.decision_id, now)
 
+    def told(self, now: datetime) -> Entry:
+        """Record that somebody was told of a token that counts; nothing was issued."""
+        return exchange(self._facts(None, now), None, self.decision_id, now)
+
     def ended(self, now: datetime) -> Entry:
         """Record that a task was ended by its own, or by its workload."""
         facts = RegistryFacts(

@@ -2,8 +2,9 @@
 
 - The person let the agent act, by a grant or by `may_act`; the policy is asked, too, with the whole chain,
   once for each service that the scopes name; nothing given outlives what stands behind it (CL-07).
-- A token has a scope of its own service. A scope of a further one lets that service be called on behalf of the chain: the token's own service
-  presents what it got (a transaction token). Where the policy refuses that one, its scopes are left out.
+- A token has a scope of its own service. A scope of a further one lets that one be called on behalf of the
+  chain: the service presents what it got (a transaction token). Where the policy refuses that one, its scopes
+  are left out.
 - What is given is bound to the presenter: to its certificate, to the key of its proof, or to its workload.
 """
 

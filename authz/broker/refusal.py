@@ -26,6 +26,7 @@ OAuthError = Literal[
     "invalid_dpop_proof",
     "use_dpop_nonce",
     "unsupported_grant_type",
+    "unsupported_token_type",
     "unauthorized_client",
     "temporarily_unavailable",
 ]

@@ -29,11 +29,12 @@ _AGAIN: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The status and the JSON body of an answer; a body may hold a token."""
+    """The status and the JSON body of an answer, or a `signed` one; a body may hold a token."""
 
     status: int
     body: Mapping[str, object] | None = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
+    signed: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Outcome:
     reply: Reply
     change: Callable[[], object] | None = None
     withdraws: bool = False
+    # The answer is that something does not count: where one that counts was recorded, it does not stand.
+    is_no: bool = False
 
 
 class Decide(Protocol):
@@ -66,7 +69,7 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
     recorded = replace(evidence)
     try:
         await broker.sink.append(outcome.entry)
-        if not outcome.withdraws and not await _still_stands(epoch, decide, broker):
+        if not (outcome.withdraws or outcome.is_no) and not await _still_stands(epoch, decide, broker):
             return await _withdraw(refuse(Code.WITHDRAWN), recorded, broker, refusal_reply)
         if outcome.change is not None:
             # It waits for the disk, and this loop has other requests.
@@ -85,7 +88,8 @@ async def _still_stands(epoch: int, decide: Decide, broker: Broker) -> bool:
             return True
         epoch = broker.tasks.epoch
         try:
-            await decide()
+            if (await decide()).is_no:
+                return False
         except Exception:  # noqa: BLE001 - whatever it is, it does not stand
             return False
     return False
