@@ -148,10 +148,11 @@ def _caller(asked: Asked, service: Service, evidence: Evidence, broker: Broker, 
         raise TokenAudienceError("a delegation token for another service than the call is for")
     check_bound(token, client, asked.proof)
     evidence.binding = token.binding
-    is_workload = isinstance(token.binding, WorkloadBinding)
-    kind = "workload" if is_workload else "key"
-    peer = token.binding.workload if isinstance(token.binding, WorkloadBinding) else client.spiffe_id
-    caller = caller_of(token, peer, kind, broker.tasks, now)
+    # As at `Check`: who is bound by a workload comes as that workload.
+    if isinstance(token.binding, WorkloadBinding):
+        caller = caller_of(token, token.binding.workload, "workload", broker.tasks, now)
+    else:
+        caller = caller_of(token, client.spiffe_id, "key", broker.tasks, now)
     evidence.chain = caller.chain
     return replace(caller, expires_at=min(caller.expires_at, int(client.not_after.timestamp())))
 
