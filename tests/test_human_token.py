@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from authz.broker.access_token import verify_person_access_token
 from authz.broker.human import OpenIdPeople
-from authz.broker.id_token import IdentityProvider
+from authz.broker.id_token import IdentityProvider, verify_id_token
 from authz.broker.person_token import MayAct, PersonToken, TokenKind
 from authz.demo.provider import Key
 from authz.errors import ConfigError
@@ -28,6 +29,7 @@ from identity.errors import (
     TokenTypeError,
 )
 from identity.jws import UnverifiedToken
+from identity.keys import KeySet
 from tests.broker_fakes import (
     CLIENT,
     ES256,
@@ -452,6 +454,18 @@ def test_refuses_access_token_that_a_client_got_for_itself(changes: dict[str, ob
     """A client's own token (client credentials) would make a person of an application."""
     with pytest.raises(TokenClaimsError, match="no person signed in"):
         accessed(**changes)
+
+
+def test_a_provider_speaks_for_its_own_issuer_only() -> None:
+    """Its keys may be right: a key that two providers share makes neither of them the other."""
+    keys = KeySet.parse_jwks({"keys": [ES256.public]}, use=None)
+    other = IdentityProvider("https://other.example", frozenset({CLIENT}))
+    with pytest.raises(TokenIssuerError):
+        verify_id_token(UnverifiedToken.parse(id_token(provider_of())), keys, other, NOW, LEEWAY)
+    with pytest.raises(TokenIssuerError):
+        verify_person_access_token(
+            UnverifiedToken.parse(access_token()), keys, other, audience=BROKER, now=NOW, leeway=LEEWAY
+        )
 
 
 def test_jw04_neither_kind_stands_for_the_other() -> None:

@@ -19,7 +19,7 @@ from authz.broker.provider_keys import (
 )
 from authz.demo.provider import Key
 from identity.base64url import encode_base64url
-from identity.errors import TokenError, TokenKeyError
+from identity.errors import TokenAlgorithmError, TokenError, TokenKeyError
 from identity.jws import UnverifiedToken
 from tests.broker_fakes import CLIENT, ES256, ISSUER, NOW, Ticks, Web, id_token_with, provider_of
 
@@ -147,6 +147,18 @@ def test_jw07_a_token_that_cannot_count_fetches_nothing(change: dict[str, object
         asyncio.run(
             people.verify(UnverifiedToken.parse(id_token_with(provider_of(), **change)), "id_token", NOW)
         )
+    assert web.asked == []
+
+
+def test_jw07_a_token_with_an_algorithm_of_nobodys_fetches_nothing() -> None:
+    """JW-07, JW-01: the list of providers is shorter than that of SVIDs."""
+    web = Web.of(provider_of())
+    known = IdentityProvider(ISSUER, frozenset({CLIENT}))
+    people = OpenIdPeople([known], 30, fetch=lambda _: web.fetch, monotonic=Ticks())
+    header = encode_base64url(json.dumps({"alg": "ES384", "typ": "JWT", "kid": KID}).encode())
+    token = f"{header}.{id_token_with(provider_of()).partition('.')[2]}"
+    with pytest.raises(TokenAlgorithmError):
+        asyncio.run(people.verify(UnverifiedToken.parse(token), "id_token", NOW))
     assert web.asked == []
 
 
