@@ -256,6 +256,9 @@ TEXTS: Final[Mapping[str, Text]] = {
         "you may not administer this",
         "ask an operator; the admin section of the grants says who may",
     ),
+    "DPT-CHANGED": Text(
+        Form.REFUSED, "what this was decided on was changed meanwhile", "read it again, and order it again"
+    ),
     "DPT-POLICY-SHAPE": Text(
         Form.UNAVAILABLE, "the policy gave no valid answer", "an operator runs 'deputy policy check'"
     ),

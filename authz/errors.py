@@ -13,6 +13,7 @@ AuthzError
 ├── GrantsError              grants.yaml
 ├── PolicyLoadError          Rego that cannot be loaded here
 └── StoreError               the data directory
+    └── ChangedError         a change that was decided on what is not so any more
 
 - `detail` is for the audit record; the one who is refused sees the code's sentence only.
 - A message never holds a token, a header's value or a body.
@@ -98,3 +99,7 @@ class PolicyLoadError(AuthzError):
 
 class StoreError(AuthzError):
     """A data directory that we do not accept."""
+
+
+class ChangedError(StoreError):
+    """A change that was decided on something that is not so any more."""

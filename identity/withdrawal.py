@@ -60,7 +60,12 @@ class Withdrawal:
         return self.kind in CONTAINED and self.before is None
 
     def covers(self, other: "Withdrawal") -> bool:
-        """Say whether this takes back as much of its subject as another one, for as long."""
+        """Say whether this takes back as much of its subject as another one, for as long.
+
+        Who contained somebody may release them, so one containment never stands for that of another author.
+        """
+        if self.is_containment and self.by != other.by:
+            return False
         if self.expires_at is not None and (other.expires_at is None or self.expires_at < other.expires_at):
             return False
         if self.before is None or other.before is None:

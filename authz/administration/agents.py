@@ -7,6 +7,7 @@
   has left answers for nothing. Sweeping retires orphans; of those in deputy.yaml it only tells.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,12 +17,13 @@ from typing import Final, Literal, Protocol
 from pydantic import ValidationError
 
 from authz.admin import AdminRequest
-from authz.administration.document import agent_json, flag, members, text
-from authz.administration.order import Order, OrderError
+from authz.administration.document import agent_json, flag, members, reason_of
+from authz.administration.order import ExistenceError, Order, OrderError
 from authz.broker.arrival import Arrival
 from authz.config import to_agent
 from authz.config_problems import sentences
 from authz.config_sections import AgentConfig
+from authz.store.decided_on import DecidedOn, OnAgent
 from identity.caller import Agent, OidcClient
 from identity.withdrawal import Withdrawals
 
@@ -45,13 +47,16 @@ class Agents(Protocol):
     def managed_by(self, name: str) -> Literal["file", "api"] | None:
         """Say where an agent is registered."""
 
-    def register_agent(self, agent: Agent, now: datetime) -> int:
+    def retired_agent(self, name: str) -> Agent | None:
+        """Return the agent that last had a name, if it is retired; this reads the disk."""
+
+    def register_agent(self, agent: Agent, now: datetime, decided_on: OnAgent = None) -> int:
         """Register an agent."""
 
-    def change_agent(self, agent: Agent, now: datetime) -> int:
+    def change_agent(self, agent: Agent, now: datetime, decided_on: OnAgent = None) -> int:
         """Change a registered agent."""
 
-    def retire(self, name: str, now: datetime) -> int:
+    def retire(self, name: str, now: datetime, decided_on: OnAgent = None) -> int:
         """Take an agent out of the registry."""
 
 
@@ -95,20 +100,22 @@ async def show_agent(name: str, registry: Registry) -> Order:
 
 
 async def register_agent(arrival: Arrival, registry: Registry, now: datetime) -> Order:
-    """Plan a registration (POST /admin/v1/agents).
+    """Plan a registration (POST /admin/v1/agents); the policy sees who had the name before.
 
     Raises:
         OrderError: if it is malformed, or the name is taken.
     """
     proposed = _agent(arrival, registry)
-    if registry.state.agent(proposed.name) is not None:
-        raise OrderError(f"agent {proposed.name!r} is registered already: change it with PUT")
+    known = registry.state.agent(proposed.name)
+    if known is not None:
+        raise ExistenceError(f"agent {proposed.name!r} is registered already: change it with PUT", known)
+    retired = await asyncio.to_thread(registry.state.retired_agent, proposed.name)
 
     def act() -> None:
-        registry.state.register_agent(proposed, now)
+        registry.state.register_agent(proposed, now, DecidedOn(retired))
 
     return Order(
-        request=AdminRequest("agents/register", proposed=proposed, id=proposed.name),
+        request=AdminRequest("agents/register", agent=retired, proposed=proposed, id=proposed.name),
         subject=f"agent {proposed.name}",
         body=lambda: _shown(proposed, registry.state),
         act=act,
@@ -123,14 +130,14 @@ async def change_agent(name: str, arrival: Arrival, registry: Registry, now: dat
         OrderError: if it is malformed, not registered, or of another name.
     """
     agent, proposed = _known(name, registry.state), _agent(arrival, registry)
-    _require_api(name, registry.state)
+    _require_api(agent, registry.state)
     if proposed.name != name:
         raise OrderError("an agent keeps its name: register another one")
     return Order(
         request=AdminRequest("agents/change", agent=agent, proposed=proposed, id=name),
         subject=f"agent {name}",
         body=lambda: _shown(proposed, registry.state),
-        act=partial(registry.state.change_agent, proposed, now),
+        act=partial(registry.state.change_agent, proposed, now, DecidedOn(agent)),
     )
 
 
@@ -141,14 +148,14 @@ async def retire_agent(name: str, arrival: Arrival, registry: Registry, now: dat
         OrderError: if it is not registered here.
     """
     body = members(arrival, required=frozenset({"reason"}), optional=frozenset({"wait"}))
-    agent = _known(name, registry.state)
-    _require_api(name, registry.state)
+    agent, reason = _known(name, registry.state), reason_of(body)
+    _require_api(agent, registry.state)
     return Order(
         request=AdminRequest("agents/retire", agent=agent, id=name),
         subject=f"agent {name}",
         body=lambda: {"name": name, "retired": True},
-        act=partial(registry.state.retire, name, now),
-        reason=text(body, "reason"),
+        act=partial(registry.state.retire, name, now, DecidedOn(agent)),
+        reason=reason,
         waits=flag(body, "wait"),
     )
 
@@ -169,7 +176,7 @@ async def retire_orphan(name: str, arrival: Arrival, registry: Registry, now: da
         OrderError: if it is none any more.
     """
     if name not in {orphan.agent.name for orphan in orphans(registry.state, now)}:
-        raise OrderError(f"agent {name[:208]!r} is no orphan (any more)")
+        raise ExistenceError(f"agent {name[:208]!r} is no orphan (any more)", registry.state.agent(name))
     return await retire_agent(name, arrival, registry, now)
 
 
@@ -204,13 +211,15 @@ def _agent(arrival: Arrival, registry: Registry) -> Agent:
 def _known(name: str, state: Agents) -> Agent:
     agent = state.agent(name)
     if agent is None:
-        raise OrderError(f"no agent {name[:208]!r} is registered")
+        raise ExistenceError(f"no agent {name[:208]!r} is registered")
     return agent
 
 
-def _require_api(name: str, state: Agents) -> None:
-    if state.managed_by(name) == "file":
-        raise OrderError(f"agent {name!r} stands in deputy.yaml: change it there, then restart")
+def _require_api(agent: Agent, state: Agents) -> None:
+    if state.managed_by(agent.name) == "file":
+        raise ExistenceError(
+            f"agent {agent.name!r} stands in deputy.yaml: change it there, then restart", agent
+        )
 
 
 def _shown(agent: Agent, state: Agents) -> dict[str, object]:

@@ -23,6 +23,7 @@ from authz.administration.withdrawals import Switch
 from authz.broker.arrival import Arrival
 
 ADMIN: Final = "/admin/v1"
+_QUERIES: Final = {("GET", "/grants"): ("human", "agent")}
 
 Read = Callable[[Request], Awaitable[Arrival]]
 Planner = Callable[[Request, Arrival, Actor, datetime], Awaitable[Order]]
@@ -53,6 +54,7 @@ def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
             arrival = await read(request)
 
             async def planned(actor: Actor, now: datetime) -> Order:
+                _check_query(request, frozenset(_QUERIES.get((method, at), ())))
                 return await plan(request, arrival, actor, now)
 
             reply = await carry_out(action, planned, arrival, what.desk)
@@ -168,7 +170,17 @@ async def _reload(what: Administration) -> Order:
 
 
 def _filter(request: Request) -> Filter:
-    query = request.query_params
-    if unknown := sorted(query.keys() - {"human", "agent"}):
-        raise OrderError(f"unknown: {unknown[0][:64]}")
-    return Filter(query.get("human"), query.get("agent"))
+    return Filter(request.query_params.get("human"), request.query_params.get("agent"))
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    """Refuse a query that is not wholly understood.
+
+    Raises:
+        OrderError: if it has an unknown member, or one twice.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if unknown := sorted(set(names) - known):
+        raise OrderError(f"unknown in the query: {unknown[0][:64]}")
+    if len(names) != len(set(names)):
+        raise OrderError("the query names something twice")

@@ -14,7 +14,7 @@ from authz.broker.arrival import Arrival
 from identity.caller import Agent
 from identity.consent import Consent
 from identity.strict_json import Limits, StrictJsonError, loads
-from identity.withdrawal import Withdrawal
+from identity.withdrawal import MAX_REASON, Withdrawal
 
 _LIMITS: Final = Limits(depth=8, keys=256)
 
@@ -51,6 +51,18 @@ def text(body: Mapping[str, object], name: str) -> str:
     return value
 
 
+def reason_of(body: Mapping[str, object]) -> str:
+    """Return why something is ordered.
+
+    Raises:
+        OrderError: if that is not said, in one line.
+    """
+    reason = text(body, "reason")
+    if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+        raise OrderError(f"reason is not one line of at most {MAX_REASON} characters")
+    return reason
+
+
 def flag(body: Mapping[str, object], name: str) -> bool:
     """Return a member that is true or false; left out is false.
 
@@ -85,11 +97,11 @@ def moment(body: Mapping[str, object], name: str) -> datetime:
     """
     try:
         value = datetime.fromisoformat(text(body, name))
-    except ValueError as error:
+        if value.tzinfo is None:
+            raise OrderError(f"{name} has no zone: write Z for UTC")
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise OrderError(f"{name} is not a time such as 2026-11-21T08:00:00Z") from error
-    if value.tzinfo is None:
-        raise OrderError(f"{name} has no zone: write Z for UTC")
-    return value.astimezone(UTC)
 
 
 def moment_json(value: datetime | None) -> str | None:

@@ -12,14 +12,17 @@ from functools import partial
 from typing import Final, Protocol
 
 from authz.admin import Actor, AdminRequest
-from authz.administration.document import consent_json, members, moment, text, texts
+from authz.administration.document import consent_json, flag, members, moment, reason_of, text, texts
 from authz.administration.order import Order, OrderError
 from authz.broker.arrival import Arrival
-from identity.caller import Agent
+from identity.caller import Agent, Human
 from identity.consent import Consent
+from identity.errors import HumanError
 
 DEFAULT_SECONDS: Final = 30 * 24 * 3600
 MAX_SECONDS: Final = 400 * 24 * 3600
+# In place of a person: the grants of all.
+EVERYBODY: Final = "*"
 
 
 class Consents(Protocol):
@@ -55,8 +58,12 @@ class Filter:
 
 
 async def list_grants(wanted: Filter, state: Consents, actor: Actor, now: datetime) -> Order:
-    """Plan a list of grants (GET /admin/v1/grants); a person sees their own, unless they ask for more."""
-    human = wanted.human or (actor.id if actor.kind == "human" else None)
+    """Plan a list of grants (GET /admin/v1/grants); a person sees their own, unless they ask for more.
+
+    Raises:
+        OrderError: if what is asked for is no person.
+    """
+    human = _whose(wanted, actor)
 
     def body() -> dict[str, object]:
         found = state.consents() if human is None else state.consents_of(human)
@@ -129,7 +136,9 @@ async def revoke_grant(
     consent = state.consent(consent_id)
     if consent is None:
         raise OrderError(f"no grant {consent_id[:64]!r} is known")
-    reason = text(body, "reason") if "reason" in body else "revoked by who asked"
+    if "reason" not in body and actor.id != consent.human:
+        raise OrderError("missing: reason, for a grant that is not your own")
+    reason = reason_of(body) if "reason" in body else "revoked by the person"
     return Order(
         request=AdminRequest(
             "grants/revoke",
@@ -143,5 +152,17 @@ async def revoke_grant(
         act=partial(state.revoke_consent, consent.id, now, by=actor.id, reason=reason),
         reason=reason,
         takes_away=True,
-        waits=body.get("wait") is True,
+        waits=flag(body, "wait"),
     )
+
+
+def _whose(wanted: Filter, actor: Actor) -> str | None:
+    """Return the person whose grants are meant; None is everybody."""
+    if wanted.human is None:
+        return actor.id if actor.kind == "human" else None
+    if wanted.human == EVERYBODY:
+        return None
+    try:
+        return Human.parse_uri(wanted.human).uri
+    except HumanError as error:
+        raise OrderError("human is not issuer#subject, nor * for everybody") from error

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Final, Protocol, cast
 
 from authz.admin import Action, Actor, AdminRequest, RevokedKind
-from authz.administration.document import flag, members, text, withdrawal_json
-from authz.administration.order import Desk, Order, OrderError
+from authz.administration.document import flag, members, reason_of, text, withdrawal_json
+from authz.administration.order import Desk, ExistenceError, Order, OrderError
 from authz.broker.arrival import Arrival
 from authz.broker.parties import verify_subject
+from authz.store.decided_on import DecidedOn, OnAuthor
 from authz.store.held_withdrawals import kept_until
 from identity.caller import Agent, Task
 from identity.consent import Consent
@@ -35,6 +36,8 @@ _RELEASE: Final[Mapping[Kind, Action]] = {
     "workload": "workloads/release",
     "human": "people/release",
 }
+
+MAX_LISTED: Final = 1000
 
 
 class Switch(Protocol):
@@ -57,10 +60,12 @@ class Switch(Protocol):
     def consent(self, consent_id: str) -> Consent | None:
         """Return a person's grant."""
 
-    def withdraw(self, withdrawal: Withdrawal, now: datetime) -> int:
+    def withdraw(self, withdrawal: Withdrawal, now: datetime, decided_on: OnAuthor = None) -> int:
         """Withdraw, and return the epoch."""
 
-    def release(self, kind: Kind, subject: str, by: str, reason: str, now: datetime) -> int:
+    def release(  # noqa: PLR0917 - what a release says of itself, and what it was decided on
+        self, kind: Kind, subject: str, by: str, reason: str, now: datetime, decided_on: OnAuthor = None
+    ) -> int:
         """End a containment, and return the epoch."""
 
     def revoke_consent(
@@ -90,16 +95,17 @@ async def withdraw(arrival: Arrival, state: Switch, desk: Desk, actor: Actor, no
         required=frozenset({"kind", "reason"}),
         optional=frozenset({"subject", "token", "wait", "sessions"}),
     )
-    named, reason = _named(body, state, desk, now), text(body, "reason")
+    named, reason = _named(body, state, desk, now), reason_of(body)
     before = int(now.timestamp()) if flag(body, "sessions") else None
     withdrawal = Withdrawal(
         named.kind, named.subject, before, reason, actor.id, now, kept_until(named.kind, now)
     )
+    request = _request(named, _CONTAIN, state)
     return Order(
-        request=_request(named, _CONTAIN, state),
+        request=request,
         subject=f"{named.kind} {named.subject}",
         body=lambda: withdrawal_json(withdrawal),
-        act=partial(_withdraw, withdrawal, state, now),
+        act=partial(_withdraw, withdrawal, state, now, DecidedOn(request.contained_by)),
         reason=reason,
         status=201,
         takes_away=True,
@@ -114,16 +120,17 @@ async def release(arrival: Arrival, state: Switch, actor: Actor, now: datetime) 
         OrderError: if nothing of the kind is contained.
     """
     body = members(arrival, required=frozenset({"kind", "subject", "reason"}), optional=frozenset({"wait"}))
-    kind, subject, reason = _kind(body), text(body, "subject"), text(body, "reason")
+    kind, subject, reason = _kind(body), text(body, "subject"), reason_of(body)
     contained = state.withdrawals.containment(kind, subject)
     if kind not in CONTAINED or contained is None:
-        raise OrderError(f"{kind} {subject[:255]!r} is not contained")
+        raise ExistenceError(f"{kind} {subject[:255]!r} is not contained")
     named = Named(kind, subject, _human_of(kind, subject), state.agent(subject) if kind == "agent" else None)
+    request = _request(named, _RELEASE, state)
     return Order(
-        request=_request(named, _RELEASE, state),
+        request=request,
         subject=f"{kind} {subject}",
         body=lambda: {"kind": kind, "subject": subject, "released": True},
-        act=partial(state.release, kind, subject, actor.id, reason, now),
+        act=partial(state.release, kind, subject, actor.id, reason, now, DecidedOn(request.contained_by)),
         reason=reason,
         waits=flag(body, "wait"),
     )
@@ -134,17 +141,26 @@ async def list_withdrawals(state: Switch) -> Order:
     return Order(
         request=AdminRequest("epochs/show"),
         subject="withdrawals",
-        body=lambda: {
-            "epoch": state.epoch,
-            "withdrawals": [withdrawal_json(item) for item in state.withdrawals.items],
-        },
+        body=partial(_list, state),
     )
 
 
-def _withdraw(withdrawal: Withdrawal, state: Switch, now: datetime) -> int:
+def _list(state: Switch) -> dict[str, object]:
+    """Return whoever is contained, and the newest of the rest: of tokens there may be very many."""
+    epoch, items = state.epoch, state.withdrawals.items
+    contained = [item for item in items if item.is_containment]
+    others = [item for item in items if not item.is_containment]
+    return {
+        "epoch": epoch,
+        "total": len(items),
+        "withdrawals": [withdrawal_json(item) for item in (*contained, *others[-MAX_LISTED:])],
+    }
+
+
+def _withdraw(withdrawal: Withdrawal, state: Switch, now: datetime, decided_on: OnAuthor) -> int:
     if withdrawal.kind == "grant":
         return state.revoke_consent(withdrawal.subject, now, by=withdrawal.by, reason=withdrawal.reason)
-    return state.withdraw(withdrawal, now)
+    return state.withdraw(withdrawal, now, decided_on)
 
 
 def _named(body: Mapping[str, object], state: Switch, desk: Desk, now: datetime) -> Named:
@@ -160,7 +176,7 @@ def _named(body: Mapping[str, object], state: Switch, desk: Desk, now: datetime)
         case "agent":
             agent = state.agent(subject)
             if agent is None:
-                raise OrderError(f"no agent {subject[:255]!r} is registered")
+                raise ExistenceError(f"no agent {subject[:255]!r} is registered")
             return Named(kind, subject, agent=agent)
         case "task":
             task = state.task(subject)

@@ -51,6 +51,17 @@ def read_agents(connection: Connection) -> dict[str, Registered]:
     return {row["name"]: Registered(read_agent(row), row["managed_by"]) for row in rows.mappings()}
 
 
+def read_retired(connection: Connection, name: str) -> Agent | None:
+    """Return the agent that last had a name, if it is retired.
+
+    Raises:
+        StoreError: if it is not as we wrote it.
+    """
+    retired = select(AGENTS).where(AGENTS.c.name == name, AGENTS.c.retired_at.is_not(None))
+    row = connection.execute(retired).mappings().first()
+    return None if row is None else read_agent(row)
+
+
 def compare(connection: Connection, agents: Iterable[Agent]) -> Registration:
     """Say what the list of deputy.yaml would change.
 

@@ -69,7 +69,11 @@ def withdraw(writing: Writing, withdrawal: Withdrawal) -> None:
         WITHDRAWALS.c.subject == withdrawal.subject,
         WITHDRAWALS.c.released_at.is_(None),
     )
-    if any(read_withdrawal(row).covers(withdrawal) for row in connection.execute(standing).mappings()):
+    rows = connection.execute(standing.order_by(WITHDRAWALS.c.n)).mappings()
+    held = [one for one in map(read_withdrawal, rows) if one.is_containment is withdrawal.is_containment]
+    # Of several containments of a subject the newest says who may release it.
+    counting = held[-1:] if withdrawal.is_containment else held
+    if any(one.covers(withdrawal) for one in counting):
         return
     number = connection.execute(insert(WITHDRAWALS).values(withdrawal_row(withdrawal))).lastrowid
     writing.note("withdrawal", [str(number)], moves=True)

@@ -23,6 +23,7 @@ from typing import Final
 
 from authz.errors import StoreError
 from authz.store.agents import Registered, Registration
+from authz.store.decided_on import OnAgent, OnAuthor, require_unchanged
 from authz.store.held_consents import KEPT_CONSENTS, HeldConsents
 from authz.store.held_tasks import KEPT_TASKS, HeldTasks
 from authz.store.held_withdrawals import HeldWithdrawals, kept_until
@@ -173,35 +174,50 @@ class State:
                 self._moved(self._store.epoch())
         return registration
 
-    def register_agent(self, agent: Agent, now: datetime) -> int:
+    def retired_agent(self, name: str) -> Agent | None:
+        """Return the agent that last had a name which nobody has now; this reads the disk.
+
+        Raises:
+            StoreError: if that cannot be read.
+        """
+        return self._store.retired_agent(name)
+
+    def register_agent(self, agent: Agent, now: datetime, decided_on: OnAgent = None) -> int:
         """Register an agent that the API manages; return the epoch.
 
         Raises:
+            ChangedError: if another agent had the name last than the one that this was decided on.
             StoreError: if the name is taken, there are too many, or it cannot be written.
         """
         with self._writing:
+            if agent.name not in self._registered:
+                require_unchanged(decided_on, self._store.retired_agent(agent.name), f"agent {agent.name!r}")
             self._store.register_agent(agent, now)
             self._registered = {**self._registered, agent.name: Registered(agent, "api")}
             return self._epoch
 
-    def change_agent(self, agent: Agent, now: datetime) -> int:
+    def change_agent(self, agent: Agent, now: datetime, decided_on: OnAgent = None) -> int:
         """Change an agent that the API manages; return the epoch.
 
         Raises:
+            ChangedError: if it is not any more what this was decided on.
             StoreError: if it is not registered, stands in deputy.yaml, or it cannot be written.
         """
         with self._writing:
+            require_unchanged(decided_on, self.agent(agent.name), f"agent {agent.name!r}")
             self._store.change_agent(agent, now)
             self._registered = {**self._registered, agent.name: Registered(agent, "api")}
             return self._moved(self._store.epoch())
 
-    def retire(self, name: str, now: datetime) -> int:
+    def retire(self, name: str, now: datetime, decided_on: OnAgent = None) -> int:
         """Take an agent out of the registry, end its tasks, revoke what it was granted; return the epoch.
 
         Raises:
+            ChangedError: if it is not any more what this was decided on.
             StoreError: if the disk refused; the agent is out of memory all the same, until a restart.
         """
         with self._writing:
+            require_unchanged(decided_on, self.agent(name), f"agent {name!r}")
             number = 0
             if name in self._registered:
                 self._registered = {key: one for key, one in self._registered.items() if key != name}
@@ -297,14 +313,19 @@ class State:
                 raise StoreError(f"grant {consent_id!r} is revoked until a restart only: {error}") from error
             return self._settle()
 
-    def withdraw(self, withdrawal: Withdrawal, now: datetime) -> int:
+    def withdraw(self, withdrawal: Withdrawal, now: datetime, decided_on: OnAuthor = None) -> int:
         """Take something back; return the epoch from which nobody may act by it.
 
         Raises:
+            ChangedError: if somebody else contained it since this was decided; then it stays theirs.
             StoreError: if the disk refused (then it is withdrawn until a restart only), or too much is
                 withdrawn already (then it is not).
         """
         with self._writing:
+            what, author = f"{withdrawal.kind} {withdrawal.subject!r}", self._contained_by(withdrawal)
+            # What was released meanwhile is contained all the same.
+            if withdrawal.is_containment and author not in {None, withdrawal.by}:
+                require_unchanged(decided_on, author, what)
             self._withdrawals.prune(now)
             withdrawal = self._withdrawals.aligned(withdrawal)
             if not self.withdrawals.covers(withdrawal):
@@ -313,22 +334,24 @@ class State:
             try:
                 self._store.withdraw(withdrawal, now, number)
             except StoreError as error:
-                raise StoreError(
-                    f"{withdrawal.kind} {withdrawal.subject!r} is withdrawn until a restart only: {error}"
-                ) from error
+                raise StoreError(f"{what} is withdrawn until a restart only: {error}") from error
             return self._settle()
 
-    def release(self, kind: Kind, subject: str, by: str, reason: str, now: datetime) -> int:
+    def release(  # noqa: PLR0917 - what a release says of itself, and what it was decided on
+        self, kind: Kind, subject: str, by: str, reason: str, now: datetime, decided_on: OnAuthor = None
+    ) -> int:
         """Let somebody act again who was stopped; return the epoch.
 
         Raises:
+            ChangedError: if another one contained them since this was decided.
             StoreError: if nothing of the kind is stopped, or the disk refused; then it stays stopped.
             WithdrawalError: if no reason is given.
         """
         if kind not in CONTAINED:
             raise StoreError(f"a {kind} that was withdrawn never comes back")
-        Withdrawal(kind, subject, None, reason, by, now)  # a release is for a reason, too
+        meant = Withdrawal(kind, subject, None, reason, by, now)  # a release is for a reason, too
         with self._writing:
+            require_unchanged(decided_on, self._contained_by(meant), f"{kind} {subject!r}")
             is_held = self.withdrawals.containment(kind, subject) is not None
             is_written = self._store.release(Release(kind, subject, by, reason, now))
             if not (is_written or is_held):
@@ -349,6 +372,10 @@ class State:
             if now - self._forgotten_at >= _FORGET_EVERY:
                 self._forgotten_at = now
                 self._store.forget(now - KEPT_ON_DISK, now)
+
+    def _contained_by(self, like: Withdrawal) -> str | None:
+        contained = self.withdrawals.containment(like.kind, like.subject)
+        return None if contained is None else contained.by
 
     def _hold(self, withdrawal: Withdrawal) -> int:
         """Withdraw in memory; return the number that its change shall have on disk."""

@@ -114,6 +114,15 @@ class Store:
         with self._transaction() as connection:
             return registry.compare(connection, agents)
 
+    def retired_agent(self, name: str) -> Agent | None:
+        """Return the agent that last had a name, if it is retired.
+
+        Raises:
+            StoreError: if the file cannot be read.
+        """
+        with self._transaction() as connection:
+            return registry.read_retired(connection, name)
+
     def register_agent(self, agent: Agent, now: datetime) -> None:
         """Register one agent that the API manages.
 
