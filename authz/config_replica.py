@@ -14,6 +14,6 @@ class ReplicaConfig(Section):
     """
 
     of: FilePath = Field(
-        description="data_dir of the deputy that writes; it is only read, but for the leases of replicas in "
-        "it, and belongs to the same user"
+        description="data_dir of the deputy that writes, of the same user; it is only read, but for the "
+        "leases of replicas and the memory of what counts once"
     )

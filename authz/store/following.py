@@ -52,10 +52,11 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._wake, self._stopped, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._asked: asyncio.Future[None] | None = None
-        # When the newest good reading began; and the one that the lease is about; and since when it stands.
+        # When the newest good reading began; and the one that the lease is about; and whether one was begun
+        # after others could see the lease.
         self._read_at = _NEVER
         self._leased_at = _NEVER
-        self._joined_at = _NEVER
+        self._is_joined = False
         self._leased: Progress | None = None
         self._next_lease: tuple[Progress, float] | None = None
         self._handed: Progress | None = None
@@ -85,9 +86,9 @@ class Follower:
         """Say whether what is known may be used now."""
         now = self._clock()
         return (
-            0 <= now - self._read_at <= FRESH_SECONDS
+            self._is_joined
+            and 0 <= now - self._read_at <= FRESH_SECONDS
             and now - self._leased_at < LEASE_SECONDS
-            and self._read_at >= self._joined_at
         )
 
     async def refresh(self) -> None:
@@ -155,9 +156,10 @@ class Follower:
         try:
             self._read(began)
             if began - self._leased_at >= LEASE_SECONDS:
+                self._is_joined = False
                 self._renew(self._progress(), began)
-                self._joined_at = self._clock()
                 self._read(self._clock())
+                self._is_joined = True
             elif self._next_lease is not None:
                 (progress, at), self._next_lease = self._next_lease, None
                 if at >= self._leased_at:  # else it was handed over before a pause
