@@ -32,6 +32,7 @@ test: setup opa-if-possible spiffe-client-if-possible ## Run the tests, end to e
 
 test-full: setup opa-if-possible spiffe-client-if-possible ## Run what is slow or large, and search the properties further
 	@tools/softhsm.sh >/dev/null
+	@tools/keycloak.sh >/dev/null
 	@HYPOTHESIS_PROFILE=full tools/marked.sh full --timeout=1200 $(ARGS)
 	@HYPOTHESIS_PROFILE=full $(PY) -m pytest --timeout=1200 tests/properties $(ARGS)
 

@@ -85,8 +85,8 @@ class BrokerConfig(Section):
 class ProviderConfig(Section):
     """An OpenID Provider whose people we know."""
 
-    issuer: ProviderIssuer = Field(description="`iss` of its ID tokens")
-    audiences: list[Text] = Field(min_length=1, description="client ids whose ID tokens count")
+    issuer: ProviderIssuer = Field(description="`iss` of its tokens")
+    audiences: list[Text] = Field(min_length=1, description="client ids whose tokens count")
     groups_claim: str = Field(
         default="groups", min_length=1, max_length=64, description="claim that lists a person's groups"
     )
