@@ -121,7 +121,7 @@ def test_the_bundle_endpoint_too_is_on_the_loopback(directory: Path) -> None:
     value: Any = yaml.safe_load(path.read_text())
     value["identity"]["bundle_endpoint"] = {"listen": "0.0.0.0:9443"}
     path.write_text(yaml.safe_dump(value))
-    with pytest.raises(ConfigError, match="bundle_endpoint.listen: --dev listens on this machine only"):
+    with pytest.raises(ConfigError, match=r"bundle_endpoint\.listen: --dev listens on this machine only"):
         Dev.prepare(directory)
 
 

@@ -92,7 +92,7 @@ class Stage:
 
     world: World
     tasks: dict[tuple[str, str], AgentTask] = field(default_factory=dict)
-    tokens: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    tokens: dict[tuple[str, str, str], str] = field(default_factory=dict, repr=False)
 
     async def task(self, agent: str, human: str, again: str = "") -> AgentTask:
         """Return the agent's task for this human, started at first use; `again` names further ones."""
