@@ -16,7 +16,7 @@ from authz.services import Service, Services
 from identity.bundle import Bundle
 from identity.key_ring import KeyLife
 from identity.keys import KeySet
-from tests.broker_fakes import BILLING, BROKER, MESH, SERVICES, SETTINGS, TICKETS, World, run
+from tests.broker_fakes import BILLING, BROKER, MESH, RUNNER, SERVICES, SETTINGS, TICKETS, World, run
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 LOGINS = ["spiffe_x509", "spiffe_jwt"]
@@ -141,7 +141,7 @@ def test_jw08_the_lead_of_the_configuration_bounds_it(lead: int, max_age: int, t
             "data_dir": str(tmp_path),
             "broker": {"issuer": BROKER},
             "services": {"tickets": {"audience": TICKETS}},
-            "check": {"local_may_ask": ["tickets"]},
+            "check": {"callers": [{"id": str(RUNNER), "may_ask": ["tickets"]}]},
             "identity": {"publish_seconds": lead},
         }
     )
