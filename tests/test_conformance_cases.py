@@ -114,6 +114,7 @@ P256 = dict(KEY.public.jwk())
         ("NR-03/audience", seen(granted(aud="x"), targets=()), "skip"),
         ("NR-03/audience", seen(granted(aud=["https://tickets.example"])), "pass"),
         ("NR-03/one-audience", seen(granted(), targets=(("audience", "a"), ("audience", "b"))), "skip"),
+        ("NR-03/one-audience", seen(granted()), "skip"),
         ("TX-05/expires-in-true", seen(granted()), "skip"),
         ("TX-05/scope-told", seen(granted(), scope=None), "fail"),
         ("TX-05/scope-told", seen(granted(scope="tickets:read")), "fail"),

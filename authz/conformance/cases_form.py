@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from authz.conformance.case import Case, nothing
+from authz.conformance.case import OURS, Case, nothing
 from authz.conformance.judge import of_good, refused
 from authz.conformance.message import Answer, Request
 from authz.conformance.situation import ACCESS_TOKEN, GRANT_TYPE, Situation
@@ -121,7 +121,7 @@ CASES: Final = (
     ),
     Case(
         "TX-01", "multipart", "the parameters as multipart/form-data",
-        "400 invalid_request, or 415", _multipart, refused("invalid_request", statuses=_NO_FORM),
+        "400 invalid_request, or 415", _multipart, refused("invalid_request", statuses=_NO_FORM), OURS,
     ),
     Case(
         "TX-01", "no-store", "the good request",

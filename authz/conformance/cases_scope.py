@@ -145,6 +145,8 @@ def _one_audience(situation: Situation, claims: Claims) -> Found:
     if len(situation.inputs.targets) > 1:
         return skipped("several targets were asked for")
     said = audiences_of(claims)
+    if not said:
+        return skipped("the issued token has no aud: see CL-01")
     return None if len(said) == 1 else f"aud {short(said)}"
 
 

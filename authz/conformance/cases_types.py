@@ -231,7 +231,7 @@ CASES: Final = (
     ),
     Case(
         "TX-06", "unknown-target", "a target that does not exist",
-        "400 invalid_target", _unknown_target, refused("invalid_target"),
+        "400 invalid_target", _unknown_target, refused("invalid_target"), AGENTS,
     ),
     Case(
         "TX-06", "error-form", "a request that must be refused",
