@@ -10,6 +10,7 @@ import pytest
 
 from authz.policy.grants import Grants
 from tests.bench.__main__ import EXIT_FLOOR_MISSED, exit_code, measure
+from tests.bench.exchange import Exchange, Turn
 from tests.bench.grants import grants_yaml
 from tests.bench.measure import Cost
 from tests.bench.minting import JWT, X509
@@ -37,8 +38,14 @@ def results() -> Results:
         bombs={"body": 4.0, "token": 0.1},
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
+        exchanges=[exchanges(0.31), exchanges(0.1, "RS256")],
         revocation=revocation(0.9),
     )
+
+
+def exchanges(ratio: float, algorithm: str = "ES256") -> Exchange:
+    turn = Turn(rate=1000 * ratio, cpu=0.001, busy=1.0, p50=0.01, p99=0.02, bare_rate=1000, bare_cpu=0.001)
+    return Exchange(algorithm, {"sign ES256": 1}, (turn,))
 
 
 def revocation(last: float) -> Revocation:
@@ -61,6 +68,7 @@ def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
         replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
         replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
+        replace(results(), exchanges=[exchanges(0.29)]),
         replace(results(), revocation=revocation(1.1)),
     ],
 )
@@ -114,6 +122,15 @@ def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_exchanges_run_and_hold_the_signatures_that_they_say(tmp_path: Path) -> None:
+    found = measure(tmp_path, Settings.smoke(), frozenset({"exchange"})).exchanges
+    assert {each.algorithm: dict(each.counted) for each in found} == {
+        "ES256": {"sign ES256": 1, "verify ES256": 2},
+        "RS256": {"sign ES256": 1, "verify ES256": 1, "verify RS256": 1},
+    }
+
+
+@pytest.mark.e2e
 def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
     found = measure(tmp_path, Settings.smoke(), frozenset({"revocation"})).revocation
     assert found is not None
@@ -122,4 +139,4 @@ def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
 
 
 def test_parts_have_names() -> None:
-    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity", "revocation"}
+    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity", "exchange", "revocation"}

@@ -16,6 +16,7 @@ from authz.mesh.envoy_process import find_envoy
 from tests.bench.bombs import measure_bombs
 from tests.bench.cores import pin
 from tests.bench.envoy import measure_latencies
+from tests.bench.exchange import measure_exchange
 from tests.bench.growth import measure_chains, measure_scales
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
@@ -61,6 +62,9 @@ def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Resul
         _measure_server(directory, settings, parts, results)
     if "identity" in parts:
         _measure_sockets(directory, settings, results)
+    if "exchange" in parts:
+        say("token exchange over HTTP")
+        results.exchanges += measure_exchange(directory, settings)
     if "revocation" in parts:
         say(f"withdrawals under {settings.replicas} replicas")
         results.revocation = asyncio.run(measure_revocation(settings))

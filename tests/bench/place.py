@@ -32,7 +32,9 @@ ISSUER = "https://broker.mesh.example"
 AUDIENCE = f"https://{SERVICE}.mesh.example"
 GATEWAY = SpiffeId.parse("spiffe://mesh.example/ns/mesh/sa/gateway")
 RUNNER = SpiffeId.parse("spiffe://mesh.example/ns/agents/sa/runner")
-LEAD = Human.parse("https://idp.example", "lead", ("lead",))
+PROVIDER = "https://idp.example"
+CLIENT = "agent-runner"
+LEAD = Human.parse(PROVIDER, "lead", ("lead",))
 SCOPES = frozenset({f"{SERVICE}:read", f"{SERVICE}:write"})
 HOUR = 3600
 # So many calls before one is repeated; nothing is remembered of a call, so that is enough.
@@ -66,7 +68,7 @@ class Place:
     def presenter(self, depth: int = 1) -> Presenter:
         """Start a chain of tasks, and issue what its presenter shows."""
         now = self.parts.clock()
-        hops = tuple(self._start(agent, now) for agent in AGENTS[:depth])
+        hops = tuple(self.start(agent, now) for agent in AGENTS[:depth])
         task = self.parts.state.task(hops[0].task)
         if task is None:
             raise LookupError("a task that was just started")
@@ -98,7 +100,8 @@ class Place:
         """Decide, as `deputy serve` does; a Unix socket stands for the gateway."""
         return await check(request, asker or GATEWAY, self.parts.flow)
 
-    def _start(self, agent: str, now: datetime) -> Hop:
+    def start(self, agent: str, now: datetime) -> Hop:
+        """Start a task of an agent for the lead."""
         task_id = new_ulid(now, os.urandom(10))
         task = Task(task_id, agent, LEAD.uri, RUNNER, now, now + timedelta(seconds=HOUR))
         self.parts.state.start_task(task, now)
@@ -180,6 +183,7 @@ def configuration(opa_url: str | None = None) -> dict[str, object]:
         "broker": {"issuer": ISSUER},
         "policy": policy,
         "services": {SERVICE: {"audience": AUDIENCE}},
+        "providers": [{"issuer": PROVIDER, "audiences": [CLIENT]}],
         "agents": [
             {
                 "name": name,
@@ -189,6 +193,7 @@ def configuration(opa_url: str | None = None) -> dict[str, object]:
                 "ceiling": "contributor",
                 "hosts": [str(RUNNER)],
                 "max_depth": MAX_DEPTH,
+                "clients": [{"issuer": PROVIDER, "id": CLIENT}],
             }
             for name in AGENTS
         ],

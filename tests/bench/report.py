@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.bench.envoy import NOBODY, Latency
+from tests.bench.exchange import FLOOR_ARM, Exchange
 from tests.bench.measure import Cost
 from tests.bench.minting import Minting
 from tests.bench.rates import Rate
@@ -25,6 +26,8 @@ CHAIN_CEILING = 2.0
 BOMB_CEILING_MS = 10.0
 # The rate of minting, by that of the bare calls of `cryptography` in it.
 MINT_FLOOR = 0.6
+# The rate of token exchange over HTTP, by that of the bare signatures in it.
+EXCHANGE_FLOOR = 0.30
 # A forced rotation reaches the last of thousands of streams within so many seconds.
 ROTATION_CEILING = 2.0
 # The 99th percentile of what it takes until the last replica denies what was withdrawn, in seconds.
@@ -72,6 +75,7 @@ class Results:
     minting: Minting = field(default_factory=dict)
     svid_rates: list[SvidRate] = field(default_factory=list)
     streams: list[Streams] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     revocation: Revocation | None = None
 
     def floors(self) -> list[Floor]:
@@ -92,6 +96,10 @@ class Results:
         if self.bombs:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
+        for found in self.exchanges:
+            if found.algorithm == FLOOR_ARM:
+                what = f"exchange for a person's {found.algorithm}, by the bare signatures"
+                floors.append(Floor(what, found.ratio, EXCHANGE_FLOOR, True))
         if self.revocation is not None:
             what = f"s until the last of {self.revocation.replicas} replicas denies, p99"
             floors.append(Floor(what, self.revocation.percentile("last", 99), REVOCATION_CEILING, False))
@@ -157,6 +165,11 @@ class Results:
                     "memory of the server, by the streams that are open",
                     ["", "streams", "MiB", "kB a stream more"],
                     _memory(self.streams),
+                ),
+                *_table(
+                    "token exchange over HTTP with a JWT-SVID, and the bare signatures in it, on one core",
+                    ["", "a second", "CPU µs", "busy", "p50 ms", "p99 ms", "bare/s", "bare CPU µs", "ratio"],
+                    map(_exchange_row, self.exchanges),
                 ),
                 *_table(
                     "withdrawn under load: ms from the command on",
@@ -226,6 +239,21 @@ def _latencies(latencies: Mapping[str, Latency]) -> Iterable[Row]:
 
 def _bombs(bombs: Mapping[str, float]) -> Iterable[Row]:
     return ([name, f"{milliseconds:.2f}"] for name, milliseconds in bombs.items())
+
+
+def _exchange_row(found: Exchange) -> Row:
+    counted = ", ".join(f"{number} {name}" for name, number in found.counted.items())
+    return [
+        counted,
+        f"{found.median('rate'):,.0f}",
+        f"{found.median('cpu') * 1e6:.0f}",
+        f"{found.median('busy'):.0%}",
+        f"{found.median('p50') * 1e3:.2f}",
+        f"{found.median('p99') * 1e3:.2f}",
+        f"{found.median('bare_rate'):,.0f}",
+        f"{found.median('bare_cpu') * 1e6:.0f}",
+        f"{found.ratio:.3f}",
+    ]
 
 
 def _mint_ratio(arms: Mapping[str, Cost]) -> float:
