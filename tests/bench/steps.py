@@ -86,9 +86,13 @@ def steps_alone(place: Place, calls: list[bytes]) -> dict[str, Work]:
         "name the decision": over(now),
         "read the CheckRequest": over(lambda w: Request.parse(w.data)),
         "find the service": over(lambda w: flow.services.target(w.request, flow.services.asker(GATEWAY))),
-        "verify the token": over(lambda w: verify(w.request, service, flow.trust(), w.evidence.started)),
+        "verify the token": over(
+            lambda w: verify(w.request, service, flow.trust(), w.evidence.started, flow.known)
+        ),
         "bind the caller": over(
-            lambda w: bind(w.credential, w.request, flow.rights, flow.trust(), w.evidence.started)
+            lambda w: bind(
+                w.credential, w.request, flow.rights, flow.trust(), w.evidence.started, flow.services
+            )
         ),
         "inspect the MCP call": over(lambda w: inspect(w.request, service.route)),
         "hash the arguments": over(lambda w: _hmac(flow, w.operation)),
@@ -114,9 +118,10 @@ def walk(data: bytes, flow: Flow, mark: Mark = lambda _: None) -> Walk:
     service = evidence.service = flow.services.target(request, flow.services.asker(GATEWAY))
     mark("find the service")
     trust = evidence.trust = flow.trust()
-    credential = evidence.credential = verify(request, service, trust, now)
+    flow.known.see(trust, flow.rights.epoch)
+    credential = evidence.credential = verify(request, service, trust, now, flow.known)
     mark("verify the token")
-    caller = evidence.caller = bind(credential, request, flow.rights, trust, now)
+    caller = evidence.caller = bind(credential, request, flow.rights, trust, now, flow.services)
     mark("bind the caller")
     operation = evidence.operation = inspect(request, service.route)
     mark("inspect the MCP call")
