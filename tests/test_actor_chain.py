@@ -14,14 +14,14 @@ TWO = (hop("triage", 2), hop("resolver", 1))
 RIGHT: dict[str, Any] = encode_act(TWO, ISSUER, TD)
 
 
-def test_id_01_outermost_is_the_presenter() -> None:
+def test_id01_outermost_is_the_presenter() -> None:
     """ID-01: innermost is the first agent."""
     assert RIGHT["sub"] == "spiffe://mesh.example/agent/triage"
     assert RIGHT["act"]["sub"] == "spiffe://mesh.example/agent/resolver"
     assert "act" not in RIGHT["act"]
 
 
-def test_id_02_instance_is_the_task() -> None:
+def test_id02_instance_is_the_task() -> None:
     """ID-02: the class in `sub`, the instance beside it."""
     assert (RIGHT["agent_instance"], RIGHT["act"]["agent_instance"]) == (ulid(2), ulid(1))
 
@@ -73,7 +73,7 @@ def changed(**changes: object) -> dict[str, object]:
         changed(act=changed(act=..., sub="https://idp.example#lead", agent_instance=ulid(1))),
     ],
 )
-def test_id_03_refuses_actor_that_is_not_wholly_ours(act: object) -> None:
+def test_id03_refuses_actor_that_is_not_wholly_ours(act: object) -> None:
     """ID-03, ID-07, CL-08: issuer and subject, unclassified profiles, members that we do not know."""
     with pytest.raises(TokenClaimsError):
         parse_act(act, ISSUER, 4)
@@ -90,7 +90,7 @@ def deep(depth: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("limit", [1, 4, 8])
-def test_id_04_depth_limit_is_exact_and_never_truncates(limit: int) -> None:
+def test_id04_depth_limit_is_exact_and_never_truncates(limit: int) -> None:
     """ID-04: over it is an error."""
     assert len(parse_act(deep(limit), ISSUER, limit)[1]) == limit
     with pytest.raises(ChainError) as caught:
@@ -98,7 +98,8 @@ def test_id_04_depth_limit_is_exact_and_never_truncates(limit: int) -> None:
     assert caught.value.reason == "depth"
 
 
-def test_id_04_ten_thousand_actors_do_not_exhaust_the_stack() -> None:
+def test_id04_ten_thousand_actors_do_not_exhaust_the_stack() -> None:
+    """ID-04: depth 10,000, before signature work."""
     act: dict[str, object] = {}
     for number in range(10_000):
         act = {**changed(act=..., agent_instance=ulid(number)), **({"act": act} if act else {})}
@@ -118,7 +119,7 @@ def test_id_04_ten_thousand_actors_do_not_exhaust_the_stack() -> None:
         (hop("a", 1), hop("b", 2), hop("c", 1)),
     ],
 )
-def test_id_05_refuses_chain_that_comes_back(chain: tuple[Hop, ...]) -> None:
+def test_id05_refuses_chain_that_comes_back(chain: tuple[Hop, ...]) -> None:
     """ID-05: a deeper cycle is denied; a task belongs to one agent and acts once."""
     with pytest.raises(ChainError) as caught:
         check_chain(chain, 8)
@@ -127,7 +128,8 @@ def test_id_05_refuses_chain_that_comes_back(chain: tuple[Hop, ...]) -> None:
         parse_act(encode_act(chain, ISSUER, TD), ISSUER, 8)
 
 
-def test_id_05_agent_may_hand_over_to_another_task_of_its_own() -> None:
+def test_id05_agent_may_hand_over_to_another_task_of_its_own() -> None:
+    """ID-05: the same actor twice in a row is no cycle."""
     check_chain((hop("a", 1), hop("a", 2), hop("b", 3)), 4)
 
 

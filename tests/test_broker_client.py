@@ -27,7 +27,9 @@ from tests.broker_fakes import (
 # ---------------------------------------------------------------- the client (CA-02, CA-04)
 
 
-def test_ca_02_no_certificate() -> None:
+def test_ca02_no_certificate() -> None:
+    """CA-02: nobody is a client."""
+
     async def act(world: World) -> None:
         response = await world.send("POST", "/token", None, data={"grant_type": "x"})
         assert response.status_code == 401
@@ -38,7 +40,9 @@ def test_ca_02_no_certificate() -> None:
     run(act)
 
 
-def test_ca_02_a_workloads_certificate_is_not_a_tasks() -> None:
+def test_ca02_a_workloads_certificate_is_not_a_tasks() -> None:
+    """CA-02: a workload starts tasks, and gets no token."""
+
     async def act(world: World) -> None:
         task = Started("", world.runner, {})
         await refused(world, task, "invalid_client", Code.TASK_UNKNOWN)
@@ -49,7 +53,9 @@ def test_ca_02_a_workloads_certificate_is_not_a_tasks() -> None:
 @pytest.mark.parametrize(
     "path", ["/agent/triage", "/agent/triage/task/lower", "/agent/triage/task/01ARZ3NDEKTSV4RRFFQ69G5FAV/x"]
 )
-def test_ca_02_an_id_that_only_looks_like_a_tasks(path: str) -> None:
+def test_ca02_an_id_that_only_looks_like_a_tasks(path: str) -> None:
+    """CA-02: the SPIFFE ID is read whole."""
+
     async def act(world: World) -> None:
         identity = world.workload(SpiffeId.parse("spiffe://mesh.example" + path))
         await refused(world, Started("", identity, {}), "invalid_client", Code.TASK_UNKNOWN)
@@ -57,7 +63,9 @@ def test_ca_02_an_id_that_only_looks_like_a_tasks(path: str) -> None:
     run(act)
 
 
-def test_ca_02_a_certificate_of_another_authority_ends_in_the_handshake() -> None:
+def test_ca02_a_certificate_of_another_authority_ends_in_the_handshake() -> None:
+    """CA-02: the bundle is that of the trust domain."""
+
     async def act(world: World) -> None:
         import httpx2
 
@@ -70,8 +78,8 @@ def test_ca_02_a_certificate_of_another_authority_ends_in_the_handshake() -> Non
     run(act)
 
 
-def test_ca_02_a_certificate_that_expired_on_an_open_connection() -> None:
-    """TLS looked at it once; the application looks at each request."""
+def test_ca02_a_certificate_that_expired_on_an_open_connection() -> None:
+    """CA-02: TLS looked at it once; the application looks at each request."""
 
     async def act(world: World) -> None:
         task = await world.start()
@@ -83,7 +91,9 @@ def test_ca_02_a_certificate_that_expired_on_an_open_connection() -> None:
     run(act)
 
 
-def test_ca_02_a_certificate_of_an_unknown_task() -> None:
+def test_ca02_a_certificate_of_an_unknown_task() -> None:
+    """CA-02: a right certificate of a task that nobody started."""
+
     async def act(world: World) -> None:
         task_id = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
         identity = world.workload(agent_task_id(MESH, "triage", task_id))
@@ -92,7 +102,9 @@ def test_ca_02_a_certificate_of_an_unknown_task() -> None:
     run(act)
 
 
-def test_ca_02_a_certificate_with_the_task_of_another_agent() -> None:
+def test_ca02_a_certificate_with_the_task_of_another_agent() -> None:
+    """CA-02: agent and task belong together."""
+
     async def act(world: World) -> None:
         task = await world.start("triage")
         identity = world.workload(agent_task_id(MESH, "resolver", task.id))
@@ -110,7 +122,9 @@ def test_ca_02_a_certificate_with_the_task_of_another_agent() -> None:
         "spiffe://mesh.example/agent/triage/task/x",
     ],
 )
-def test_ca_02_client_id_of_another(client_id: str) -> None:
+def test_ca02_client_id_of_another(client_id: str) -> None:
+    """CA-02: `client_id` is that of the certificate, or absent."""
+
     async def act(world: World) -> None:
         await refused(world, await world.start(), "invalid_client", Code.TASK_MISMATCH, client_id=client_id)
 
@@ -118,7 +132,9 @@ def test_ca_02_client_id_of_another(client_id: str) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Basic dHJpYWdlOng=", "Bearer x", ""])
-def test_ca_04_a_second_login_in_a_header(authorization: str) -> None:
+def test_ca04_a_second_login_in_a_header(authorization: str) -> None:
+    """CA-04: `Authorization` beside the certificate is refused."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -203,7 +219,9 @@ def test_a_task_for_nobody_gets_no_persons_token() -> None:
         ({"exp": 1}, Code.TOKEN_EXPIRED),
     ],
 )
-def test_tx_06_a_bad_subject_token_is_an_invalid_request(claims: dict[str, object], code: Code) -> None:
+def test_tx06_a_bad_subject_token_is_an_invalid_request(claims: dict[str, object], code: Code) -> None:
+    """TX-06: RFC 8693 section 2.2.2."""
+
     async def act(world: World) -> None:
         task, now = await world.start(), int(world.clock.now.timestamp())
         token = id_token_with(world.provider, **{"iat": now, "exp": now + 60, **claims})
@@ -248,7 +266,9 @@ def test_a_provider_that_is_down_is_no_reason_to_believe_anybody() -> None:
 # ---------------------------------------------------------------- the policy (TX-10)
 
 
-def test_tx_10_the_policy_is_asked_with_everybody_in_it() -> None:
+def test_tx10_the_policy_is_asked_with_everybody_in_it() -> None:
+    """TX-10: person, agent and chain, not the client alone."""
+
     async def act(world: World) -> None:
         task = await world.start()
         await world.exchange(task, scope="tickets:read")
@@ -288,7 +308,9 @@ def test_tx_10_the_policy_is_asked_with_everybody_in_it() -> None:
         (Code.SERVICE_UNKNOWN, "invalid_target"),
     ],
 )
-def test_tx_06_what_the_policy_refuses(code: Code, error: str) -> None:
+def test_tx06_what_the_policy_refuses(code: Code, error: str) -> None:
+    """TX-06: the error by the code; the target has an error of its own."""
+
     async def act(world: World) -> None:
         task = await world.start()
         world.policy.deny(code)

@@ -46,7 +46,9 @@ async def refused_delegation(
 # ---------------------------------------------------------------- what is issued
 
 
-def test_tx_11_the_output_is_bound_to_the_actors_key() -> None:
+def test_tx11_the_output_is_bound_to_the_actors_key() -> None:
+    """TX-11, CL-08: rebound to the new presenter."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         response = await world.delegate(first, token, second)
@@ -57,7 +59,9 @@ def test_tx_11_the_output_is_bound_to_the_actors_key() -> None:
     run(act)
 
 
-def test_id_01_the_chain_grows_outwards_and_the_person_stays() -> None:
+def test_id01_the_chain_grows_outwards_and_the_person_stays() -> None:
+    """ID-01: outermost is the presenter, innermost the first agent."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         own = world.verified(token)
@@ -71,7 +75,9 @@ def test_id_01_the_chain_grows_outwards_and_the_person_stays() -> None:
     run(act)
 
 
-def test_id_05_inherited_actors_stay_as_they_were() -> None:
+def test_id05_inherited_actors_stay_as_they_were() -> None:
+    """ID-05: byte for byte."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         handed = (await world.delegate(first, token, second)).json()["access_token"]
@@ -111,7 +117,9 @@ def test_the_policy_sees_the_whole_chain_with_the_new_presenter_first() -> None:
     run(act)
 
 
-def test_nr_01_a_delegation_never_has_more_scopes_than_its_subject() -> None:
+def test_nr01_a_delegation_never_has_more_scopes_than_its_subject() -> None:
+    """NR-01: granted is within subject.scope."""
+
     async def act(world: World) -> None:
         first, second = await world.start("triage"), await world.start("resolver")
         token = await world.token(first, scope="tickets:read")
@@ -122,7 +130,9 @@ def test_nr_01_a_delegation_never_has_more_scopes_than_its_subject() -> None:
     run(act)
 
 
-def test_nr_01_what_the_subject_lacks_cannot_be_asked_for() -> None:
+def test_nr01_what_the_subject_lacks_cannot_be_asked_for() -> None:
+    """NR-01: and the error is `invalid_scope`."""
+
     async def act(world: World) -> None:
         first, second = await world.start("triage"), await world.start("resolver")
         token = await world.token(first, scope="tickets:read")
@@ -134,7 +144,9 @@ def test_nr_01_what_the_subject_lacks_cannot_be_asked_for() -> None:
     run(act)
 
 
-def test_cl_07_no_longer_than_subject_and_actor() -> None:
+def test_cl07_no_longer_than_subject_and_actor() -> None:
+    """CL-07: the least of both."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         response = await world.delegate(first, token, second)
@@ -146,7 +158,9 @@ def test_cl_07_no_longer_than_subject_and_actor() -> None:
     run(act)
 
 
-def test_cl_07_no_longer_than_any_task_of_the_chain() -> None:
+def test_cl07_no_longer_than_any_task_of_the_chain() -> None:
+    """CL-07: also of a task that delegated long ago."""
+
     async def act(world: World) -> None:
         first, second = await world.start("triage", lifetime_seconds=300), await world.start("resolver")
         token = await world.token(first)
@@ -171,7 +185,9 @@ def test_a_workload_bound_token_is_handed_on_by_its_task() -> None:
 # ---------------------------------------------------------------- depth and cycles (ID-04, ID-05)
 
 
-def test_id_04_a_chain_of_four_and_not_of_five() -> None:
+def test_id04_a_chain_of_four_and_not_of_five() -> None:
+    """ID-04: over the limit is `invalid_request`; nothing is cut off."""
+
     async def act(world: World) -> None:
         tasks = [await world.start("triage") for _ in range(5)]
         token = await world.token(tasks[0])
@@ -184,7 +200,9 @@ def test_id_04_a_chain_of_four_and_not_of_five() -> None:
     run(act)
 
 
-def test_id_04_an_agent_may_allow_less() -> None:
+def test_id04_an_agent_may_allow_less() -> None:
+    """ID-04: the local maximum is of each agent, too."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         world.tasks.change("triage", max_depth=1)
@@ -193,7 +211,9 @@ def test_id_04_an_agent_may_allow_less() -> None:
     run(act)
 
 
-def test_id_05_an_agent_does_not_come_back() -> None:
+def test_id05_an_agent_does_not_come_back() -> None:
+    """ID-05: a deeper cycle is denied."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         third = await world.start("triage")
@@ -214,7 +234,9 @@ def test_nobody_delegates_to_itself() -> None:
 # ---------------------------------------------------------------- found tokens (TX-09, TX-11)
 
 
-def test_tx_09_another_task_exchanges_a_token_that_it_found() -> None:
+def test_tx09_another_task_exchanges_a_token_that_it_found() -> None:
+    """TX-09: who found a token is not its presenter."""
+
     async def act(world: World) -> None:
         _, second, token = await pair(world)
         thief = await world.start("triage")
@@ -225,8 +247,8 @@ def test_tx_09_another_task_exchanges_a_token_that_it_found() -> None:
     run(act)
 
 
-def test_tx_09_the_actor_cannot_take_what_it_was_not_given() -> None:
-    """The actor itself presents the other's token and its own SVID."""
+def test_tx09_the_actor_cannot_take_what_it_was_not_given() -> None:
+    """TX-09: the actor itself presents the other's token and its own SVID."""
 
     async def act(world: World) -> None:
         _, second, token = await pair(world)
@@ -235,7 +257,9 @@ def test_tx_09_the_actor_cannot_take_what_it_was_not_given() -> None:
     run(act)
 
 
-def test_tx_09_a_workload_bound_token_is_not_every_task_of_the_workloads() -> None:
+def test_tx09_a_workload_bound_token_is_not_every_task_of_the_workloads() -> None:
+    """TX-09: the presenter is the task, whatever the token is bound to."""
+
     async def act(world: World) -> None:
         first, second = await world.start("triage"), await world.start("resolver")
         token = await world.token(first, binding="workload")
@@ -245,7 +269,9 @@ def test_tx_09_a_workload_bound_token_is_not_every_task_of_the_workloads() -> No
     run(act)
 
 
-def test_tx_11_a_token_of_an_older_certificate_of_the_same_task() -> None:
+def test_tx11_a_token_of_an_older_certificate_of_the_same_task() -> None:
+    """TX-11: the key of `cnf` is proven, or nothing is exchanged."""
+
     async def act(world: World) -> None:
         first, second, token = await pair(world)
         renewed = await world.renew(first)
@@ -254,8 +280,8 @@ def test_tx_11_a_token_of_an_older_certificate_of_the_same_task() -> None:
     run(act)
 
 
-def test_tx_11_no_parameter_loosens_the_binding() -> None:
-    """Unbound laundering: whatever is asked for, what comes out is bound."""
+def test_tx11_no_parameter_loosens_the_binding() -> None:
+    """TX-11: unbound laundering: whatever is asked for, what comes out is bound."""
 
     async def act(world: World) -> None:
         first, second, token = await pair(world)

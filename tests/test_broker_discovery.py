@@ -22,7 +22,7 @@ ALGORITHMS = ["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS
 LOGINS = ["spiffe_x509", "spiffe_jwt"]
 
 
-def test_dm_01_the_metadata_names_what_exists() -> None:
+def test_dm01_the_metadata_names_what_exists() -> None:
     """DM-01: the members of RFC 8414 for what is there, and no others."""
 
     async def act(world: World) -> None:
@@ -148,7 +148,8 @@ def test_jw08_the_lead_of_the_configuration_bounds_it(lead: int, max_age: int, t
     assert broker_settings(config, SERVICES).jwks_max_age == max_age
 
 
-def test_dm_01_the_issuers_path_comes_after_the_well_known_one() -> None:
+def test_dm01_the_issuers_path_comes_after_the_well_known_one() -> None:
+    """DM-01: RFC 8414 section 3.1."""
     async def act(world: World) -> None:
         base = world.base.removesuffix("/a/b")
         world.base = base

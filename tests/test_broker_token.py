@@ -24,7 +24,9 @@ from tests.broker_fakes import (
 # ---------------------------------------------------------------- what is issued
 
 
-def test_tx_05_the_answer() -> None:
+def test_tx05_the_answer() -> None:
+    """TX-05: its members, and no refresh token."""
+
     async def act(world: World) -> None:
         response = await world.exchange(await world.start())
         body = response.json()
@@ -42,7 +44,9 @@ def test_tx_05_the_answer() -> None:
     run(act)
 
 
-def test_cl_01_the_claims_name_the_person_and_the_agent() -> None:
+def test_cl01_the_claims_name_the_person_and_the_agent() -> None:
+    """CL-01: the claims of RFC 9068."""
+
     async def act(world: World) -> None:
         task = await world.start()
         token = await world.token(task)
@@ -113,7 +117,9 @@ def test_an_exchange_leaves_one_record_without_a_token_in_it() -> None:
     run(act)
 
 
-def test_cl_06_each_token_has_a_jti_and_each_sign_in_a_txn_of_its_own() -> None:
+def test_cl06_each_token_has_a_jti_and_each_sign_in_a_txn_of_its_own() -> None:
+    """CL-06: `jti` is unique; `txn` names one sign-in with all that comes of it."""
+
     async def act(world: World) -> None:
         task = await world.start()
         tokens = [world.verified(await world.token(task)) for _ in range(3)]
@@ -151,7 +157,9 @@ def test_client_id_may_name_the_client(kind: str) -> None:
 # ---------------------------------------------------------------- lifetimes (CL-07)
 
 
-def test_cl_07_no_longer_than_the_sign_in() -> None:
+def test_cl07_no_longer_than_the_sign_in() -> None:
+    """CL-07: the ID token's end."""
+
     async def act(world: World) -> None:
         task = await world.start()
         now = int(world.clock.now.timestamp())
@@ -162,7 +170,9 @@ def test_cl_07_no_longer_than_the_sign_in() -> None:
     run(act)
 
 
-def test_cl_07_no_longer_than_the_task() -> None:
+def test_cl07_no_longer_than_the_task() -> None:
+    """CL-07: the task's deadline."""
+
     async def act(world: World) -> None:
         task = await world.start(lifetime_seconds=100)
         assert (await world.exchange(task)).json()["expires_in"] == 100
@@ -170,7 +180,9 @@ def test_cl_07_no_longer_than_the_task() -> None:
     run(act)
 
 
-def test_cl_07_no_longer_than_the_certificate_that_it_is_bound_to() -> None:
+def test_cl07_no_longer_than_the_certificate_that_it_is_bound_to() -> None:
+    """CL-07: the certificate's end."""
+
     async def act(world: World) -> None:
         task = await world.start()
         world.clock.forward(500)
@@ -179,7 +191,9 @@ def test_cl_07_no_longer_than_the_certificate_that_it_is_bound_to() -> None:
     run(act)
 
 
-def test_cl_07_a_sign_in_that_the_leeway_forgives_gives_no_token() -> None:
+def test_cl07_a_sign_in_that_the_leeway_forgives_gives_no_token() -> None:
+    """CL-07: the leeway lengthens no life."""
+
     async def act(world: World) -> None:
         task = await world.start()
         now = int(world.clock.now.timestamp())
@@ -202,7 +216,9 @@ def test_cl_07_a_sign_in_that_the_leeway_forgives_gives_no_token() -> None:
         ("tickets:read tickets:rea tickets:read:x TICKETS:READ", "tickets:read"),
     ],
 )
-def test_nr_01_scopes_only_narrow(scope: str, given: str) -> None:
+def test_nr01_scopes_only_narrow(scope: str, given: str) -> None:
+    """NR-01: requested, held, allowed: what is in all three."""
+
     async def act(world: World) -> None:
         response = await world.exchange(await world.start(), scope=scope)
         assert response.json()["scope"] == given
@@ -211,7 +227,7 @@ def test_nr_01_scopes_only_narrow(scope: str, given: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["tickets:destroy", "billing:read", "tickets", "tickets:*", "*"])
-def test_nr_01_nothing_left_is_an_error(scope: str) -> None:
+def test_nr01_nothing_left_is_an_error(scope: str) -> None:
     """NR-01: the person granted something here, so it is the scope that asks for too much."""
 
     async def act(world: World) -> None:
@@ -220,7 +236,9 @@ def test_nr_01_nothing_left_is_an_error(scope: str) -> None:
     run(act)
 
 
-def test_nr_02_a_policy_that_names_no_scopes_allows_none() -> None:
+def test_nr02_a_policy_that_names_no_scopes_allows_none() -> None:
+    """NR-02: unknown is not unlimited."""
+
     async def act(world: World) -> None:
         task = await world.start()
         world.policy.verdict = Verdict("allow")
@@ -243,7 +261,9 @@ def test_nr_02_a_policy_that_names_no_scopes_allows_none() -> None:
         "*",
     ],
 )
-def test_nr_03_an_unknown_audience_is_an_invalid_target(audience: str) -> None:
+def test_nr03_an_unknown_audience_is_an_invalid_target(audience: str) -> None:
+    """NR-03: compared exactly."""
+
     async def act(world: World) -> None:
         await refused(world, await world.start(), "invalid_target", Code.SERVICE_UNKNOWN, audience=audience)
 
@@ -251,7 +271,7 @@ def test_nr_03_an_unknown_audience_is_an_invalid_target(audience: str) -> None:
 
 
 @pytest.mark.parametrize("audience", [TICKETS + "/", TICKETS.upper(), TICKETS + ":443", TICKETS + ":443/"])
-def test_nr_03_targets_are_compared_in_normal_form(audience: str) -> None:
+def test_nr03_targets_are_compared_in_normal_form(audience: str) -> None:
     """NR-03: RFC 3986 section 6.2; the token names the service as it is configured."""
 
     async def act(world: World) -> None:
@@ -265,7 +285,9 @@ def test_nr_03_targets_are_compared_in_normal_form(audience: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_tx_01_another_method(method: str) -> None:
+def test_tx01_another_method(method: str) -> None:
+    """TX-01: POST only."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -275,7 +297,9 @@ def test_tx_01_another_method(method: str) -> None:
     run(act)
 
 
-def test_tx_01_parameters_in_the_query() -> None:
+def test_tx01_parameters_in_the_query() -> None:
+    """TX-01: a URL is logged by everybody on the way."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -295,7 +319,9 @@ def test_tx_01_parameters_in_the_query() -> None:
         "application/x-www-form-urlencoded, text/plain",
     ],
 )
-def test_tx_01_another_content_type(content_type: str) -> None:
+def test_tx01_another_content_type(content_type: str) -> None:
+    """TX-01: a form, and nothing else."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -306,7 +332,9 @@ def test_tx_01_another_content_type(content_type: str) -> None:
     run(act)
 
 
-def test_tx_01_two_content_types() -> None:
+def test_tx01_two_content_types() -> None:
+    """TX-01: which of two counts is not guessed."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -317,7 +345,9 @@ def test_tx_01_two_content_types() -> None:
     run(act)
 
 
-def test_tx_03_a_repeated_parameter_over_http() -> None:
+def test_tx03_a_repeated_parameter_over_http() -> None:
+    """TX-03: refused as it comes, before anything is verified."""
+
     async def act(world: World) -> None:
         task = await world.start()
         token = world.id_token()
@@ -332,7 +362,9 @@ def test_tx_03_a_repeated_parameter_over_http() -> None:
     run(act)
 
 
-def test_jw_05_a_token_of_1_mib() -> None:
+def test_jw05_a_token_of_1_mib() -> None:
+    """JW-05: refused by its size."""
+
     async def act(world: World) -> None:
         task = await world.start()
         before = len(world.sink.entries)
@@ -349,7 +381,9 @@ def test_jw_05_a_token_of_1_mib() -> None:
     "token",
     ["a", "a.b", "a.b.c", "a" * 9000, "é.b.c", "eyJhbGciOiJFUzI1NiJ9..", "\0", "../../etc/passwd"],
 )
-def test_jw_05_a_malformed_token(token: str) -> None:
+def test_jw05_a_malformed_token(token: str) -> None:
+    """JW-05: refused before crypto."""
+
     async def act(world: World) -> None:
         await refused(world, await world.start(), "invalid_request", Code.TOKEN_MALFORMED, token)
 

@@ -66,7 +66,8 @@ def test_no_token_can_be_printed() -> None:
     assert "secret" not in repr(parsed(DELEGATED))
 
 
-def test_tx_02_another_grant_type() -> None:
+def test_tx02_another_grant_type() -> None:
+    """TX-02: `unsupported_grant_type`."""
     for other in (
         "authorization_code",
         "client_credentials",
@@ -80,18 +81,21 @@ def test_tx_02_another_grant_type() -> None:
 
 
 @pytest.mark.parametrize("missing", ["subject_token", "subject_token_type", "audience"])
-def test_tx_03_a_required_parameter_is_missing(missing: str) -> None:
+def test_tx03_a_required_parameter_is_missing(missing: str) -> None:
+    """TX-03: `invalid_request`."""
     assert error_of(PLAIN, **{missing: None}) == "invalid_request"
     assert error_of(PLAIN, **{missing: ""}) == "invalid_request"
 
 
 @pytest.mark.parametrize("missing", ["actor_token", "actor_token_type"])
-def test_tx_03_actor_token_and_its_type_come_together(missing: str) -> None:
+def test_tx03_actor_token_and_its_type_come_together(missing: str) -> None:
+    """TX-03: either alone is refused."""
     assert error_of(DELEGATED, **{missing: None}) == "invalid_request"
 
 
 @pytest.mark.parametrize("name", [*DELEGATED, "scope", "client_id", "binding", "requested_token_type"])
-def test_tx_03_a_repeated_parameter(name: str) -> None:
+def test_tx03_a_repeated_parameter(name: str) -> None:
+    """TX-03: two values, no guess."""
     value = DELEGATED.get(name, "key")
     body = urlencode([*DELEGATED.items(), (name, value), *([] if name in DELEGATED else [(name, value)])])
 
@@ -112,7 +116,8 @@ def test_tx_03_a_repeated_parameter(name: str) -> None:
         "ID_TOKEN",
     ],
 )
-def test_tx_04_a_subject_of_another_type(kind: str) -> None:
+def test_tx04_a_subject_of_another_type(kind: str) -> None:
+    """TX-04: SAML, refresh tokens and `unsigned_json` are no subject."""
     assert error_of(PLAIN, subject_token_type=TYPE + kind) == "invalid_request"
     assert error_of(DELEGATED, subject_token_type=TYPE + kind) == "invalid_request"
 
@@ -123,12 +128,14 @@ def test_tx04_a_jwt_is_an_access_token_and_never_an_id_token() -> None:
 
 
 @pytest.mark.parametrize("kind", ["access_token", "id_token", "refresh_token", "saml2", "unsigned_json"])
-def test_tx_04_an_actor_of_another_type(kind: str) -> None:
+def test_tx04_an_actor_of_another_type(kind: str) -> None:
+    """TX-04: an actor shows a JWT."""
     assert error_of(DELEGATED, actor_token_type=TYPE + kind) == "invalid_request"
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "id_token", "jwt", "txn_token", "saml2", "unsigned_json"])
-def test_tx_04_another_type_is_requested(kind: str) -> None:
+def test_tx04_another_type_is_requested(kind: str) -> None:
+    """TX-04: what we do not issue."""
     assert error_of(PLAIN, requested_token_type=TYPE + kind) == "invalid_request"
     assert parsed(PLAIN, requested_token_type=ACCESS_TOKEN) == parsed(PLAIN)
 
@@ -145,12 +152,13 @@ def test_an_id_token_with_an_actor_says_twice_who_acts() -> None:
 @pytest.mark.parametrize(
     "name", ["act", "sub", "cnf", "txn", "iss", "exp", "may_act", "jti", "client", "groups"]
 )
-def test_tx_12_a_reserved_claim_as_a_parameter_has_no_effect(name: str) -> None:
+def test_tx12_a_reserved_claim_as_a_parameter_has_no_effect(name: str) -> None:
+    """TX-12: `act`, `sub`, `cnf`, `txn` and the like."""
     assert parsed(PLAIN, **{name: "x"}) == parsed(PLAIN)
 
 
 @pytest.mark.parametrize("name", ["audience", "resource"])
-def test_nr_03_one_audience_and_one_resource(name: str) -> None:
+def test_nr03_one_audience_and_one_resource(name: str) -> None:
     """NR-03: widening to a list is refused, also where both name the same."""
     first = "https://tickets.mesh.example"
     for second in (first, "https://billing.mesh.example"):
@@ -161,7 +169,7 @@ def test_nr_03_one_audience_and_one_resource(name: str) -> None:
         assert raised.value.error == "invalid_target"
 
 
-def test_nr_03_audience_and_resource_name_one_service() -> None:
+def test_nr03_audience_and_resource_name_one_service() -> None:
     """NR-03: the same target in both (RFC 8707); never two."""
     both = parsed(PLAIN, resource="HTTPS://tickets.mesh.example:443/")
     assert both.audience == "https://tickets.mesh.example"
@@ -172,7 +180,7 @@ def test_nr_03_audience_and_resource_name_one_service() -> None:
 @pytest.mark.parametrize(
     "resource", ["tickets", "/tickets", "https://a.example#x", "https://a.example/#", "urn:a", "https://"]
 )
-def test_nr_03_a_resource_is_an_absolute_uri_without_fragment(resource: str) -> None:
+def test_nr03_a_resource_is_an_absolute_uri_without_fragment(resource: str) -> None:
     """NR-03: RFC 8707 section 2."""
     assert error_of(PLAIN, audience=None, resource=resource) == "invalid_target"
 
@@ -188,7 +196,8 @@ def assertion_of(**form: str) -> str | None:
     return client_assertion(Form.parse(urlencode({**PLAIN, **form}).encode()))
 
 
-def test_ca_01_a_jwt_svid_logs_in() -> None:
+def test_ca01_a_jwt_svid_logs_in() -> None:
+    """CA-01: `jwt-spiffe`."""
     assert assertion_of() is None
     assert assertion_of(client_assertion="a.b.c", client_assertion_type=JWT_SPIFFE) == "a.b.c"
 
@@ -210,14 +219,14 @@ def test_ca_01_a_jwt_svid_logs_in() -> None:
         {"client_assertion": "x", "client_assertion_type": JWT_SPIFFE, "client_secret": "x"},
     ],
 )
-def test_ca_04_another_login_or_half_a_one(form: dict[str, str]) -> None:
+def test_ca04_another_login_or_half_a_one(form: dict[str, str]) -> None:
     """CA-04: nothing is guessed from half a login, and none is ignored."""
     with pytest.raises(ExchangeError) as raised:
         assertion_of(**form)
     assert raised.value.error == "invalid_request"
 
 
-def test_ca_04_a_repeated_login() -> None:
+def test_ca04_a_repeated_login() -> None:
     """CA-04: two assertions are two clients."""
     for name in ("client_assertion", "client_assertion_type"):
         with pytest.raises(FormError):
@@ -230,7 +239,7 @@ DETAIL = (
 )
 
 
-def test_nr_04_authorization_details() -> None:
+def test_nr04_authorization_details() -> None:
     """NR-04: read whole, or refused whole."""
     request = parsed(PLAIN, authorization_details=f"[{DETAIL}]")
     assert request.details == (Detail("https://tickets.mesh.example", "close_ticket"),)
@@ -251,7 +260,7 @@ def test_nr_04_authorization_details() -> None:
         f"[{','.join([DETAIL] * 33)}]",
     ],
 )
-def test_nr_04_other_authorization_details(details: str) -> None:
+def test_nr04_other_authorization_details(details: str) -> None:
     """NR-04: an unknown type, a list of none, too many, or JSON of two readings."""
     assert error_of(PLAIN, authorization_details=details) == "invalid_authorization_details"
 

@@ -84,14 +84,14 @@ def test_what_is_said_is_what_is_read(said: Any) -> None:
     assert len(token.token_id) == 64
 
 
-def test_cl_01_claims_of_rfc_9068() -> None:
+def test_cl01_claims_of_rfc_9068() -> None:
     """CL-01: required ones, and the human's login carried on."""
     assert {"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"} <= RIGHT.keys()
     assert (RIGHT["auth_time"], RIGHT["acr"]) == (SECONDS - 60, "urn:example:mfa")
     assert UnverifiedToken.parse(forged()).header["typ"] == "at+jwt"
 
 
-def test_id_09_names_the_human_and_the_agent() -> None:
+def test_id09_names_the_human_and_the_agent() -> None:
     """ID-09: `sub` the user, `client_id` the agent, and `act` beside it."""
     assert RIGHT["sub"] == "https://idp.example#lead"
     assert RIGHT["client_id"] == "triage"
@@ -100,7 +100,8 @@ def test_id_09_names_the_human_and_the_agent() -> None:
 @pytest.mark.parametrize(
     "changes", [{"client_id": "resolver"}, {"task": ulid(7)}, {"client_id": 7}, {"task": None}]
 )
-def test_id_09_refuses_client_or_task_that_is_not_the_presenter(changes: dict[str, object]) -> None:
+def test_id09_refuses_client_or_task_that_is_not_the_presenter(changes: dict[str, object]) -> None:
+    """ID-09: `client_id` never stands for `act`."""
     with pytest.raises(TokenClaimsError):
         check(forged(**changes))
 
@@ -133,13 +134,14 @@ def test_id_09_refuses_client_or_task_that_is_not_the_presenter(changes: dict[st
         [{"x5t#S256": THUMBPRINT}],
     ],
 )
-def test_cl_08_bound_by_exactly_one_member(cnf: object) -> None:
+def test_cl08_bound_by_exactly_one_member(cnf: object) -> None:
     """CL-08: a token without a binding, with two, or with one that we do not check, is refused."""
     with pytest.raises(TokenClaimsError):
         check(forged(cnf=cnf))
 
 
-def test_cl_08_cnf_within_act_proves_nothing_and_is_refused() -> None:
+def test_cl08_cnf_within_act_proves_nothing_and_is_refused() -> None:
+    """CL-08: it is of the presenter, at the top."""
     act = encode_act(delegation().chain, ISSUER, TD) | {"cnf": {"x5t#S256": THUMBPRINT}}
     with pytest.raises(TokenClaimsError):
         check(forged(act=act))
@@ -169,7 +171,7 @@ def test_cl_08_cnf_within_act_proves_nothing_and_is_refused() -> None:
         str(agent_task_id(TD, "triage", ulid(1))),
     ],
 )
-def test_id_01_subject_is_a_human(subject: object) -> None:
+def test_id01_subject_is_a_human(subject: object) -> None:
     """ID-01: an agent in `sub` is an inverted token."""
     with pytest.raises(TokenClaimsError):
         check(forged(sub=subject))
@@ -234,7 +236,8 @@ def test_claim_that_is_missing_malformed_or_unknown(changes: dict[str, object]) 
         check(forged(**changes))
 
 
-def test_id_04_depth_is_the_callers_limit() -> None:
+def test_id04_depth_is_the_callers_limit() -> None:
+    """ID-04: the local maximum."""
     chain = tuple(hop(f"agent-{number}", number) for number in range(5))
     text = issue_delegation_token(TOKEN_KEY, delegation(chain=chain))
     assert check(text, max_depth=5).chain == chain

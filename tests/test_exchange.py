@@ -42,19 +42,20 @@ def test_start_of_a_chain_is_the_human_who_signed_in() -> None:
     assert given == delegation(chain=(hop("resolver", 1),), jti=JTI)
 
 
-def test_id_01_new_presenter_is_outermost_and_the_human_stays() -> None:
+def test_id01_new_presenter_is_outermost_and_the_human_stays() -> None:
     """ID-01, CL-06: `sub` and `txn` never change."""
     given = narrow(parent(), terms(presenter=hop("triage", 2)), None, NOW, JTI)
     assert given.chain == (hop("triage", 2), hop("resolver", 1))
     assert (given.human, given.txn, given.client_id) == (LEAD, parent().txn, "triage")
 
 
-def test_id_05_presenter_that_continues_collapses() -> None:
+def test_id05_presenter_that_continues_collapses() -> None:
     """ID-05: the same actor twice in a row is one."""
     assert narrow(parent(), terms(), None, NOW, JTI).chain == parent().chain
 
 
-def test_id_05_refuses_agent_that_comes_back() -> None:
+def test_id05_refuses_agent_that_comes_back() -> None:
+    """ID-05: a cycle."""
     chain = (hop("triage", 2), hop("resolver", 1))
     subject = replace(parent(), chain=chain)
     for presenter in (hop("resolver", 3), hop("resolver", 1), hop("other", 2)):
@@ -63,7 +64,7 @@ def test_id_05_refuses_agent_that_comes_back() -> None:
         assert caught.value.reason == "cycle"
 
 
-def test_id_04_depth_counts_the_new_actor() -> None:
+def test_id04_depth_counts_the_new_actor() -> None:
     """ID-04: over it is an error, nothing is cut off."""
     subject = replace(parent(), chain=tuple(hop(f"agent-{number}", number) for number in range(4)))
     assert len(narrow(subject, terms(presenter=hop("new", 9), max_depth=5), None, NOW, JTI).chain) == 5
@@ -81,7 +82,7 @@ def test_id_04_depth_counts_the_new_actor() -> None:
         ({READ, ADMIN, "x"}, {READ}),
     ],
 )
-def test_nr_01_granted_is_requested_and_held_and_allowed(
+def test_nr01_granted_is_requested_and_held_and_allowed(
     requested: set[str] | None, granted: set[str]
 ) -> None:
     """NR-01: the intersection; NR-02: without a request, that of the rest and never a default."""
@@ -93,14 +94,15 @@ def test_nr_01_granted_is_requested_and_held_and_allowed(
 @pytest.mark.parametrize(
     "requested", [{WRITE}, {"tickets"}, {"tickets:"}, {"tickets:rea"}, {"TICKETS:READ"}, set()]
 )
-def test_nr_01_nothing_left_is_invalid_scope(requested: set[str]) -> None:
+def test_nr01_nothing_left_is_invalid_scope(requested: set[str]) -> None:
     """NR-01: no prefix is guessed."""
     with pytest.raises(ExchangeError) as caught:
         narrow(parent(scopes=frozenset({READ})), terms(), frozenset(requested), NOW, JTI)
     assert caught.value.error == "invalid_scope"
 
 
-def test_nr_01_policy_that_allows_nothing() -> None:
+def test_nr01_policy_that_allows_nothing() -> None:
+    """NR-01: empty is `invalid_scope`."""
     with pytest.raises(ExchangeError) as caught:
         narrow(SIGNED_IN, terms(allowed_scopes=frozenset()), None, NOW, JTI)
     assert caught.value.error == "invalid_scope"
@@ -110,7 +112,7 @@ def test_nr_01_policy_that_allows_nothing() -> None:
     ("subject_left", "task_left", "max_ttl", "expected"),
     [(600, 3600, 300, 300), (100, 3600, 300, 100), (600, 50, 300, 50), (1, 1, 1, 1)],
 )
-def test_cl_07_lifetime_is_the_least(subject_left: int, task_left: int, max_ttl: int, expected: int) -> None:
+def test_cl07_lifetime_is_the_least(subject_left: int, task_left: int, max_ttl: int, expected: int) -> None:
     """CL-07: of the subject, the task and the class maximum."""
     limits = terms(task_deadline=NOW + timedelta(seconds=task_left), max_ttl=max_ttl)
     for subject in (
@@ -121,7 +123,7 @@ def test_cl_07_lifetime_is_the_least(subject_left: int, task_left: int, max_ttl:
         assert (given.issued_at, given.expires_at) == (SECONDS, SECONDS + expected)
 
 
-def test_cl_04_nothing_from_an_expired_subject_or_task() -> None:
+def test_cl04_nothing_from_an_expired_subject_or_task() -> None:
     """CL-04, CL-07: the leeway is for clocks, not for lifetimes."""
     for subject in (parent(expires_at=SECONDS), replace(SIGNED_IN, expires_at=SECONDS - 1)):
         with pytest.raises(ExchangeError) as caught:
@@ -132,13 +134,13 @@ def test_cl_04_nothing_from_an_expired_subject_or_task() -> None:
 
 
 @pytest.mark.parametrize("binding", [KeyBinding(THUMBPRINT), WorkloadBinding(RUNNER)])
-def test_tx_11_output_is_bound_to_the_new_presenter(binding: Any) -> None:
+def test_tx11_output_is_bound_to_the_new_presenter(binding: Any) -> None:
     """TX-11: the subject's binding is neither lost nor inherited: it is the new presenter's."""
     other = KeyBinding(THUMBPRINT[::-1])
     assert narrow(parent(binding=other), terms(binding=binding), None, NOW, JTI).binding == binding
 
 
-def test_tx_12_subject_cannot_choose_issuer_audience_or_name() -> None:
+def test_tx12_subject_cannot_choose_issuer_audience_or_name() -> None:
     """TX-12: what the broker says stands."""
     subject = parent(audience="billing", jti="P" * 22)
     given = narrow(subject, terms(), None, NOW, JTI)
@@ -152,7 +154,7 @@ def test_subject_of_another_issuer_is_refused(changes: dict[str, Any]) -> None:
     assert caught.value.error == "invalid_request"
 
 
-def test_tx_06_description_says_nothing_of_policy() -> None:
+def test_tx06_description_says_nothing_of_policy() -> None:
     """TX-06: no internals."""
     with pytest.raises(ExchangeError) as caught:
         narrow(parent(scopes=frozenset({READ})), terms(), frozenset({ADMIN}), NOW, JTI)

@@ -496,7 +496,7 @@ def test_nothing_is_signed_that_is_not_json() -> None:
         sign(TOKEN_KEY, "at+jwt", {"n": float("nan")})
 
 
-def test_cl_07_lifetime_is_the_least_of_all() -> None:
+def test_cl07_lifetime_is_the_least_of_all() -> None:
     """CL-07: nothing is issued to outlive what stands behind it."""
     assert lifetime(NOW, 60, SECONDS + 300) == (SECONDS, SECONDS + 60)
     assert lifetime(NOW, 600, SECONDS + 300) == (SECONDS, SECONDS + 300)
@@ -508,7 +508,7 @@ def test_cl_07_lifetime_is_the_least_of_all() -> None:
         lifetime(NOW, 0, SECONDS + 300)
 
 
-def test_cl_06_name_of_a_token_has_128_random_bits() -> None:
+def test_cl06_name_of_a_token_has_128_random_bits() -> None:
     """CL-06: `jti` and `txn`."""
     assert token_name_claim({"jti": new_token_name(bytes(16))}, "jti") == "A" * 22
     with pytest.raises(ValueError, match="entropy"):
@@ -518,7 +518,8 @@ def test_cl_06_name_of_a_token_has_128_random_bits() -> None:
 @pytest.mark.parametrize(
     "value", ["", "short", "x" * 65, "x" * 15 + " ", "x" * 20 + "\n", 7, None, ["x" * 20]]
 )
-def test_cl_06_refuses_name_that_is_none_of_ours(value: object) -> None:
+def test_cl06_refuses_name_that_is_none_of_ours(value: object) -> None:
+    """CL-06: 128 random bits have one form."""
     with pytest.raises(TokenClaimsError):
         token_name_claim({"jti": value}, "jti")
 

@@ -178,7 +178,7 @@ def test_client_cannot_bring_claims(jwks: Path) -> None:
         [(b"txn-token", b"A" * 100_000)],
     ],
 )
-def test_cl_03_exactly_one_token_in_its_own_header(jwks: Path, headers: list[tuple[bytes, bytes]]) -> None:
+def test_cl03_exactly_one_token_in_its_own_header(jwks: Path, headers: list[tuple[bytes, bytes]]) -> None:
     """CL-03: never `Authorization`, exactly one value."""
     call = Call(headers=headers)
     upstream = run(jwks, call)

@@ -94,7 +94,7 @@ def context(**changes: object) -> dict[str, object]:
     return {name: value for name, value in (RIGHT["tctx"] | changes).items() if value is not ...}
 
 
-def test_cl_02_claims_and_type_of_the_draft() -> None:
+def test_cl02_claims_and_type_of_the_draft() -> None:
     """CL-02: `iat, aud, exp, txn, sub, scope, req_wl`, and `iss` because there is an `act`."""
     token = UnverifiedToken.parse(issue().token)
     assert dict(token.header) == header_of(TOKEN_KEY, "txntoken+jwt")
@@ -121,14 +121,14 @@ def test_verified_token_names_everybody() -> None:
     assert token.to_claims() == RIGHT
 
 
-def test_cl_03_holds_nothing_of_the_inbound_token() -> None:
+def test_cl03_holds_nothing_of_the_inbound_token() -> None:
     """CL-03: no access token, and none of the personal parts of one."""
     text = str(RIGHT)
     for secret in (caller().token_id, "urn:example:mfa", "staff"):
         assert secret not in text
 
 
-def test_id_08_autonomous_agent_is_the_subject_and_has_no_actor() -> None:
+def test_id08_autonomous_agent_is_the_subject_and_has_no_actor() -> None:
     """ID-08: `sub` is the agent's task."""
     issued = TRANSACTIONS.issue(NIGHTLY_GRANT, NIGHTLY, NOW, bytes)
     claims = claims_of(issued)
@@ -175,7 +175,7 @@ def test_grant_for_nobody_issues_nothing_for_a_human() -> None:
         issue(grant=replace(NIGHTLY_GRANT, agent="triage"))
 
 
-def test_cl_07_ends_with_the_task() -> None:
+def test_cl07_ends_with_the_task() -> None:
     """CL-07: never beyond what stands behind it."""
     short = caller(task=task(deadline=NOW + timedelta(seconds=7)))
     assert check(issue(caller=short).token).expires_at == SECONDS + 7
@@ -183,7 +183,8 @@ def test_cl_07_ends_with_the_task() -> None:
         issue(caller=caller(task=task(deadline=NOW)))
 
 
-def test_cl_06_name_is_of_fresh_entropy() -> None:
+def test_cl06_name_is_of_fresh_entropy() -> None:
+    """CL-06: no two are equal."""
     issued = TRANSACTIONS.issue(grant(), caller(), NOW, lambda size: b"\x01" * size)
     assert issued.jti != issue().jti
     with pytest.raises(ValueError, match="entropy"):

@@ -97,7 +97,9 @@ async def ask(world: World, task: Running, form: Mapping[str, str]) -> Mapping[s
 
 @settings(max_examples=40)
 @given(STEPS)
-def test_nr_05_authority_only_narrows_along_a_chain(steps: list[Step]) -> None:
+def test_nr05_authority_only_narrows_along_a_chain(steps: list[Step]) -> None:
+    """NR-05: random chains; `exp` never grows, `sub` and `txn` never change."""
+
     async def scenario() -> None:
         world = broker_alone()
         tasks = [await start(world, name) for name in ("triage", "triage", "resolver", "resolver")]

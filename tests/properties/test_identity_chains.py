@@ -61,7 +61,7 @@ def over_the_wire(said: Delegation, seconds: int) -> DelegationToken:
 
 
 @given(st.lists(steps(), min_size=1, max_size=7))
-def test_nr_05_random_chains_only_narrow(exchanges: list[tuple[Terms, frozenset[str] | None, int]]) -> None:
+def test_nr05_random_chains_only_narrow(exchanges: list[tuple[Terms, frozenset[str] | None, int]]) -> None:
     """NR-05: scopes, end, human, `txn`, depth, cycles, inherited hops; refused ones change nothing."""
     start = SignedIn(LEAD, SECONDS + 300, "T" * 22)
     subject: Subject = start
@@ -90,7 +90,7 @@ def test_nr_05_random_chains_only_narrow(exchanges: list[tuple[Terms, frozenset[
 
 
 @given(st.lists(st.builds(Hop, st.sampled_from("abc"), st.integers(0, 9).map(ulid)), max_size=8))
-def test_id_05_accepted_chain_never_comes_back(hops: list[Hop]) -> None:
+def test_id05_accepted_chain_never_comes_back(hops: list[Hop]) -> None:
     """ID-05, said in another way: what lies between two hops of one agent is that agent."""
     try:
         check_chain(tuple(hops), 8)
