@@ -61,10 +61,24 @@ def test_what_was_never_read_may_not_be_used() -> None:
 def test_the_first_lease_is_followed_by_one_more_reading() -> None:
     """What was withdrawn between the reading and the lease: nobody waited for this replica yet."""
     world = World()
-    world.act = lambda: world.moves() if world.looks == 2 else None
+    world.act = lambda: world.moves() if world.leases else None
     world.turn()
     assert world.leases == [(Progress(1, 5, 5), 1000.0)]
-    assert (world.looks, world.known.epoch) == (2, 6)
+    assert world.known.epoch == 6
+    assert world.follower.is_fresh
+
+
+def test_a_first_reading_that_takes_longer_than_a_lease_is_no_reason_not_to_start() -> None:
+    """A hundred thousand runs take seconds; what is new since then takes none."""
+    world = World()
+
+    def takes_long() -> None:
+        if world.looks == 1:
+            world.seconds += 2 * LEASE_SECONDS
+
+    world.act = takes_long
+    world.turn()
+    assert world.leases == [(Progress(1, 5, 5), 1000.0 + 2 * LEASE_SECONDS)]
     assert world.follower.is_fresh
 
 

@@ -155,11 +155,8 @@ class Follower:
         began = self._clock()
         try:
             self._read(began)
-            if began - self._leased_at >= LEASE_SECONDS:
-                self._is_joined = False
-                self._renew(self._progress(), began)
-                self._read(self._clock())
-                self._is_joined = True
+            if self._clock() - self._leased_at >= LEASE_SECONDS:
+                self._join()
             elif self._next_lease is not None:
                 (progress, at), self._next_lease = self._next_lease, None
                 if at >= self._leased_at:  # else it was handed over before a pause
@@ -175,6 +172,16 @@ class Follower:
             if self._problem:
                 _LOG.warning("follows again")
             self._problem = ""
+
+    def _join(self) -> None:
+        """Take a lease, as one who has none: nobody waits for us now."""
+        self._is_joined = False
+        # A first reading may take long, and a lease counts from its reading on.
+        began = self._clock()
+        self._read(began)
+        self._renew(self._progress(), began)
+        self._read(self._clock())
+        self._is_joined = True
 
     def _read(self, began: float) -> None:
         for look in self._look:
