@@ -92,12 +92,10 @@ FormOption = Annotated[
     "delegation",
     epilog=examples(
         "deputy conformance delegation --list",
-        "",
         "a client with a secret exchanges a person's ID token:",
         "deputy conformance delegation --token-endpoint https://as.example/token --issuer https://as.example "
         "--client-id agent --client-secret-file secret --subject-token-file alice.jwt "
         "--subject-token-type id_token --audience https://tickets.example --scope tickets:read",
-        "",
         "an agent with a certificate, a second agent, an actor, and all that the checklist can use:",
         "deputy conformance delegation --token-endpoint https://broker.example/token "
         "--issuer https://broker.example --ca roots.pem --client-cert agent.pem --client-key agent.key "
