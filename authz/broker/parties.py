@@ -177,6 +177,9 @@ def _from_delegation(token: UnverifiedToken, presenter: Presenter, case: Case) -
     case.evidence.human, case.evidence.token_id = subject.human, subject.token_id
     case.evidence.txn = subject.txn
     check_bound(subject, case.client, case.proof)
+    if subject.min_epoch > tasks.epoch:
+        text = f"a token of epoch {subject.min_epoch}, and we are at {tasks.epoch}: was a backup restored?"
+        raise refuse(Code.STALE, text)
     agents = tuple(live_agent(tasks, hop.agent, now) for hop in subject.chain)
     runs = tuple(live_task(tasks, hop, subject.human, now) for hop in subject.chain)
     if case.request.unverified_actor is None:
