@@ -20,6 +20,7 @@ from authz.commands import (
     agents,
     audit,
     config,
+    conformance,
     decisions,
     grants,
     identity,
@@ -60,6 +61,7 @@ app.add_typer(workloads.app, name="workloads")
 app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
+app.add_typer(conformance.app, name="conformance")
 app.add_typer(config.app, name="config")
 app.command("version", epilog=version.EXAMPLES)(version.version)
 
