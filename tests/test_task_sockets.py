@@ -17,6 +17,7 @@ from identity.feed import Feed
 from identity.pb import task_pb2 as pb
 from identity.socket_server import SocketServer
 from identity.unix_socket import MAX_PATH
+from identity.withdrawal import Withdrawal, Withdrawals
 from tests.broker_fakes import broker_alone
 from tests.task_world import AGENT_UID, TaskWorld, let_others_pass, refusal, run, task_world, until, watching
 
@@ -202,6 +203,23 @@ def test_a_fault_of_one_look_does_not_end_the_looking(caplog: pytest.LogCaptureF
         await world.end(answer.task)
         home = Path(answer.identity.endpoint_socket.removeprefix("unix://")).parent
         await until(lambda: not home.exists())
+
+    run(act)
+
+
+def test_a_contained_tasks_socket_gives_nothing_and_stays_for_its_release() -> None:
+    async def act(world: TaskWorld) -> None:
+        answer, gone = await world.start(), await world.start()
+        socket, now = answer.identity.endpoint_socket, world.broker.clock()
+        contained = Withdrawal("agent", "triage", None, "drill", "operator", now, None)
+        world.tasks.withdraw(contained, now)
+        # Another one ends meanwhile, so that we know when all were looked at.
+        world.tasks.end_task(gone.task, now)
+        home = Path(gone.identity.endpoint_socket.removeprefix("unix://")).parent
+        await until(lambda: not home.exists())
+        assert (await refusal(world.svids(socket)))[0] is Status.PERMISSION_DENIED
+        world.tasks.withdrawals = Withdrawals()
+        assert await world.svids(socket)
 
     run(act)
 

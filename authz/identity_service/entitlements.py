@@ -85,6 +85,18 @@ def running_task(task_id: str, broker: Broker) -> Task | None:
         return None
 
 
+def is_over(task_id: str, broker: Broker) -> bool:
+    """Say whether a task will act no more; one that is contained may be released."""
+    known = broker.tasks.task(task_id)
+    if known is None:
+        return True
+    try:
+        running(Hop(known.agent, known.id), broker.tasks, broker.clock())
+    except AuthenticationError as error:
+        return error.code is not Code.CONTAINED
+    return False
+
+
 def is_contained(workload: SpiffeId, withdrawals: Withdrawals) -> bool:
     """Say whether an operator stopped a workload."""
     return withdrawals.containment("workload", str(workload)) is not None

@@ -3,6 +3,7 @@
 - It lies in a directory with a random name of 128 bits, below one that nobody else can list. Who may talk
   there is decided by the caller's uid (`OneTask`), for a system shows the paths of its sockets to everybody.
 - When the task ends, or its deadline passes, the streams end with PermissionDenied, and then the socket goes.
+  While it is contained, they end so, too, and nobody gets anything there; the socket stays, for a release.
 - At shutdown all of them go. What a process that crashed has left is removed at the next start, which a lock
   keeps from being that of a second process beside the first.
 - After a restart a task that lives on has no socket, until it is renewed.
@@ -27,7 +28,7 @@ from google.protobuf.descriptor import FileDescriptor
 from authz.broker.deps import Broker
 from authz.broker.refusal import refuse
 from authz.codes import Code
-from authz.identity_service.entitlements import OneTask, running_task
+from authz.identity_service.entitlements import OneTask, is_over
 from identity.caller import Task
 from identity.entitlement import Entitlements
 from identity.errors import SocketError
@@ -247,7 +248,7 @@ class TaskSockets:
                 raise refuse(Code.INTERNAL, f"{text} ({str(step)!r})", description=text)
 
     def _part_from_the_dead(self) -> None:
-        over = [socket for task_id, socket in self._kept.items() if not running_task(task_id, self._broker)]
+        over = [socket for task_id, socket in self._kept.items() if is_over(task_id, self._broker)]
         for socket in over:
             del self._kept[socket.task_id]
             self._leaving[socket] = asyncio.create_task(self._part(socket))
