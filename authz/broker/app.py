@@ -4,6 +4,8 @@
 - An answer is JSON that nobody keeps (`Cache-Control: no-store`), but the public keys: these are kept for
   less time than a key is published before it signs (JW-08).
 - What the core does not answer (no such path, no such method) is answered here, without a word about why.
+- Requests for tokens, which are nearly all, do not go through the layers of the framework: these take as long
+  as the signatures do.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,7 +25,16 @@ from authz.broker.revocation import revoke_token
 from authz.broker.task_endpoint import end_task, issue_jwt_svid, renew_svid, start_task
 from authz.broker.token_endpoint import exchange_token
 from authz.codes import Code
-from authz.hosts.http import BodyMissingError, BodyTooLargeError, peer_chain, read_body
+from authz.hosts.http import (
+    App,
+    BodyMissingError,
+    BodyTooLargeError,
+    Receive,
+    Scope,
+    Send,
+    peer_chain,
+    read_body,
+)
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY = {"Retry-After": "1"}
@@ -37,7 +48,7 @@ _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Route] = ()) -> Starlette:
+def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Route] = ()) -> App:
     """Make the ASGI application of a broker; `is_ready` says whether the policy would answer."""
 
     async def token(request: Request) -> Response:
@@ -92,27 +103,53 @@ def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Rout
     )
     # A redirect would send a token to wherever the Host header says.
     app.router.redirect_slashes = False
+    return _token_first(f"{path}/token", broker, app)
+
+
+def _token_first(path: str, broker: Broker, others: App) -> App:
+    """Answer a POST to the token endpoint as its route would, and leave everything else to the others."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if (scope["type"], scope["method"], scope["path"]) != ("http", "POST", path):
+            await others(scope, receive, send)
+            return
+        try:
+            response = _response(await exchange_token(await _arrival(scope, receive), broker))
+        except BodyMissingError:
+            response = _nobody()
+        await response(scope, receive, send)
+
     return app
 
 
 async def read_arrival(request: Request) -> Arrival:
     """Read what an endpoint takes of a request."""
+    return await _arrival(request.scope, request.receive)
+
+
+async def _arrival(scope: Scope, receive: Receive) -> Arrival:
     try:
-        body = await read_body(request.receive, MAX_BODY)
+        body = await read_body(receive, MAX_BODY)
     except BodyTooLargeError:
         body = None
-    content_types = request.headers.getlist("content-type")
+    content_types = _header(scope, b"content-type")
+    client = scope["client"]
     return Arrival(
-        method=request.method,
-        source=request.client.host if request.client else "local",
-        chain=peer_chain(request.scope),
+        method=scope["method"],
+        source=client[0] if client else "local",
+        chain=peer_chain(scope),
         body=body,
         content_type=content_types[0] if len(content_types) == 1 else None,
-        has_query=bool(request.url.query),
-        authorization=tuple(request.headers.getlist("authorization")),
-        proofs=tuple(request.headers.getlist("dpop")),
-        accept=",".join(request.headers.getlist("accept")),
+        has_query=bool(scope["query_string"]),
+        authorization=_header(scope, b"authorization"),
+        proofs=_header(scope, b"dpop"),
+        accept=",".join(_header(scope, b"accept")),
     )
+
+
+def _header(scope: Scope, name: bytes) -> tuple[str, ...]:
+    """Return all values of a header."""
+    return tuple(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
 
 def _response(reply: Reply) -> Response:
@@ -155,5 +192,10 @@ async def unknown(_: Request, error: Exception) -> Response:
 
 
 async def gone(_: Request, _error: Exception) -> Response:
-    """Answer a client that went away; nobody reads this."""
+    """Answer a client that went away."""
+    return _nobody()
+
+
+def _nobody() -> Response:
+    """Return an answer that nobody reads."""
     return Response(status_code=400, headers=_NO_STORE)
