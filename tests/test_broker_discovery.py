@@ -150,6 +150,7 @@ def test_jw08_the_lead_of_the_configuration_bounds_it(lead: int, max_age: int, t
 
 def test_dm01_the_issuers_path_comes_after_the_well_known_one() -> None:
     """DM-01: RFC 8414 section 3.1."""
+
     async def act(world: World) -> None:
         base = world.base.removesuffix("/a/b")
         world.base = base

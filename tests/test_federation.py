@@ -173,8 +173,8 @@ def test_b_2_a_newer_sequence_replaces_the_bundle() -> None:
     assert (new.bundle.sequence, new.fetched_at, new.tried_at, new.problem) == (7, LATER, LATER, "")
 
 
-def test_b_2_an_older_sequence_is_refused() -> None:
-    """B-2: an old answer would bring back a key that was revoked."""
+def test_jw07_an_older_sequence_is_refused() -> None:
+    """B-2, JW-07: `spiffe_sequence`; an old answer would bring back a key that was revoked."""
     kept = spiffe(bundle=document(spiffe_sequence=7))
     with pytest.raises(FederationError, match="sequence 6, older than 7"):
         kept.fetched(document(spiffe_sequence=6), LATER)
@@ -248,8 +248,8 @@ def test_b_6_a_failure_keeps_the_bundle() -> None:
     ("hint", "seconds"),
     [(0, 30), (29, 30), (60, 60), (3600, 3600), (2_419_200, 86_400), (2**64 - 1, 86_400)],
 )
-def test_b_2_the_hint_is_followed_within_bounds(hint: int, seconds: int) -> None:
-    """B-2: nobody's hint makes us ask all the time, or never again."""
+def test_jw07_the_hint_is_followed_within_bounds(hint: int, seconds: int) -> None:
+    """B-2, JW-07: `spiffe_refresh_hint`; nobody's hint makes us ask all the time, or never again."""
     kept = web(bundle=document(spiffe_refresh_hint=hint))
     assert kept.interval == timedelta(seconds=seconds)
 

@@ -11,6 +11,7 @@ from identity.authority import Authority
 from identity.bundle import Bundle
 from identity.canonical import canonical_json
 from identity.certificate_authority import load_certificate
+from identity.delegation import issue_delegation_token, verify_delegation_token
 from identity.errors import (
     AuthorityStateError,
     CertificateError,
@@ -25,7 +26,8 @@ from identity.keys import SigningKey
 from identity.live_authority import AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId
 from identity.x509_svid import verify_x509_svid
-from tests.identity_world import NOW, TD
+from tests.identity_world import AUDIENCE as DESK
+from tests.identity_world import ISSUER, LEEWAY, NOW, TD, delegation
 
 DAY = timedelta(days=1)
 LIFE = KeyLife(lifetime=DAY, lead=timedelta(minutes=3))
@@ -359,6 +361,80 @@ def test_revocation_of_token_keys_leaves_svids_alone(start: Open) -> None:
     assert live.current.token_keys.get(kid) is None
     assert live.current.svid_keys == svids
     assert live.current.sequence == sequence, "the bundle is the same"
+
+
+# ---------------------------------------------------------------- the keys of tokens, over time (JW-08)
+
+
+def token_of(live: LiveAuthority, now: datetime) -> UnverifiedToken:
+    """Sign a delegation token of five minutes with the key that signs now."""
+    seconds = int(now.timestamp())
+    made = delegation(issued_at=seconds, expires_at=seconds + 300)
+    return UnverifiedToken.parse(issue_delegation_token(live.current.token_key, made))
+
+
+def counts(token: UnverifiedToken, live: LiveAuthority, now: datetime) -> bool:
+    try:
+        verify_delegation_token(
+            token,
+            live.current.token_keys,
+            issuer=ISSUER,
+            audience=DESK,
+            now=now,
+            leeway=LEEWAY,
+            max_depth=4,
+        )
+    except TokenError:
+        return False
+    return True
+
+
+def test_jw08_a_key_of_tokens_is_published_before_it_signs(start: Open) -> None:
+    """JW-08: for longer than the key set is kept, and, without haste, than any token lives."""
+    live = start()
+    pass_time(live, NOW + DAY / 2)
+    prepared = live.current.rings["tokens"].prepared
+    assert prepared is not None
+    assert live.current.token_keys.get(prepared.kid) is not None
+    assert live.current.token_key.kid != prepared.kid
+    at = live.current.rings["tokens"].slots[0].not_after - DAY / 6
+    pass_time(live, at)
+    assert live.current.token_key.kid == prepared.kid
+    assert at - prepared.published_at > timedelta(seconds=300)
+
+
+def test_jw08_a_key_of_tokens_is_kept_until_all_that_it_signed_has_ended(start: Open) -> None:
+    """JW-08: keep for the token's life and the leeway."""
+    live = start()
+    pass_time(live, NOW + DAY / 2)
+    end = live.current.rings["tokens"].slots[0].not_after
+    before_it_retires = end - DAY / 6 - timedelta(seconds=1)
+    last = token_of(live, before_it_retires)
+    pass_time(live, end - DAY / 6)
+    assert stages(live, "tokens") == [Stage.RETIRED, Stage.ACTIVE]
+    moment = before_it_retires
+    while moment <= before_it_retires + timedelta(seconds=300 + LEEWAY - 1):
+        pass_time(live, moment)
+        assert counts(last, live, moment), moment
+        moment += timedelta(seconds=30)
+
+
+def test_jw08_emergency_removal_of_a_key_of_tokens(start: Open) -> None:
+    """JW-08: the drill: a new key signs, the stolen one verifies nothing any more, SVIDs stay."""
+    live = start()
+    stolen = live.current.token_key
+    forged = token_of(live, NOW)
+    svids = live.current.svid_keys
+    kid = rotated(live, "tokens")
+    assert kid == stolen.kid
+    assert counts(forged, live, NOW), "not yet: it is only replaced"
+    live.apply([KeyChange("taint", "tokens", kid)], NOW)
+    live.apply([KeyChange("revoke", "tokens", kid)], NOW)
+    assert not counts(forged, live, NOW)
+    assert counts(token_of(live, NOW), live, NOW), "whoever exchanges anew goes on"
+    assert live.current.svid_keys == svids
+    text = issue_delegation_token(stolen, delegation())
+    assert not counts(UnverifiedToken.parse(text), live, NOW), "what the thief signs afterwards"
 
 
 def test_unknown_key_is_refused(start: Open) -> None:

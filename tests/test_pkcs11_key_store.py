@@ -103,8 +103,8 @@ def test_key_is_made_signs_is_found_again_and_is_destroyed(hsm: SoftHsm) -> None
             held.sign(b"data")
 
 
-def test_authority_whose_keys_are_in_the_token(hsm: SoftHsm, tmp_path: Path) -> None:
-    """Made, issuing, opened again in another process: what verifies is what files give."""
+def test_jw08_authority_whose_keys_are_in_the_token(hsm: SoftHsm, tmp_path: Path) -> None:
+    """JW-08: an HSM signs; made, issuing, opened again elsewhere: what verifies is what files give."""
     directory = tmp_path / "keys"
     settings = AuthoritySettings(wit=True)
     live = LiveAuthority.open(directory, TD, settings, NOW, open_store(hsm))
