@@ -21,6 +21,7 @@ from authz.broker.deps import Broker
 from authz.broker.person_token import PersonToken, TokenKind
 from authz.broker.refusal import refuse
 from authz.codes import Code
+from authz.errors import AuthenticationError
 from identity.jws import UnverifiedToken
 from identity.withdrawal import Standing
 
@@ -41,7 +42,11 @@ async def ask_who(arrival: Arrival, broker: Broker, now: datetime, *, is_local: 
             raise refuse(Code.REQUEST_MALFORMED, text, description=text)
         return Actor.of_human((await person_of(arrival, broker, now)).human)
     svid = authenticate(arrival.chain, broker, now)
-    workload = workload_client(svid.spiffe_id)
+    try:
+        workload = workload_client(svid.spiffe_id)
+    except AuthenticationError as error:
+        text = "an agent administers nothing: ask with a person's token, or as a workload"
+        raise refuse(Code.NOT_PERMITTED, str(error), description=text) from error
     check_standing(Standing(workloads=(str(workload),)), broker.tasks)
     return Actor.of_workload(workload)
 
