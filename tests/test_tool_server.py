@@ -522,3 +522,20 @@ def test_over_a_real_client_library(jwks: Path) -> None:
             return [right.status_code, bare.status_code]
 
     assert asyncio.run(call()) == [200, 401]
+
+
+def test_a_token_that_serves_one_tool_counts_where_the_server_says_so(jwks: Path) -> None:
+    """By default a token without the hash of the arguments calls nothing."""
+    issuer = TransactionIssuer(lambda: TOKEN_KEY, ISSUER, TD, 60)
+    token = issuer.issue(grant(), caller(), NOW, bytes, per_tool=True).token
+    headers = [(b"txn-token", token.encode())]
+    refused = Call(BODY, headers=headers)
+    assert run(jwks, refused).scopes == []
+    assert refused.status == 403
+    allowed = Call(BODY, headers=headers)
+    upstream = run(jwks, allowed, allow_per_tool=True)
+    assert len(upstream.scopes) == 1
+    other = json.dumps({**CALL, "params": {"name": "close_ticket", "arguments": ARGUMENTS}}).encode()
+    wrong = Call(other, headers=headers)
+    run(jwks, wrong, allow_per_tool=True)
+    assert wrong.status == 403

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from identity.actor_chain import encode_act
+from identity.authorization_details import Detail
 from identity.caller import WorkloadBinding
 from identity.errors import (
     AgentNameError,
@@ -23,11 +24,12 @@ from identity.errors import (
 )
 from identity.jws import UnverifiedToken, sign
 from identity.keys import KeySet
-from identity.spiffe import agent_task_id
+from identity.spiffe import SpiffeId, agent_task_id
 from identity.transaction import (
     IssuedTransaction,
     TransactionIssuer,
     TransactionToken,
+    verify_passed_on,
     verify_transaction_token,
 )
 from tests.identity_world import (
@@ -321,3 +323,91 @@ def test_chain_that_comes_back() -> None:
     act = encode_act((hop("triage", 1), hop("resolver", 2), hop("triage", 3)), ISSUER, TD)
     with pytest.raises(ChainError):
         check(forged(act=act))
+
+
+# ---------------------------------------------------------------- calls that are passed on, and several calls
+
+OTHERS = tuple(SpiffeId.parse(f"spiffe://mesh.example/ns/shop/sa/s{number}") for number in range(9))
+
+
+def onward(**changes: Any) -> TransactionToken:
+    """What a service gets that may pass the call on."""
+    issued = TRANSACTIONS.issue(grant(), caller(**changes), NOW, bytes, min_epoch=7)
+    return check(issued.token)
+
+
+def test_cl_03_what_may_be_passed_on_holds_what_the_next_decision_takes() -> None:
+    """CL-03: and nothing of the kind where it may not."""
+    details = (Detail("https://tickets.example", "read_ticket"),)
+    said = onward(jti="J" * 22, parents=("P" * 22,), grants=(ulid(5),), details=details)
+    assert said.human == LEAD
+    assert (said.min_epoch, said.parents, said.grants) == (7, ("P" * 22, "J" * 22), (ulid(5),))
+    assert said.details == details
+    assert check(sign(TOKEN_KEY, "txntoken+jwt", said.to_claims())).to_claims() == said.to_claims()
+    plain = check(TRANSACTIONS.issue(grant(), caller(jti="J" * 22, details=details), NOW, bytes).token)
+    assert (plain.min_epoch, plain.parents, plain.details) == (None, (), None)
+    assert plain.human == replace(LEAD, groups=(), acr=None, auth_time=None)
+
+
+def test_cl_04_the_requesters_are_kept_in_their_order() -> None:
+    """CL-04: `req_wl` is who asks, the context has who asked before."""
+    said = onward(requesters=OTHERS[:8])
+    assert (said.requester, said.requesters) == (RUNNER, OTHERS[:8])
+    assert said.to_claims()["tctx"]["requesters"] == [str(each) for each in OTHERS[:8]]  # type: ignore[index]  # an object
+
+
+def test_cl_04_the_number_of_replacements_is_limited() -> None:
+    """CL-04: eight have asked before, and no more."""
+    with pytest.raises(ChainError) as error:
+        onward(requesters=OTHERS)
+    assert error.value.reason == "depth"
+
+
+def test_a_token_of_one_tool_has_no_hash_and_says_so() -> None:
+    issued = TRANSACTIONS.issue(grant(), caller(), NOW, bytes, per_tool=True)
+    said = check(issued.token)
+    assert (said.per_tool, said.arguments_sha256, said.tool) == (True, None, "read_ticket")
+    assert claims_of(issued)["tctx"]["per"] == "tool"
+    listing = grant(action="tools/list", resource="tickets", arguments_sha256=None)
+    assert not check(TRANSACTIONS.issue(listing, caller(), NOW, bytes, per_tool=True).token).per_tool
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"per": "tool"},
+        {"per": "service", "args_sha256": ...},
+        {"per": 1, "args_sha256": ...},
+        {"per": "tool", "args_sha256": ..., "tool": ..., "action": "tools/list"},
+        {"requesters": []},
+        {"requesters": [str(each) for each in OTHERS]},
+        {"requesters": ["x"]},
+        {"requesters": {"a": 1}},
+    ],
+)
+def test_a_context_of_more_than_we_know_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(TokenClaimsError):
+        check(forged(tctx=context(**changes)))
+
+
+@pytest.mark.parametrize("name", ["groups", "acr", "auth_time", "grants", "parents", "authorization_details"])
+def test_what_is_for_the_next_decision_stands_in_no_other_token(name: str) -> None:
+    """A claim that narrows must not be passed over by whoever reads a token that is not to be passed on."""
+    with pytest.raises(TokenClaimsError):
+        check(forged(**{name: ["x"]}))
+
+
+def passed_on(text: str, now: datetime = NOW) -> TransactionToken:
+    return verify_passed_on(
+        UnverifiedToken.parse(text), TOKEN_KEYS, issuer=ISSUER, trust_domain=TD, now=now, leeway=LEEWAY
+    )
+
+
+def test_cl_04_never_from_an_expired_one() -> None:
+    """CL-04: the leeway is for clocks of those who verify, not for another life."""
+    token = TRANSACTIONS.issue(grant(), caller(), NOW, bytes, min_epoch=0).token
+    assert passed_on(token, NOW + timedelta(seconds=59.5)).min_epoch == 0
+    with pytest.raises(TokenExpiredError):
+        passed_on(token, NOW + timedelta(seconds=60))
+    with pytest.raises(TokenClaimsError, match="must not be passed on"):
+        passed_on(issue().token)
