@@ -10,6 +10,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Final, Generic, TypeVar
@@ -24,8 +25,19 @@ Boottime = Callable[[], float]
 
 
 def boottime() -> float:
-    """Return the seconds since the machine started, those that it slept among them."""
-    return clock_gettime(CLOCK_BOOTTIME)
+    """Return the seconds since the machine started, also those that it slept; alike in all containers."""
+    return clock_gettime(CLOCK_BOOTTIME) - _shift()
+
+
+@cache
+def _shift() -> float:
+    """Return by how much our time namespace shifts the clock: others compare their times with ours."""
+    try:
+        lines = Path("/proc/self/timens_offsets").read_text("ascii").splitlines()
+    except OSError:  # a kernel without time namespaces
+        return 0.0
+    found = [line.split() for line in lines if line.startswith("boottime")]
+    return sum(int(seconds) + int(nanoseconds) / 1e9 for _, seconds, nanoseconds in found)
 
 
 class FollowedFile(Generic[T]):

@@ -1,6 +1,8 @@
 """The keys of another process, followed: rotations, torn files, backups, and an authority that is gone."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from identity.errors import IdentityError, IssuanceUnavailableError, KeyMaterialError
-from identity.followed_file import FollowedFile
+from identity.followed_file import FollowedFile, boottime
 from identity.followed_keys import FollowedKeys
 from identity.key_directory import LOCK, KeyDirectory
 from identity.key_files import FileKeyStore
@@ -17,6 +19,7 @@ from identity.keys import SigningKey
 from identity.live_authority import STATE_FILE, AuthoritySettings, LiveAuthority
 from identity.spiffe import SpiffeId
 from tests.identity_world import NOW, OTHER_TD, TD
+from tests.service_files import ROOT
 
 
 class Place:
@@ -264,3 +267,17 @@ def test_a_change_that_its_stamp_does_not_show_is_found_within_a_second(
     assert not place.followed.poll()
     place.seconds += 0.6
     assert place.followed.poll()
+
+
+def test_the_clock_is_one_for_all_containers_of_a_machine() -> None:
+    """A lease of one time namespace would be long over, or still to come, in another."""
+    command = [sys.executable, "-c", "from identity.followed_file import boottime; print(boottime())"]
+    shifted = ["unshare", "--user", "--map-root-user", "--time", "--boottime", "1000000", "--fork", *command]
+    before = boottime()
+    try:
+        done = subprocess.run(shifted, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if done.returncode:
+        pytest.skip(f"no time namespaces here: {done.stderr.strip()}")
+    assert before <= float(done.stdout) <= boottime()

@@ -113,11 +113,14 @@ def test_a_command_waits_for_a_replica_that_is_stopped_no_longer_than_its_lease(
     until(lambda: service.answers() == [""] * 3)
 
 
-def test_replicas_outlive_the_death_of_their_authority_and_follow_the_next(service: Service) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_replicas_outlive_the_end_of_their_authority_and_follow_the_next(
+    service: Service, number: signal.Signals
+) -> None:
     """What it had written counts; nobody can change it while there is no authority."""
     assert service.deputy("agents", "contain", "triage", "--reason", "a drill")[0] == 0
-    service.authority.process.kill()
-    service.authority.process.wait()
+    service.authority.process.send_signal(number)
+    service.authority.process.wait(60)
     assert service.replies() == ["DPT-CONTAINED"] * 2
     service.authority.start().wait()
     assert service.answers() == ["DPT-CONTAINED"] * 3
