@@ -60,7 +60,8 @@ class Consent:
         try:
             parse_ulid(id)
             Human.parse_uri(human)
-            parse_scopes(format_scopes(scopes))
+            if parse_scopes(format_scopes(scopes)) != scopes:
+                raise ConsentError("a scope with a space in it")
             for name in (agent, *delegates_to):
                 parse_registered_name(name)
         except IdentityError as error:

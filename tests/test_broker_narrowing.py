@@ -424,7 +424,6 @@ def test_cl05_an_assertion_is_no_credential_here() -> None:
         "grants",
         "parents",
         "min_epoch",
-        "task",
         "may_act",
     ],
 )
