@@ -256,8 +256,6 @@ def caller_of(
         requesters=_requesters(token) if isinstance(token, TransactionToken) else (),
         parents=token.parents,
     )
-    if caller.human is None and not caller.agent.autonomous:
-        raise AuthenticationError(Code.HUMAN_MISSING)
     workloads = (*(task.workload for task in tasks), *caller.requesters)
     check_standing(Standing.of(caller, workloads), registered)
     return caller

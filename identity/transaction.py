@@ -9,6 +9,7 @@
 - It lives for seconds, and never beyond the end of the task or of the credential that it stands for (CL-07).
 - It is no access token: nothing accepts it in `Authorization`, and its type keeps it from being a delegation
   token. The service that it was made for may pass the call on with it, if the token says so.
+- The call of an agent that acts for nobody is not passed on: it has no scopes, and was meant for one service.
 - One that may be passed on holds what the next decision takes: the person's groups and sign-in, the grants,
   the only tools, the tokens that it came of. Others hold none of it: what nobody asks for is not
   told (CL-03).
@@ -114,13 +115,13 @@ class Transaction:
         return claims | {"sub": self.human.uri, "act": act}
 
     def _onward(self) -> dict[str, object]:
-        if self.min_epoch is None:
-            return {}
         human, details = self.human, self.details
+        if self.min_epoch is None or human is None:
+            return {}
         optional: dict[str, object] = {
-            "groups": list(human.groups) if human else None,
-            "acr": human.acr if human else None,
-            "auth_time": human.auth_time if human else None,
+            "groups": list(human.groups),
+            "acr": human.acr,
+            "auth_time": human.auth_time,
             "grants": list(self.grants),
             "parents": list(self.parents),
             "authorization_details": details_json(details) if details is not None else None,
@@ -163,7 +164,7 @@ class TransactionToken(Transaction):
             ChainError: if the chain is too deep, or visits somebody twice.
         """
         claims = verified.claims
-        is_onward = "min_epoch" in claims
+        is_onward = claims.keys() >= {"min_epoch", "act"}
         if claims.keys() - {"act"} - (_ONWARD if is_onward else frozenset()) != _REQUIRED:
             raise TokenClaimsError("a transaction token without a claim, or with one that we do not know")
         requesters, context = _context(claims["tctx"])
@@ -265,7 +266,8 @@ class TransactionIssuer:
             expires_at=expires_at,
             requesters=caller.requesters,
             per_tool=is_per_tool,
-            min_epoch=min_epoch,
+            # Who acts for nobody has no scopes that would bound what others do with the call.
+            min_epoch=min_epoch if caller.human is not None else None,
             parents=caller.parents if caller.jti is None else (*caller.parents, caller.jti),
             grants=caller.grants,
             details=caller.details,

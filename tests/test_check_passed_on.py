@@ -101,21 +101,14 @@ def test_a_policy_that_refuses_the_next_hop_denies() -> None:
     assert reason(on(made, txn)) == "DPT-AGENT-TIER"
 
 
-def test_an_autonomous_agent_s_call_is_passed_on() -> None:
-    """ID-08: `sub` stays the agent's task."""
+def test_the_call_of_an_agent_that_acts_for_nobody_is_not_passed_on() -> None:
+    """Its JWT-SVID was for one service, and no scopes would bound what that one does elsewhere."""
     made = world()
     run = made.run("nightly-report", human=None)
     txn = txn_of(made.check(made.request(made.svid(run), run)))
-    verified = read(made, txn_of(on(made, txn)), "billing")
-    assert (verified.human, verified.chain, verified.scopes) == (None, (run.hop,), frozenset())
-
-
-def test_an_agent_that_may_no_more_act_alone_is_not_passed_on() -> None:
-    made = world()
-    run = made.run("nightly-report", human=None)
-    txn = txn_of(made.check(made.request(made.svid(run), run)))
-    made.rights.agents["nightly-report"] = replace(made.rights.agents["nightly-report"], autonomous=False)
-    assert reason(on(made, txn)) == "DPT-HUMAN-MISSING"
+    assert "min_epoch" not in claims(txn)
+    assert reason(on(made, txn)) == "DPT-TOKEN-CLAIMS"
+    assert reason(on(made, forged(made, txn, min_epoch=1))) == "DPT-TOKEN-CLAIMS"
 
 
 # ---------------------------------------------------------------- CL-03: where it stands
