@@ -74,6 +74,8 @@ async def proof_of(
         DpopError: if it does not count.
         AuthenticationError: if it was presented before.
     """
+    if not arrival.proofs:
+        return None
     proof = client_proof(arrival.proofs, HttpUri.parse(endpoint), now, broker.nonces)
     if proof is not None:
         # The memory may be a file that other processes share.

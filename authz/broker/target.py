@@ -5,6 +5,8 @@
   such URI, is equal to itself alone.
 """
 
+from functools import lru_cache
+
 from identity.errors import IdentityError
 from identity.http_uri import HttpUri, HttpUriError
 
@@ -13,6 +15,7 @@ class TargetError(IdentityError):
     """Not one target."""
 
 
+@lru_cache(maxsize=256)  # the audiences of the configuration, at each request
 def normal_target(text: str) -> str:
     """Return the form in which targets are compared."""
     if "?" in text or "#" in text:

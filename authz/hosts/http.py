@@ -18,9 +18,11 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -228,7 +230,7 @@ class _Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline is None:
             self._arm()
-        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self.server_state.default_headers = _date(int(time.time()))
         super().data_received(data)
 
     def on_response_complete(self) -> None:
@@ -250,6 +252,11 @@ class _Connection(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+@lru_cache(maxsize=2)  # the same for a second
+def _date(seconds: int) -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(seconds, usegmt=True).encode())]
 
 
 def _chain_of(transport: asyncio.Transport) -> tuple[bytes, ...]:

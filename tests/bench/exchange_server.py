@@ -9,6 +9,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -253,6 +254,9 @@ async def arms(directory: Path) -> AsyncIterator[tuple[dict[str, dict[str, Any]]
 async def main(directory: Path) -> None:
     loop = asyncio.get_running_loop()
     async with arms(directory) as (found, bare):
+        # As `deputy serve` does it.
+        gc.collect()
+        gc.freeze()
         say(found)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             question = json.loads(line)
