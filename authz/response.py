@@ -19,6 +19,7 @@ from authz.decision import Allow, Deny, denied
 from authz.form import Form
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
+from identity.dpop import PROOF_ALGORITHMS
 from identity.workload_proof import PROOF_HEADER, WIT_HEADER
 
 DECISION_HEADER = "x-deputy-decision"
@@ -32,6 +33,13 @@ CREDENTIAL_HEADERS = (
     WIT_HEADER,
     PROOF_HEADER,
 )
+
+# A client that gets one of these makes a proof, and another one for each request (RFC 9449 section 7.1).
+_PROOF_CODES = {
+    Code.DPOP_MISSING: "invalid_token",
+    Code.DPOP_INVALID: "invalid_dpop_proof",
+    Code.REPLAYED: "invalid_dpop_proof",
+}
 
 # gRPC codes (google.rpc.Code).
 _OK = 0
@@ -133,6 +141,10 @@ def _challenge(deny: Deny) -> str:
         return "Bearer"
     # Our own sentence, not the denial's: a policy's text may hold quotes and line ends.
     known = find_code(deny.code) or Code.TOKEN_CLAIMS
+    if known in _PROOF_CODES:
+        algorithms = " ".join(PROOF_ALGORITHMS)
+        text = f'error="{_PROOF_CODES[known]}", error_description="{known.sentence}", algs="{algorithms}"'
+        return f"DPoP {text}"
     return f'Bearer error="invalid_token", error_description="{known.sentence}"'
 
 

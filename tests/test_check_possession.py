@@ -75,6 +75,24 @@ def test_ca05_a_bound_token_is_no_bearer_token() -> None:
     assert not made.policy.asked
 
 
+def challenge(response: pb.CheckResponse) -> str:
+    headers = {option.header.key: option.header.value for option in response.denied_response.headers}
+    return headers["www-authenticate"]
+
+
+def test_ca05_the_client_is_told_to_make_a_proof() -> None:
+    """CA-05: RFC 9449 section 7.1: the challenge is of scheme `DPoP`, with the algorithms that count."""
+    made = World()
+    run = made.run("triage")
+    token = bound(made, run)
+    missing = challenge(send(made, run, token, scheme="Bearer"))
+    assert missing.startswith('DPoP error="invalid_token", error_description="the token is bound to a key')
+    assert 'algs="' in missing
+    assert " ES256 " in missing.replace('"', " ")
+    wrong = challenge(send(made, run, token, fresh(token, htm="GET")))
+    assert wrong.startswith('DPoP error="invalid_dpop_proof", ')
+
+
 def test_ca05_a_proof_on_another_token_is_no_binding() -> None:
     """CA-05: a token without `cnf.jkt` under `DPoP` is refused, whatever proof is beside it."""
     made = World()
