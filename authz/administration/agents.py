@@ -193,7 +193,8 @@ def orphans(state: Agents, now: datetime) -> tuple[Orphan, ...]:
             if state.withdrawals.containment("human", person) is not None
         ]
         if gone:
-            found.append(Orphan(agent, f"its {' and its '.join(gone)} is contained"))
+            verb = "is" if len(gone) == 1 else "are"
+            found.append(Orphan(agent, f"its {' and its '.join(gone)} {verb} contained"))
     return tuple(found)
 
 
@@ -203,6 +204,11 @@ def _agent(arrival: Arrival, registry: Registry) -> Agent:
         agent = to_agent(AgentConfig.model_validate(dict(body)))
     except ValidationError as error:
         raise OrderError(sentences(error, AgentConfig.model_json_schema())) from error
+    except OverflowError as error:
+        raise OrderError("expires_at: a time that no calendar has in UTC") from error
+    texts = (agent.owner, agent.sponsor, agent.purpose, agent.ceiling, agent.sandbox or "")
+    if not all(map(str.isprintable, texts)):
+        raise OrderError("a text of an agent is one line of printable characters")
     if unknown := agent.clients - registry.clients:
         raise OrderError(f"clients: {min(each.client_id for each in unknown)!r} is none of a provider here")
     return agent
