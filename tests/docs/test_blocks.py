@@ -13,6 +13,7 @@ OF_THEIR_OWN = {
     "docs/how-to/in-front-of-your-service.md",
     "docs/how-to/rotate-keys.md",
     "docs/how-to/run-on-opa.md",
+    "docs/how-to/run-replicas.md",
 }
 RUN = {*WITH_THE_DEMO, *WITHOUT, *OF_THEIR_OWN, *map(page, (*PLAIN, SPIRE, HSM))}
 
