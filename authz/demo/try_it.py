@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from authz.demo.agents import AgentTask
 from authz.demo.world import DemoWorld
 from authz.mesh.envoy_process import write_private
 
@@ -12,9 +13,11 @@ MESSAGE = (
 
 
 async def how_to_call(world: DemoWorld) -> str:
-    """Start a task of triage for lead, write its credentials, and return what to type."""
-    task = await world.runner.start("triage", "lead", await world.sign_in("lead"))
-    token = await task.exchange(world.audience("tickets"), await world.sign_in("lead"))
+    """Start tasks of triage and resolver for lead, write what they need, and return what to type."""
+    id_token = await world.sign_in("lead")
+    task = await world.runner.start("triage", "lead", id_token)
+    resolver = await world.runner.start("resolver", "lead", id_token)
+    token = await task.exchange(world.audience("tickets"), id_token)
     home = world.directory / "try"
     home.mkdir(mode=0o700, exist_ok=True)
     # For curl, which reads files; an agent itself needs none.
@@ -24,12 +27,23 @@ async def how_to_call(world: DemoWorld) -> str:
     # In files, so that the token is in no process list and no shell history.
     write_private(home / "headers", f"Authorization: Bearer {token.value}\n".encode())
     write_private(home / "curl.conf", _curl_options(home, world.runner.places.gateway).encode())
+    # What an agent is given by who starts it, and the sign-in of the person it acts for.
+    write_private(home / "id_token", id_token.encode())
+    write_private(home / "agent.env", _environment(home, task, resolver).encode())
     return f"""
 Everything runs until Ctrl-C. A call as triage, for lead (its credentials are renewed in {home}):
 
   curl -K {home}/curl.conf --data '{MESSAGE}'
 
   deputy decisions watch --config {world.directory}/deputy.yaml
+"""
+
+
+def _environment(home: Path, task: AgentTask, resolver: AgentTask) -> str:
+    return f"""export SPIFFE_ENDPOINT_SOCKET={task.identity.socket}
+export RESOLVER_SOCKET={resolver.identity.socket}
+export BROKER={task.places.broker} GATEWAY={task.places.gateway}
+export ID_TOKEN_FILE={home}/id_token ROOTS={home}/roots.pem
 """
 
 

@@ -37,7 +37,8 @@ def test_every_command_is_run_or_excused(path: str) -> None:
 def test_document_that_is_run_has_commands(path: str) -> None:
     blocks = blocks_of(path)
     assert any(block.is_command and block.instruction in {"", "background"} for block in blocks)
-    assert not any(block.instruction in {"full", "gate"} for block in blocks)
+    # Of README.md a part is run so, and the rest otherwise.
+    assert path == "README.md" or not any(block.instruction in {"full", "gate"} for block in blocks)
 
 
 def test_a_command_that_nobody_runs_is_found() -> None:
