@@ -21,10 +21,12 @@ from authz.pb import ext_authz_pb2 as pb
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import start_opa
 from authz.store.barrier import BarrierResult, barrier
+from authz.store.following import FRESH_SECONDS
 from authz.store.leases import LeaseFiles
 from authz.store.port import LEASE_SECONDS
 from identity.caller import Hop, WorkloadBinding
 from identity.delegation import issue_delegation_token
+from identity.followed_file import boottime
 from identity.key_ring import KeyChange
 from identity.keys import SigningKey
 from identity.names import new_ulid
@@ -116,6 +118,32 @@ def live() -> Iterator[Live]:
             yield Live(mesh, asking, runner)
         finally:
             runner.run(opened.__aexit__(None, None, None))
+
+
+class HeldAnswers:
+    """A door before OPA, which holds its answers while the test wants that."""
+
+    def __init__(self, opa: Path) -> None:
+        self._opa = opa
+        self.has_question, self.pass_on = asyncio.Event(), asyncio.Event()
+        self.pass_on.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, here = await asyncio.open_unix_connection(self._opa)
+        await asyncio.gather(self._questions(reader, here), self._answers(there, writer))
+
+    async def _questions(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            if b"read_ticket" in data and not self.pass_on.is_set():
+                self.has_question.set()
+        writer.close()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self.pass_on.wait()
+            writer.write(data)
+        writer.close()
 
 
 def task_of(presenter: Presenter) -> str:
@@ -385,25 +413,33 @@ def test_a_withdrawal_while_a_stopped_replica_evaluates_wins(live: Live) -> None
     assert OPA is not None
 
     async def drill(binary: Path) -> None:
+        home = live.place.directory
         async with AsyncExitStack() as stack:
-            opa = stack.enter_context(start_opa(binary, live.place.directory / "opa", shipped_modules()))
-            policy = {"engine": "opa", "opa": {"url": opa.url, "timeout_ms": 10_000}}
-            replica = ReplicaProcess(live.place.directory, "on-opa", {"policy": policy}).start()
-            stack.callback(replica.stop)
+            opa = stack.enter_context(start_opa(binary, home / "opa", shipped_modules()))
+            held = HeldAnswers(opa.socket)
+            server = await asyncio.start_unix_server(held.serve, home / "held.sock")
+            stack.callback(server.close)
+            policy = {"engine": "opa", "opa": {"url": f"unix://{home}/held.sock", "timeout_ms": 10_000}}
+            replica = ReplicaProcess(home, "on-opa", {"policy": policy}).start()
+            stack.push_async_callback(asyncio.to_thread, replica.stop)
             await asyncio.to_thread(replica.wait)
             asking = Asking(replica)
             stack.push_async_callback(asking.close)
             presenter = live.place.presenter()
             (data,) = live.place.calls(presenter, 1)
             assert not reason(await asking.ask(data))
-            opa.process.send_signal(signal.SIGSTOP)
-            stack.callback(opa.process.send_signal, signal.SIGCONT)
+            held.pass_on.clear()
             evaluating = asyncio.create_task(asking.ask(data))
-            await asyncio.sleep(0.3)  # until OPA has the question, which nobody can see from here
+            await asyncio.wait_for(held.has_question.wait(), 30)
             replica.signal(signal.SIGSTOP)
+            stopped_at = boottime()
             await live.withdraw("task", task_of(presenter))
-            opa.process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(0.7)  # longer than what was read may be used
+            held.pass_on.set()
+
+            async def is_too_old() -> bool:
+                return boottime() - stopped_at > FRESH_SECONDS
+
+            await eventually(is_too_old)
             replica.signal(signal.SIGCONT)
             assert reason(await evaluating) == "DPT-WITHDRAWN"
 
