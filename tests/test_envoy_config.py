@@ -205,3 +205,14 @@ def test_an_envoy_without_admin_socket_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="admin socket"):
         EnvoyProcess.start(configuration, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_transaction_token_of_a_client_passes_only_where_services_pass_calls_on() -> None:
+    """CL-03: removed before anybody sees it, unless an operator says that services call each other."""
+
+    def removed(settings: EnvoySettings) -> set[object]:
+        return {value for name, value in everything(render(settings)) if name == "remove"}
+
+    closed, opened = default_settings(), replace(default_settings(), passes_on=True)
+    assert removed(closed) - removed(opened) == {"txn-token"}
+    assert removed(opened)

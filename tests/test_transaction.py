@@ -336,7 +336,7 @@ def onward(**changes: Any) -> TransactionToken:
     return check(issued.token)
 
 
-def test_cl_03_what_may_be_passed_on_holds_what_the_next_decision_takes() -> None:
+def test_cl03_what_may_be_passed_on_holds_what_the_next_decision_takes() -> None:
     """CL-03: and nothing of the kind where it may not."""
     details = (Detail("https://tickets.example", "read_ticket"),)
     said = onward(jti="J" * 22, parents=("P" * 22,), grants=(ulid(5),), details=details)
@@ -349,14 +349,14 @@ def test_cl_03_what_may_be_passed_on_holds_what_the_next_decision_takes() -> Non
     assert plain.human == replace(LEAD, groups=(), acr=None, auth_time=None)
 
 
-def test_cl_04_the_requesters_are_kept_in_their_order() -> None:
+def test_cl04_the_requesters_are_kept_in_their_order() -> None:
     """CL-04: `req_wl` is who asks, the context has who asked before."""
     said = onward(requesters=OTHERS[:8])
     assert (said.requester, said.requesters) == (RUNNER, OTHERS[:8])
     assert said.to_claims()["tctx"]["requesters"] == [str(each) for each in OTHERS[:8]]  # type: ignore[index]  # an object
 
 
-def test_cl_04_the_number_of_replacements_is_limited() -> None:
+def test_cl04_the_number_of_replacements_is_limited() -> None:
     """CL-04: eight have asked before, and no more."""
     with pytest.raises(ChainError) as error:
         onward(requesters=OTHERS)
@@ -403,7 +403,7 @@ def passed_on(text: str, now: datetime = NOW) -> TransactionToken:
     )
 
 
-def test_cl_04_never_from_an_expired_one() -> None:
+def test_cl04_never_from_an_expired_one() -> None:
     """CL-04: the leeway is for clocks of those who verify, not for another life."""
     token = TRANSACTIONS.issue(grant(), caller(), NOW, bytes, min_epoch=0).token
     assert passed_on(token, NOW + timedelta(seconds=59.5)).min_epoch == 0
