@@ -11,6 +11,7 @@ import pytest
 from authz.policy.grants import Grants
 from tests.bench.__main__ import EXIT_FLOOR_MISSED, exit_code, measure
 from tests.bench.exchange import Exchange, Turn
+from tests.bench.flood import FLOODS, QUIET, Wave
 from tests.bench.grants import grants_yaml
 from tests.bench.measure import Cost
 from tests.bench.minting import JWT, X509
@@ -38,6 +39,7 @@ def results() -> Results:
         bombs={"body": 4.0, "token": 0.1},
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
+        floods=[Wave("forged tokens", 0.01, 0.02, 100.0, 3.0, 1.4)],
         exchanges=[exchanges(0.31), exchanges(0.1, "RS256")],
         revocation=revocation(0.9),
     )
@@ -69,6 +71,7 @@ def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
         replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
         replace(results(), exchanges=[exchanges(0.29)]),
+        replace(results(), floods=[Wave("forged tokens", 0.01, 0.02, 100.0, 3.0, 1.6)]),
         replace(results(), revocation=revocation(1.1)),
     ],
 )
@@ -115,7 +118,8 @@ def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
-    found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "envoy"}))
+    found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "flood", "envoy"}))
+    assert [wave.company for wave in found.floods] == [QUIET, *FLOODS]
     assert {"noop", "full", "fresh", "noop-tls", "full-tls"} <= {each.arm for each in found.rates}
     assert set(found.latencies) == {"no authorizer", "noop", "full"}
     assert "mTLS" in found.text()
@@ -139,4 +143,5 @@ def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
 
 
 def test_parts_have_names() -> None:
-    assert set(PARTS) == {"rates", "steps", "growth", "bombs", "envoy", "identity", "exchange", "revocation"}
+    in_process = {"steps", "growth", "bombs"}
+    assert set(PARTS) == in_process | {"rates", "flood", "envoy", "identity", "exchange", "revocation"}

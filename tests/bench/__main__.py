@@ -17,6 +17,7 @@ from tests.bench.bombs import measure_bombs
 from tests.bench.cores import pin
 from tests.bench.envoy import measure_latencies
 from tests.bench.exchange import measure_exchange
+from tests.bench.flood import measure_flood
 from tests.bench.growth import measure_chains, measure_scales
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
@@ -58,7 +59,7 @@ def exit_code(results: Results) -> int:
 def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Results:
     """Measure some parts of it."""
     results = Results(describe())
-    if parts & {"rates", "envoy"}:
+    if parts & {"rates", "flood", "envoy"}:
         _measure_server(directory, settings, parts, results)
     if "identity" in parts:
         _measure_sockets(directory, settings, results)
@@ -82,6 +83,9 @@ def _measure_server(directory: Path, settings: Settings, parts: frozenset[str], 
         if "rates" in parts:
             say("calls a second")
             results.rates += measure_rates(server, arms, settings)
+        if "flood" in parts:
+            say("floods of tokens beside a steady caller")
+            results.floods += measure_flood(arms, settings)
         if "envoy" in parts and has_envoy():
             say("added latency through a real Envoy")
             results.latencies |= measure_latencies(directory, arms, calls=settings.envoy_calls)

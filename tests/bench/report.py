@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench.envoy import NOBODY, Latency
 from tests.bench.exchange import FLOOR_ARM, Exchange
+from tests.bench.flood import KNOWN, QUIET, Wave
 from tests.bench.measure import Cost
 from tests.bench.minting import Minting
 from tests.bench.rates import Rate
@@ -28,6 +29,8 @@ BOMB_CEILING_MS = 10.0
 MINT_FLOOR = 0.6
 # The rate of token exchange over HTTP, by that of the bare signatures in it.
 EXCHANGE_FLOOR = 0.30
+# A steady caller in a flood of unknown tokens, by the same flood of known ones: the 99th percentiles.
+FLOOD_CEILING = 1.5
 # A forced rotation reaches the last of thousands of streams within so many seconds.
 ROTATION_CEILING = 2.0
 # The 99th percentile of what it takes until the last replica denies what was withdrawn, in seconds.
@@ -75,6 +78,7 @@ class Results:
     minting: Minting = field(default_factory=dict)
     svid_rates: list[SvidRate] = field(default_factory=list)
     streams: list[Streams] = field(default_factory=list)
+    floods: list[Wave] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     revocation: Revocation | None = None
 
@@ -96,6 +100,10 @@ class Results:
         if self.bombs:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
+        for wave in self.floods:
+            if wave.company not in {QUIET, KNOWN}:
+                what = f"p99 beside {wave.company}, by known tokens"
+                floors.append(Floor(what, wave.by_known, FLOOD_CEILING, False))
         for found in self.exchanges:
             if found.algorithm == FLOOR_ARM:
                 what = f"exchange for a person's {found.algorithm}, by the bare signatures"
@@ -165,6 +173,11 @@ class Results:
                     "memory of the server, by the streams that are open",
                     ["", "streams", "MiB", "kB a stream more"],
                     _memory(self.streams),
+                ),
+                *_table(
+                    "a steady caller with a known token, by who else calls",
+                    ["", "calls/s of it", "p50 ms", "p99 ms", "p99 by quiet", "p99 by known"],
+                    map(_flood_row, self.floods),
                 ),
                 *_table(
                     "token exchange over HTTP with a JWT-SVID, and the bare signatures in it, on one core",
@@ -239,6 +252,17 @@ def _latencies(latencies: Mapping[str, Latency]) -> Iterable[Row]:
 
 def _bombs(bombs: Mapping[str, float]) -> Iterable[Row]:
     return ([name, f"{milliseconds:.2f}"] for name, milliseconds in bombs.items())
+
+
+def _flood_row(wave: Wave) -> Row:
+    return [
+        wave.company,
+        f"{wave.rate:,.0f}",
+        f"{wave.p50 * 1e3:.2f}",
+        f"{wave.p99 * 1e3:.2f}",
+        f"{wave.by_quiet:.2f}",
+        f"{wave.by_known:.2f}",
+    ]
 
 
 def _exchange_row(found: Exchange) -> Row:

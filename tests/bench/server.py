@@ -7,11 +7,13 @@
 
 import argparse
 import asyncio
+import os
 import resource
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from authz.address import Address, TcpAddress, UnixAddress
@@ -20,11 +22,14 @@ from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import start_opa
 from authz.response import fallback_response, overloaded_response, stranger_response
 from authz.store.private import private_directory
+from authz.token_cache import MAX_OF_PRESENTER
+from identity.base64url import encode_base64url
+from identity.delegation import issue_delegation_token
 from identity.keys import SigningKey
 from identity.spiffe import SpiffeId
 from tests.bench.cores import pin
 from tests.bench.messages import say, write_requests
-from tests.bench.place import CALLS, GATEWAY, HOUR, Place, Presenter, open_place
+from tests.bench.place import CALLS, GATEWAY, HOUR, Place, Presenter, body, call, open_place
 
 GATEWAY_HOME = "gateway"
 Arms = dict[str, dict[str, object]]
@@ -57,7 +62,10 @@ async def arms(directory: Path, opa: Path | None) -> AsyncIterator[Arms]:
         found: Arms = {}
         for name, (check, owner) in checks.items():
             found[name] = await listen(stack, owner, check, UnixAddress(str(directory / f"{name}.sock")))
-        found["fresh"] = {**found["full"], "requests": str(write_fresh_calls(place))}
+        for name, calls in (("fresh", fresh_calls(place)), ("forged", forged_calls(place))):
+            path = place.directory / f"{name}.bin"
+            write_requests(path, calls)
+            found[name] = {**found["full"], "requests": str(path)}
         for name in ("noop", "full"):
             found[f"{name}-tls"] = await listen(stack, place, checks[name][0], TcpAddress("127.0.0.1", 0))
         yield found
@@ -88,11 +96,23 @@ def write_calls(place: Place, presenter: Presenter) -> list[bytes]:
     return calls
 
 
-def write_fresh_calls(place: Place) -> Path:
-    """Write calls that each carry a token of its own, more of them than are remembered."""
-    path = place.directory / "fresh.bin"
-    write_requests(path, [place.calls(place.presenter(), 1)[0] for _ in range(CALLS)])
-    return path
+def fresh_calls(place: Place) -> Iterator[bytes]:
+    """Make calls of one run that each carry a token of its own, more of them than are remembered of a run."""
+    presenter = place.presenter()
+    for number in range(max(CALLS, 2 * MAX_OF_PRESENTER)):
+        token = issue_delegation_token(
+            place.parts.authority.current.token_key, replace(presenter.delegation, jti=f"j{number:021}")
+        )
+        yield call(presenter, body(number), token=token)
+
+
+def forged_calls(place: Place) -> Iterator[bytes]:
+    """Make calls with the token of a run, each with another signature that is not ours."""
+    presenter = place.presenter()
+    signed = presenter.token.rpartition(".")[0]
+    for number in range(CALLS):
+        token = f"{signed}.{encode_base64url(os.urandom(64))}"
+        yield call(presenter, body(number), token=token)
 
 
 def write_identities(place: Place, presenter: Presenter) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-PARTS = ("rates", "steps", "growth", "bombs", "envoy", "identity", "exchange", "revocation")
+PARTS = ("rates", "flood", "steps", "growth", "bombs", "envoy", "identity", "exchange", "revocation")
 
 
 @dataclass(frozen=True, slots=True)
