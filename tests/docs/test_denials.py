@@ -1,5 +1,6 @@
 """docs/reference/denials.md: each example is what authz/response.py writes."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from authz.form import Form
 from authz.pb.ext_authz_pb2 import CheckResponse
 from authz.protocols.operation import Operation
 from authz.response import deny_response
-from tests.docs.blocks import Block, blocks_of
+from tests.docs.blocks import ROOT, Block, blocks_of
 
 PAGE = "docs/reference/denials.md"
 DECISION = "01M7YJZ3ZXTHFP8WXJWA8RZ96G"
@@ -78,3 +79,11 @@ def test_example_is_what_the_code_writes(example: Block) -> None:
 def test_there_is_an_example_of_every_form() -> None:
     assert {example.argument for example in EXAMPLES} == ANSWERS.keys()
     assert {deny.form for deny, _, _ in ANSWERS.values()} == set(Form) - {Form.ALLOWED}
+
+
+def test_the_codes_that_agents_are_told_about_exist() -> None:
+    """The table of docs/how-to/agent-tokens.md."""
+    page = (ROOT / "docs/how-to/agent-tokens.md").read_text("utf-8")
+    named = set(re.findall(r"DPT-[A-Z-]+", page))
+    assert {"DPT-CONSENT-MISSING", "DPT-REVOKED", "DPT-CONTAINED"} <= named
+    assert named <= {code.value for code in Code}

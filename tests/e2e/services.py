@@ -125,6 +125,10 @@ class Service:
     def start(self) -> Self:
         """Start it, and wait until it is ready."""
         self.write()
+        return self.launch()
+
+    def launch(self) -> Self:
+        """Start it with the files that are there, and wait until it is ready."""
         self.process = self.popen()
         until(self._is_ready, why=self.log_end)
         return self
