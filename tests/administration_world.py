@@ -96,16 +96,19 @@ class OpenPolicy:
 
 
 class Barrier:
-    """Replicas that obey at once; `error` is raised in their place."""
+    """Replicas that obey at once; `error` is raised, or `answer` asked, in their place."""
 
     def __init__(self) -> None:
         self.epochs: list[int] = []
         self.error: Exception | None = None
+        self.answer: Callable[[int], Awaitable[Mapping[str, object]]] | None = None
 
     async def __call__(self, epoch: int) -> Mapping[str, object]:
         if self.error is not None:
             raise self.error
         self.epochs.append(epoch)
+        if self.answer is not None:
+            return await self.answer(epoch)
         return {"everywhere": True, "replicas": {}, "expired": [], "behind": [], "malformed": []}
 
 

@@ -29,33 +29,33 @@ _TOLD: Final = frozenset({"managed_by", "contained"})
 
 def list_agents(where: Where, output: Output) -> None:
     """List agents."""
-    emit(Api.of(where).get("agents")["agents"], _COLUMNS, output, name="name")
+    emit(Api.of(where).get("agents").rows("agents"), _COLUMNS, output, name="name")
 
 
 def get_agent(where: Where, name: str, output: Output) -> None:
     """Show an agent."""
-    _show(Api.of(where).get(f"agents/{name}"), output)
+    _show(Api.of(where).get("agents", name), output)
 
 
 def register_agent(where: Where, file: Path, output: Output) -> None:
     """Register an agent."""
-    _show(Api.of(where).post("agents", _read(file)), output)
+    _show(Api.of(where).post("agents", body=_read(file, where)), output)
 
 
 def change_agent(where: Where, file: Path, output: Output) -> None:
     """Change an agent."""
-    body = _read(file)
+    body = _read(file, where)
     name = body.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{str(file)!r} does not say the agent's name")
-    answer = Api.of(where).put(f"agents/{name}", body)
+    answer = Api.of(where).put("agents", name, body=body)
     answer.pop("epoch", None)
     _show(answer, output)
 
 
 def retire_agent(where: Where, name: str, reason: str, *, wait: bool) -> int:
     """Retire an agent."""
-    answer = Api.of(where).post(f"agents/{name}/retire", with_wait({"reason": reason}, wait=wait))
+    answer = Api.of(where).post("agents", name, "retire", body=with_wait({"reason": reason}, wait=wait))
     say(f"agent {printable(name)} is retired: {obeyed(answer)}")
     return OK if is_obeyed(answer) else UNKNOWN
 
@@ -65,7 +65,7 @@ def sweep(where: Where, output: Output, *, retire: bool, reason: str) -> int:
     if retire and not reason:
         raise ConfigError("--retire needs --reason: it is recorded")
     api = Api.of(where)
-    orphans = api.get("orphans")["orphans"]
+    orphans = api.get("orphans").rows("orphans")
     if not retire:
         emit(orphans, _ORPHANS, output, name="name")
         return FINDINGS if orphans else OK
@@ -76,7 +76,7 @@ def sweep(where: Where, output: Output, *, retire: bool, reason: str) -> int:
             say(f"{printable(name)}: stands in deputy.yaml; remove it there")
             left += 1
             continue
-        api.post(f"orphans/{name}/retire", {"reason": reason})
+        api.post("orphans", name, "retire", body={"reason": reason})
         say(f"{printable(name)}: retired")
     return FINDINGS if left else OK
 
@@ -99,7 +99,9 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, where: Where) -> dict[str, Any]:
+    if file == where.token_file == _STDIN:
+        raise ConfigError("standard input holds the agent or the token, not both")
     try:
         if file == _STDIN:
             data = sys.stdin.buffer.read(_MAX_FILE + 1)

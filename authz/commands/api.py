@@ -12,10 +12,11 @@ import os
 import ssl
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -61,36 +62,46 @@ class Api:
         path = data_dir / API_SOCKET
         try:
             status = path.lstat()
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotRunningError(data_dir) from error
+        except OSError as error:
+            raise ServiceError(
+                f"cannot look at {str(path)!r}: {error.strerror}; ask as the user who runs the service"
+            ) from error
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
             raise ServiceError(
                 f"{str(path)!r} is no socket of this user: ask as the user who runs the service"
             )
         return cls(_LOCAL, path, None, None)
 
-    def get(self, path: str, **query: str | None) -> Any:  # noqa: ANN401 - JSON
-        """Read something."""
+    def get(self, *path: str, **query: str | None) -> "Answer":
+        """Read something; the parts of a path may hold whatever somebody typed."""
         return asyncio.run(self._send("GET", path, None, query))
 
-    def post(self, path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
+    def post(self, *path: str, body: Mapping[str, object]) -> "Answer":
         """Order something."""
         return asyncio.run(self._send("POST", path, body, {}))
 
-    def put(self, path: str, body: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
+    def put(self, *path: str, body: Mapping[str, object]) -> "Answer":
         """Change something."""
         return asyncio.run(self._send("PUT", path, body, {}))
 
     async def _send(
-        self, method: str, path: str, body: Mapping[str, object] | None, query: Mapping[str, str | None]
-    ) -> Any:  # noqa: ANN401 - JSON
+        self,
+        method: str,
+        path: Sequence[str],
+        body: Mapping[str, object] | None,
+        query: Mapping[str, str | None],
+    ) -> "Answer":
         connector = (
             aiohttp.UnixConnector(str(self.socket))
             if self.socket is not None
             else aiohttp.TCPConnector(ssl=self.tls or True)
         )
         headers = {"Authorization": f"Bearer {self.bearer}"} if self.bearer else {}
-        url = URL(self.base + ADMIN).joinpath(*path.strip("/").split("/"))
+        if not all(path):
+            raise ConfigError("a name is empty")
+        url = URL("/".join((self.base + ADMIN, *(quote(part, safe="") for part in path))), encoded=True)
         found = {name: value for name, value in query.items() if value is not None}
         try:
             async with (
@@ -106,8 +117,32 @@ class Api:
                 return _answer(response.status, await _read(response))
         except TimeoutError as error:
             raise ServiceError(f"no answer within {_SECONDS:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientConnectorError as error:
+            if self.socket is not None:
+                # What an earlier process left behind.
+                raise NotRunningError(self.socket.parent) from error
+            raise ServiceError(f"the service cannot be reached: {printable(error)[:300]}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ServiceError(f"the service cannot be asked: {printable(error)[:300]}") from error
+
+
+class Answer(dict[str, Any]):
+    """An object of an answer; one that lacks what a Deputy says is of something else."""
+
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Refuse to go on without it."""
+        raise ServiceError(f"the answer lacks {name!r}: is this a Deputy of this version?")
+
+    def rows(self, name: str) -> list["Answer"]:
+        """Return a member that is a list of objects.
+
+        Raises:
+            ServiceError: if it is something else.
+        """
+        found = self[name]
+        if not isinstance(found, list) or not all(isinstance(each, Answer) for each in found):
+            raise ServiceError(f"{name!r} of the answer is no list: is this a Deputy of this version?")
+        return found
 
 
 def with_wait(body: dict[str, object], *, wait: bool) -> dict[str, object]:
@@ -117,19 +152,25 @@ def with_wait(body: dict[str, object], *, wait: bool) -> dict[str, object]:
 
 def obeyed(answer: Mapping[str, Any]) -> str:
     """Say when the last replica obeyed, as an answer tells it."""
-    found, epoch = answer.get("obeyed"), answer.get("epoch")
+    found, epoch = answer.get("obeyed"), printable(answer.get("epoch"))
     if not isinstance(found, Mapping):
         return f"epoch {epoch}; not waited for replicas"
-    replicas = found.get("replicas") or {}
+    replicas = found.get("replicas")
+    replicas = replicas if isinstance(replicas, Mapping) else {}
     if not found.get("everywhere"):
         behind = ", ".join(printable(each) for each in found.get("behind") or ["leases that cannot be read"])
         return f"epoch {epoch}; NOT OBEYED EVERYWHERE: {behind}"
     if not replicas:
         return f"epoch {epoch}; obeyed at once: there is no replica beside this service"
     ended = len(found.get("expired") or ())
-    last = max(float(each.get("seconds") or 0) for each in replicas.values())
+    last = max(_seconds(each) for each in replicas.values())
     gone = f", {ended} ended meanwhile" if ended else ""
     return f"epoch {epoch}; all {len(replicas)} replicas obey{gone}, the last after {last:.3f} s"
+
+
+def _seconds(replica: object) -> float:
+    seconds = replica.get("seconds") if isinstance(replica, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
 def is_obeyed(answer: Mapping[str, Any]) -> bool:
@@ -151,20 +192,28 @@ def read_token(path: Path) -> str:
             with path.open("rb") as file:
                 data = file.read(MAX_TOKEN + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the token in {str(path)!r}: {error.strerror}") from error
+        raise ConfigError(f"cannot read the token in {_shown(path)}: {error.strerror}") from error
     token = data.strip()
     if not token or len(data) > MAX_TOKEN or not token.isascii() or len(token.split()) != 1:
-        raise ConfigError(f"{str(path)!r} does not hold one token of at most {MAX_TOKEN} bytes")
+        raise ConfigError(f"{_shown(path)} does not hold one token of at most {MAX_TOKEN} bytes")
     return token.decode("ascii")
 
 
+def _shown(path: Path) -> str:
+    """Name a file, unless somebody gave a token in its place: what is printed is kept in logs."""
+    name = str(path)
+    if name.count(".") >= 2 and name.startswith("ey"):
+        return "the file (what was given looks like a token: write it into a file, and name that)"
+    return "standard input" if path == _STDIN else repr(name)
+
+
 def _elsewhere(where: Where) -> Api:
-    url = URL(where.url or "")
-    local = url.host in {"127.0.0.1", "localhost", "::1"}
+    try:
+        url = URL(where.url or "")
+    except ValueError as error:
+        raise ConfigError("--url is the broker's: https, and no query") from error
     if url.scheme != "https" or not url.host or url.query_string or url.fragment or url.user:
-        raise ConfigError(
-            "--url is an https URL without query: the broker's" + (" (also here)" if local else "")
-        )
+        raise ConfigError("--url is the broker's: https, and no query")
     if (where.cert is None) != (where.key is None):
         raise ConfigError("--cert and --key go together")
     if (where.token_file is None) == (where.cert is None):
@@ -172,9 +221,10 @@ def _elsewhere(where: Where) -> Api:
     try:
         tls = ssl.create_default_context(cafile=where.ca)
         if where.cert is not None and where.key is not None:
-            tls.load_cert_chain(where.cert, where.key)
-    except OSError as error:
-        raise ConfigError(f"a PEM file cannot be used: {error.strerror or error}") from error
+            # A password of none: a key that is encrypted is refused, and nobody is asked.
+            tls.load_cert_chain(where.cert, where.key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"a PEM file cannot be used: {printable(error)[:200]}") from error
     bearer = read_token(where.token_file) if where.token_file is not None else None
     return Api(str(url).rstrip("/"), None, tls, bearer)
 
@@ -188,12 +238,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(data)
 
 
-def _answer(status: int, data: bytes) -> Any:  # noqa: ANN401 - JSON
+def _answer(status: int, data: bytes) -> Answer:
     try:
-        body = json.loads(data)
-    except ValueError as error:
+        body = json.loads(data, object_pairs_hook=Answer)
+    except (ValueError, RecursionError) as error:
         raise ServiceError(f"answer {status} that is no JSON: is this a Deputy?") from error
-    if status < 300 and isinstance(body, dict):
+    if status < 300 and isinstance(body, Answer):
         return body
     said = body if isinstance(body, dict) else {}
     text = "; ".join(printable(said[name])[:500] for name in ("error", "fix") if said.get(name))

@@ -23,7 +23,7 @@ app = group("See, make and revoke the grants of people: which agent may act for 
 )
 def list_(  # noqa: PLR0917 - where and how, as every command of the registry
     human: Annotated[
-        str | None, typer.Option(help="Only this person's (issuer#subject).", metavar="URI")
+        str | None, typer.Option(help="Only this person's (issuer#subject); * is everybody's.", metavar="URI")
     ] = None,
     agent: Annotated[str | None, typer.Option(help="Only those to this agent.", metavar="NAME")] = None,
     config: ConfigOption = None,
@@ -34,7 +34,7 @@ def list_(  # noqa: PLR0917 - where and how, as every command of the registry
     key: KeyOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List grants: your own with --token-file, everybody's as an operator."""
+    """List grants: your own with --token-file, everybody's as an operator here or with --human '*'."""
     from authz.commands.grants_do import list_grants  # noqa: PLC0415 - the other commands start without
 
     list_grants(Where(config, url, ca, token_file, cert, key), human, agent, output)
@@ -89,13 +89,15 @@ def create(  # noqa: PLR0917 - as above
 @app.command(
     "revoke",
     epilog=examples(
-        "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA",
+        'deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA --reason "she has left"',
         "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA --url https://broker.mesh.example --token-file -",
     ),
 )
 def revoke(  # noqa: PLR0917 - as above
     grant: Annotated[str, typer.Argument(help="Its id, from 'deputy grants list'.", metavar="ID")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.", metavar="TEXT")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; needed for a grant that is not your own.", metavar="TEXT")
+    ] = "",
     wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
     config: ConfigOption = None,
     url: UrlOption = None,

@@ -1,6 +1,7 @@
 """What `deputy grants` does."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -36,10 +37,11 @@ class NewGrant:
 
 def list_grants(where: Where, human: str | None, agent: str | None, output: Output) -> None:
     """List grants."""
-    rows: list[dict[str, Any]] = Api.of(where).get("grants", human=human, agent=agent)["grants"]
+    rows = Api.of(where).get("grants", human=human, agent=agent).rows("grants")
     if output is Output.TABLE:
-        rows = [{**row, "may": _may(row), "hands_on_to": ", ".join(row["delegates_to"])} for row in rows]
-    emit(rows, _COLUMNS, output)
+        emit(map(_plain, rows), _COLUMNS, output)
+    else:
+        emit(rows, _COLUMNS, output)
 
 
 def create_grant(where: Where, new: NewGrant, output: Output) -> None:
@@ -52,13 +54,13 @@ def create_grant(where: Where, new: NewGrant, output: Output) -> None:
     }
     if new.tools:
         body["tools"] = list(new.tools)
-    made = Api.of(where).post("grants", body)
+    made = Api.of(where).post("grants", body=body)
     lines = [
         ("grant", made["id"]),
         ("person", made["human"]),
         ("agent", made["agent"]),
         ("may", _may(made)),
-        ("hands on to", ", ".join(made["delegates_to"]) or "nobody"),
+        ("hands on to", _joined(made["delegates_to"]) or "nobody"),
         ("until", made["expires_at"]),
     ]
     emit_one(made, output, lines)
@@ -67,16 +69,23 @@ def create_grant(where: Where, new: NewGrant, output: Output) -> None:
 def revoke_grant(where: Where, grant: str, reason: str, *, wait: bool) -> int:
     """Revoke a grant."""
     body: dict[str, object] = {"reason": reason} if reason else {}
-    answer = Api.of(where).post(f"grants/{grant}/revoke", with_wait(body, wait=wait))
+    answer = Api.of(where).post("grants", grant, "revoke", body=with_wait(body, wait=wait))
     say(f"grant {printable(grant)} is revoked, and what came of it: {obeyed(answer)}")
     return OK if is_obeyed(answer) else UNKNOWN
 
 
-def _may(grant: dict[str, Any]) -> str:
+def _plain(grant: Mapping[str, Any]) -> dict[str, Any]:
+    return {**grant, "may": _may(grant), "hands_on_to": _joined(grant["delegates_to"])}
+
+
+def _may(grant: Mapping[str, Any]) -> str:
     """Say in plain words what a grant holds."""
-    scopes = ", ".join(grant["scopes"])
     tools = grant.get("tools")
-    return scopes if tools is None else f"{scopes}; only {', '.join(tools)}"
+    return _joined(grant["scopes"]) + ("" if tools is None else f"; only {_joined(tools)}")
+
+
+def _joined(texts: Sequence[object]) -> str:
+    return ", ".join(map(str, texts))
 
 
 def _lasting(text: str) -> timedelta:

@@ -24,7 +24,7 @@ def contain(
     body: dict[str, object] = {"kind": kind, "subject": subject, "reason": reason}
     if sessions:
         body["sessions"] = True
-    answer = Api.of(where).post("withdrawals", with_wait(body, wait=wait))
+    answer = Api.of(where).post("withdrawals", body=with_wait(body, wait=wait))
     done = "is signed out" if sessions else "is contained"
     return _told(answer, f"{kind} {printable(subject)} {done}", output)
 
@@ -32,14 +32,14 @@ def contain(
 def release(where: Where, kind: Contained, subject: str, reason: str, *, wait: bool, output: Output) -> int:
     """Let something act again."""
     body: dict[str, object] = {"kind": kind, "subject": subject, "reason": reason}
-    answer = Api.of(where).post("releases", with_wait(body, wait=wait))
+    answer = Api.of(where).post("releases", body=with_wait(body, wait=wait))
     return _told(answer, f"{kind} {printable(subject)} is released", output)
 
 
 def revoke(where: Where, body: Mapping[str, object], reason: str, *, wait: bool, output: Output) -> int:
     """Revoke a token, a task, a lineage or a grant, for good."""
-    answer = Api.of(where).post("withdrawals", with_wait({**body, "reason": reason}, wait=wait))
-    return _told(answer, f"{answer.get('kind')} {printable(answer.get('subject'))} is revoked", output)
+    answer = Api.of(where).post("withdrawals", body=with_wait({**body, "reason": reason}, wait=wait))
+    return _told(answer, f"{answer.get('kind')} {answer.get('subject')} is revoked", output)
 
 
 def _told(answer: Mapping[str, Any], what: str, output: Output) -> int:
