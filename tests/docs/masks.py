@@ -18,7 +18,7 @@ _MASKS: Final = (
     (re.compile(r"(?<![.\w])[0-9]+ (?:d|h|min|s)\b(?: [0-9]+ (?:h|min|s)\b)?"), "DURATION"),
     (re.compile(r"\b[0-9]+ records\b"), "COUNT records"),
     (re.compile(r"\b(records +)[0-9]+ \(numbers 1 to [0-9]+\)"), r"\1COUNT"),
-    (re.compile(r"\b(number|sequence) [0-9]+\b"), r"\1 COUNT"),
+    (re.compile(r"\b(number|sequence|epoch) [0-9]+\b"), r"\1 COUNT"),
     (re.compile(r"\b(iat|exp)\": [0-9]{10}\b"), r"\1: SECONDS"),
     (re.compile(r"\"(txn|jti)\": \"[A-Za-z0-9_-]{22}\""), r"\1: NAME"),
     (re.compile(r"(?<=[ (])(?:/[^ /()]+)*/(?=\.demo/)"), ""),

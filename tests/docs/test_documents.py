@@ -16,6 +16,7 @@ from tests.docs.session import BlockFailedError, Session
 WITH_THE_DEMO = {
     "docs/tutorial.md": ".",
     "docs/how-to/why-was-i-denied.md": ".",
+    "docs/how-to/stop-something.md": ".",
     "docs/how-to/agent-tokens.md": ".",
     "README.md": ".",
     "docs/reference/audit-record.md": ".demo/data/audit",
