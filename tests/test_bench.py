@@ -15,6 +15,8 @@ from tests.bench.flood import FLOODS, QUIET, Wave
 from tests.bench.grants import grants_yaml
 from tests.bench.measure import Cost
 from tests.bench.minting import JWT, X509
+from tests.bench.order_client import ORDERS
+from tests.bench.orders import LOADS, Orders
 from tests.bench.place import open_place
 from tests.bench.rates import Rate, Round
 from tests.bench.report import Results
@@ -39,6 +41,7 @@ def results() -> Results:
         bombs={"body": 4.0, "token": 0.1},
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
+        orders=[Orders("contain", 16, 0.01, 0.02, 0.03, 100.0)],
         floods=[Wave("forged tokens", 0.01, 0.02, 100.0, 3.0, 1.4)],
         exchanges=[exchanges(0.31), exchanges(0.1, "RS256")],
         revocation=revocation(0.9),
@@ -118,7 +121,8 @@ def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
-    found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "flood", "envoy"}))
+    found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "flood", "orders", "envoy"}))
+    assert {(each.order, each.in_flight) for each in found.orders} == set(product(ORDERS, LOADS))
     assert [wave.company for wave in found.floods] == [QUIET, *FLOODS]
     assert {"noop", "full", "fresh", "noop-tls", "full-tls"} <= {each.arm for each in found.rates}
     assert set(found.latencies) == {"no authorizer", "noop", "full"}
@@ -143,5 +147,6 @@ def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
 
 
 def test_parts_have_names() -> None:
-    in_process = {"steps", "growth", "bombs"}
-    assert set(PARTS) == in_process | {"rates", "flood", "envoy", "identity", "exchange", "revocation"}
+    of_the_server = {"rates", "flood", "orders", "envoy"}
+    of_others = {"identity", "exchange", "revocation"}
+    assert set(PARTS) == of_the_server | of_others | {"steps", "growth", "bombs"}

@@ -22,6 +22,7 @@ from tests.bench.growth import measure_chains, measure_scales
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
 from tests.bench.minting import measure_minting
+from tests.bench.orders import measure_orders
 from tests.bench.place import open_place
 from tests.bench.rates import measure_rates, opa_binary
 from tests.bench.report import Results
@@ -59,7 +60,7 @@ def exit_code(results: Results) -> int:
 def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Results:
     """Measure some parts of it."""
     results = Results(describe())
-    if parts & {"rates", "flood", "envoy"}:
+    if parts & {"rates", "flood", "orders", "envoy"}:
         _measure_server(directory, settings, parts, results)
     if "identity" in parts:
         _measure_sockets(directory, settings, results)
@@ -86,6 +87,9 @@ def _measure_server(directory: Path, settings: Settings, parts: frozenset[str], 
         if "flood" in parts:
             say("floods of tokens beside a steady caller")
             results.floods += measure_flood(arms, settings)
+        if "orders" in parts:
+            say("orders to contain, beside calls")
+            results.orders += measure_orders(arms, settings)
         if "envoy" in parts and has_envoy():
             say("added latency through a real Envoy")
             results.latencies |= measure_latencies(directory, arms, calls=settings.envoy_calls)

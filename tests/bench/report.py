@@ -10,6 +10,7 @@ from tests.bench.exchange import FLOOR_ARM, Exchange
 from tests.bench.flood import KNOWN, QUIET, Wave
 from tests.bench.measure import Cost
 from tests.bench.minting import Minting
+from tests.bench.orders import Orders
 from tests.bench.rates import Rate
 from tests.bench.revocation import Revocation
 from tests.bench.steps import FULL
@@ -79,6 +80,7 @@ class Results:
     svid_rates: list[SvidRate] = field(default_factory=list)
     streams: list[Streams] = field(default_factory=list)
     floods: list[Wave] = field(default_factory=list)
+    orders: list[Orders] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     revocation: Revocation | None = None
 
@@ -180,6 +182,11 @@ class Results:
                     map(_flood_row, self.floods),
                 ),
                 *_table(
+                    "orders over the private socket of one process, on the disk before the answer",
+                    ["", "calls in flight", "calls/s", "p50 ms", "p99 ms", "longest ms"],
+                    map(_order_row, self.orders),
+                ),
+                *_table(
                     "token exchange over HTTP with a JWT-SVID, and the bare signatures in it, on one core",
                     ["", "a second", "CPU µs", "busy", "p50 ms", "p99 ms", "bare/s", "bare CPU µs", "ratio"],
                     map(_exchange_row, self.exchanges),
@@ -263,6 +270,11 @@ def _flood_row(wave: Wave) -> Row:
         f"{wave.by_quiet:.2f}",
         f"{wave.by_known:.2f}",
     ]
+
+
+def _order_row(found: Orders) -> Row:
+    times = (f"{seconds * 1e3:.2f}" for seconds in (found.p50, found.p99, found.longest))
+    return [f"{found.order} an agent", str(found.in_flight), f"{found.rate:,.0f}", *times]
 
 
 def _exchange_row(found: Exchange) -> Row:

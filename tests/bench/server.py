@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from authz.address import Address, TcpAddress, UnixAddress
+from authz.administration_parts import API_SOCKET, private_socket
 from authz.hosts.grpc import Check, Denials, GrpcHost, Limits
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import start_opa
@@ -68,6 +69,8 @@ async def arms(directory: Path, opa: Path | None) -> AsyncIterator[Arms]:
             found[name] = {**found["full"], "requests": str(path)}
         for name in ("noop", "full"):
             found[f"{name}-tls"] = await listen(stack, place, checks[name][0], TcpAddress("127.0.0.1", 0))
+        await stack.enter_async_context(private_socket(place.parts))
+        found["admin"] = {"socket": str(place.config.data_dir / API_SOCKET)}
         yield found
 
 

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Self
 
-PARTS = ("rates", "flood", "steps", "growth", "bombs", "envoy", "identity", "exchange", "revocation")
+PARTS = (
+    *("rates", "flood", "orders", "envoy"),
+    *("steps", "growth", "bombs"),
+    *("identity", "exchange", "revocation"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Settings:
     rotations: int
     # How often something is withdrawn under so many replicas.
     withdrawals: int
+    # How often an agent is contained in one process.
+    orders: int
     replicas: int = 4
     # Times the grants and the registry.
     scales: tuple[int, ...] = (10, 50)
@@ -41,6 +47,7 @@ class Settings:
             streams=2_000,
             rotations=5,
             withdrawals=100,
+            orders=200,
         )
 
     @classmethod
@@ -56,6 +63,7 @@ class Settings:
             streams=2_000,
             rotations=3,
             withdrawals=50,
+            orders=100,
         )
 
     @classmethod
@@ -72,6 +80,7 @@ class Settings:
             streams=8,
             rotations=1,
             withdrawals=2,
+            orders=2,
             replicas=2,
             scales=(2,),
             pinned=False,
