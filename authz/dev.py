@@ -167,6 +167,7 @@ class Dev:
             ),
             sds_socket=gateway_socket(self.directory),
             run_directory=self.directory / "envoy",
+            passes_on=any(service.workloads for service in self.config.services.values()),
         )
         parse_address(f"unix://{settings.admin_socket}")
         return settings
