@@ -76,7 +76,7 @@ async def refused_handover(world: World, own: Started, token: str, actor: Starte
     ],
     ids=["none", "agent", "person", "provider", "expired", "revoked", "service", "prefix", "tool"],
 )
-def test_tx10_who_logs_in_may_not_yet_act_for_this_person(held: tuple[Consent, ...]) -> None:
+def test_tx07_without_a_basis_nobody_acts_for_a_person(held: tuple[Consent, ...]) -> None:
     """TX-07, TX-10: a grant of this person, to this agent, on this service, alive; else nothing is issued."""
 
     async def act(world: World) -> None:
@@ -265,7 +265,7 @@ def test_tx10_hop_two_that_a_dead_grant_names(what: str) -> None:
 
 
 def test_tx10_a_grant_of_tools_narrows_what_is_handed_on() -> None:
-    """NR-04: of the first agent's tools those that the person let the second one use; none is an error."""
+    """TX-10, NR-04: of the first agent's tools those that the second one was granted; none is an error."""
 
     async def act(world: World) -> None:
         first, second = await world.start("triage"), await world.start("resolver")

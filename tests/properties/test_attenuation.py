@@ -171,6 +171,7 @@ def test_nr05_the_rule_only_narrows(hands: list[Hand]) -> None:
         assert len(new.chain) <= 4
         assert new.scopes <= hand.allowed
         assert hand.requested is None or new.scopes <= hand.requested
+        assert hand.grant is None or hand.grant in new.grants
         if isinstance(held, DelegationToken):
             check_within(held, new)
         names = {name: getattr(new, name) for name in Delegation.__slots__}
@@ -261,6 +262,7 @@ def test_nr05_a_broker_only_narrows(steps: list[Step]) -> None:
         first = await ask(world, tasks[0], {**own, "subject_token": world.id_token(), "scope": scope})
         text, presenter = str(first["access_token"]), tasks[0]
         held = world.verified(text)
+        assert held.grants == (consent("triage").id,)
         for step in steps:
             world.clock.forward(step.seconds)
             world.policy.scopes = tuple(sorted(step.allowed))

@@ -6,9 +6,10 @@ from urllib.parse import urlencode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.broker.form import Form, FormError
 from authz.broker.refusal import OAuthError, RefusedError
 from authz.broker.task_request import JwtSvidRequest, RenewRequest, StartWithKey
-from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TokenRequest
+from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TokenRequest, client_assertion
 from identity.errors import ExchangeError
 
 NAMES = st.sampled_from(
@@ -26,9 +27,16 @@ ERRORS = OAuthError.__args__  # type: ignore[attr-defined] # the members of a Li
 )
 def test_any_body_is_a_token_request_or_an_oauth_error(body: bytes) -> None:
     try:
-        request = TokenRequest.parse(body)
+        form = Form.parse(body)
+    except FormError:
+        return
+    try:
+        request = TokenRequest.parse(form)
+        client_assertion(form)
     except ExchangeError as error:
         assert error.error in ERRORS
+        return
+    except FormError:
         return
     assert request.unverified_subject
     assert request.audience
