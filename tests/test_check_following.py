@@ -1,8 +1,7 @@
 """The flow of a replica: it decides by nothing that it read too long ago, and asks again for what is new."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
@@ -10,31 +9,9 @@ from authz.check import check
 from authz.errors import StoreError
 from authz.pb import ext_authz_pb2 as pb
 from tests.fakes import GATEWAY, NOW, Run, World, reason
+from tests.following import FakeFollowing
 
 OK, DENIED = 0, 7
-
-
-@dataclass
-class FakeFollowing:
-    """Follows nothing: each call takes the next of `acts`, as a read that learns something would."""
-
-    acts: list[Callable[[], None]] = field(default_factory=list)
-    learns: Callable[[], None] = lambda: None
-    reached: list[int] = field(default_factory=list)
-    reaches: Callable[[int], None] = lambda _: None
-    asked: int = 0
-
-    async def refresh(self) -> None:
-        if self.acts:
-            self.acts.pop(0)()
-
-    async def reach(self, min_epoch: int) -> None:
-        self.reached.append(min_epoch)
-        self.reaches(min_epoch)
-
-    async def learn(self) -> None:
-        self.asked += 1
-        self.learns()
 
 
 def _nothing() -> None: ...

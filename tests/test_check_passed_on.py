@@ -15,6 +15,7 @@ from identity.spiffe import SpiffeId
 from identity.transaction import TRANSACTION_TYP
 from identity.withdrawal import Kind, Withdrawal, Withdrawals
 from tests.fakes import DENY, DOMAIN, LEAD, NOW, RUNNER, TICKETS, WEB, Run, World, reason
+from tests.following import FakeFollowing
 from tests.passed_on import (
     BILLING,
     BILLING_WORKLOAD,
@@ -430,3 +431,21 @@ def test_the_hop_of_another_task_does_not_fit() -> None:
     made.rights.tasks[run.task.id] = replace(other.task, id=run.task.id)
     assert reason(on(made, txn)) == "DPT-TASK-MISMATCH"
     assert Hop("triage", run.task.id) == run.hop
+
+
+def test_a_replica_reads_first_what_whoever_issued_it_knew() -> None:
+    """The token names the withdrawals that were known: who knows fewer asks for them, then decides."""
+    made = world()
+    run = made.run("triage")
+    txn = first(made, run)
+    made.rights.epoch = 0
+
+    def learns(min_epoch: int) -> None:
+        made.rights.epoch = min_epoch
+        made.rights.tasks[run.task.id] = replace(run.task, ended_at=NOW)
+
+    following = FakeFollowing(reaches=learns)
+    flow = replace(made.flow(), following=following)
+    made.flow = lambda: flow  # type: ignore[method-assign]  # the flow of a replica
+    assert reason(on(made, txn)) == "DPT-TASK-ENDED"
+    assert following.reached == [1]
