@@ -24,13 +24,13 @@ from typing import Any
 import httpx2
 
 from authz.address import UnixAddress, parse_address
+from authz.administration_parts import API_SOCKET
 from authz.audit.filter import Filter
 from authz.audit.read import find, latest
-from authz.commands.api import Api
-from authz.commands.where import Where
 from authz.config import Config, load_config
 from authz.demo.agents import Places, Runner
 from authz.demo.identity import Identity
+from authz.demo.operator import Operator
 from authz.demo.people import GRANTS, GrantRequest
 from authz.demo.people import Grants as GrantsOfPeople
 from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
@@ -131,17 +131,17 @@ class DemoWorld:
         await self.grants_of_people.revoke(await self.sign_in(account), grant)
 
     async def contain(self, agent: str) -> None:
-        """Stop an agent, as the operator of the service: what `deputy agents contain` does."""
-        await self._order("withdrawals", agent, "it reads tickets that nobody asked for")
+        """Stop an agent, as the operator of the service."""
+        await self.operator.contain(agent, "it reads tickets that nobody asked for")
 
     async def release(self, agent: str) -> None:
         """Let a contained agent act again."""
-        await self._order("releases", agent, "repaired")
+        await self.operator.release(agent, "repaired")
 
-    async def _order(self, path: str, agent: str, reason: str) -> None:
-        api = Api.of(Where(self.directory / "deputy.yaml"))
-        body = {"kind": "agent", "subject": agent, "reason": reason, "wait": True}
-        await asyncio.to_thread(api.post, path, body)
+    @property
+    def operator(self) -> Operator:
+        """Who may stop agents."""
+        return Operator(self.config.data_dir / API_SOCKET)
 
     @property
     def audit_directory(self) -> Path:
