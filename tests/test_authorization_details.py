@@ -173,6 +173,7 @@ def test_nr04_what_a_person_granted_may_name_more() -> None:
         ({"max": 10}, [10, -5, 9.5], [11, 10.5, True, "5", None, [5]]),
         ({"min": 0}, [0, 5.5], [-1, False, "5", None]),
         ({"max": 1.5}, [1, 1.5], [2]),
+        ({"equals": 1.5}, [1.5], [1, "1.5"]),
     ],
 )
 def test_a_limit_compares_by_json_type(

@@ -1,5 +1,6 @@
 """POST /revoke (RFC 7009): who may take back what, and what falls with it: CA-07, TX-08."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ from authz.broker.token_request import ACCESS_TOKEN, JWT_SPIFFE
 from authz.codes import Code
 from identity.delegation import MAX_PARENTS
 from identity.jws import UnverifiedToken, sign
+from identity.withdrawal import Withdrawal
 from tests.broker_fakes import (
     BILLING,
     BROKER,
     RUNNER,
+    SETTINGS,
     STRANGER,
     TICKETS_SERVER,
     Identity,
@@ -312,6 +315,22 @@ def test_ca07_a_withdrawal_goes_on_whatever_else_is_withdrawn() -> None:
     run(act)
 
 
+def test_ca07_a_parent_that_is_taken_back_while_its_child_is_recorded() -> None:
+    """CA-07: the revocation wins the race, whoever asked first."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        token = await world.token(task)
+        now = world.clock.now
+        gone = Withdrawal("token", world.verified(token).jti, None, "a drill", "tests", now)
+        world.sink.meanwhile = lambda: world.tasks.withdraw(gone, now)
+        response = await world.exchange(task, token, **CONTINUED)
+        assert response.json()["deputy_code"] == Code.WITHDRAWN.value
+        assert "access_token" not in response.json()
+
+    run(act)
+
+
 def test_ca07_below_the_path_of_the_issuer() -> None:
     """CA-07, DM-01: where the metadata says."""
 
@@ -326,9 +345,5 @@ def test_ca07_below_the_path_of_the_issuer() -> None:
             path = metadata[name].removeprefix(BROKER)
             response = await world.send("POST", path, task.identity, data={"token": token})
             assert response.status_code == 200
-
-    from dataclasses import replace
-
-    from tests.broker_fakes import SETTINGS
 
     run(act, settings=replace(SETTINGS, issuer=f"{BROKER}/a/b"))

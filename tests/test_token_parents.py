@@ -1,14 +1,16 @@
 """The tokens that a token was exchanged from: written, read, and what falls with them (CA-07)."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from identity.caller import Hop, Human, KeyBinding
+from identity.caller import DpopBinding, Hop, Human, KeyBinding
 from identity.claims import MIN_ENTROPY, new_token_name
 from identity.delegation import MAX_PARENTS, Delegation, DelegationToken, issue_delegation_token
-from identity.errors import TokenClaimsError
+from identity.errors import ExchangeError, TokenClaimsError
+from identity.exchange import Terms, narrow
 from identity.id_jag import IdentityAssertion, issue_id_jag
 from identity.jws import UnverifiedToken, VerifiedToken, verify
 from identity.keys import KeySet, SigningKey
@@ -74,6 +76,57 @@ def test_ca07_parents_that_are_not_understood(parents: object) -> None:
     """CA-07: a token whose descent we cannot read could come of one that was taken back."""
     with pytest.raises(TokenClaimsError):
         read({**delegation().to_claims(), "parents": parents})
+
+
+def test_ca07_no_parent_is_left_out_to_make_room() -> None:
+    """CA-07: at the limit there is no next token, alone or for another presenter."""
+    parents = tuple(name(number) for number in range(3, 3 + MAX_PARENTS))
+    subject = read(delegation(parents=parents, expires_at=int(NOW.timestamp()) + 60).to_claims())
+    for task in (TASK, "01ARZ3NDEKTSV4RRFFQ69G5FAW"):
+        terms = Terms(
+            issuer=subject.issuer,
+            trust_domain=TD,
+            audience=subject.audience,
+            allowed_scopes=subject.scopes,
+            presenter=Hop("triage", task),
+            binding=subject.binding,
+            task_deadline=NOW + timedelta(hours=1),
+            max_ttl=300,
+            max_depth=4,
+        )
+        with pytest.raises(ExchangeError):
+            narrow(subject, terms, None, NOW, name(99))
+        shorter = replace(subject, parents=parents[1:])
+        assert narrow(shorter, terms, None, NOW, name(99)).parents == (*parents[1:], subject.jti)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub_profile": "service"},
+        {"sub_profile": None},
+        {"grants": [TASK] * 9},
+        {"grants": ["x"]},
+        {"authorization_details": []},
+        {"authorization_details": [{"type": "other"}]},
+        {"authorization_details": None},
+        {"client_id": "resolver"},
+        {"task": "01ARZ3NDEKTSV4RRFFQ69G5FAW"},
+        {"cnf": {"jkt": "x"}},
+        {"cnf": {"jkt": "A" * 43, "x5t#S256": "A" * 43}},
+    ],
+)
+def test_tx12_a_claim_that_is_not_understood(claims: dict[str, object]) -> None:
+    """TX-12, CL-08: what narrows is never passed over."""
+    with pytest.raises(TokenClaimsError):
+        read({**delegation().to_claims(), **claims})
+
+
+def test_cl08_a_key_of_proofs_is_written_and_read() -> None:
+    """CL-08: `cnf.jkt`, alone."""
+    bound = delegation(binding=DpopBinding("A" * 43))
+    assert bound.to_claims()["cnf"] == {"jkt": "A" * 43}
+    assert read(bound.to_claims()).binding == bound.binding
 
 
 def test_ca07_a_withdrawn_parent_is_found_among_many() -> None:
