@@ -32,6 +32,14 @@ _TARGETS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks/cancel": ("task", "taskId"),
 }
 _WITH_ARGUMENTS: Final = frozenset({"tools/call", "prompts/get"})
+_INITIALIZE: Final = "initialize"
+# A question is written as a message of this revision; which one client and server speak, nobody decides here.
+_REVISION: Final = "2025-11-25"
+_HELLO: Final[Mapping[str, object]] = {
+    "protocolVersion": _REVISION,
+    "capabilities": {},
+    "clientInfo": {"name": "authzen", "version": "1.0"},
+}
 _SERVER: Final = "mcp_server"
 _PATH: Final = "path"
 _TYPES: Final = frozenset({"user", "agent"})
@@ -97,7 +105,7 @@ def _request(evaluation: Evaluation, service: Service) -> tuple[str, str, bytes]
         if resource.type != _PATH:
             raise EvaluationError(f"resource.type is not {_PATH}")
         return action, resource.id, b""
-    params: dict[str, object] = {}
+    params: dict[str, object] = dict(_HELLO) if action == _INITIALIZE else {}
     if action in _TARGETS:
         kind, member = _TARGETS[action]
         if resource.type != kind:
