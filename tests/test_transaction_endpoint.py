@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from authz.broker.token_request import ACCESS_TOKEN, ID_TOKEN, JWT, TXN_TOKEN
+from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TXN_TOKEN
 from authz.codes import Code
 from authz.protocols.route import Route
 from authz.services import Service, Services
@@ -26,6 +26,7 @@ from tests.broker_fakes import (
     check_refused,
     run,
 )
+from tests.dpop_proofs import proof
 
 TICKETS_WORKLOAD = SpiffeId.parse("spiffe://mesh.example/ns/shop/sa/tickets")
 BILLING_WORKLOAD = SpiffeId.parse("spiffe://mesh.example/ns/shop/sa/billing")
@@ -431,5 +432,53 @@ def test_tx03_a_repeated_parameter() -> None:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         response = await world.send("POST", "/token", task.identity, content=body, headers=headers)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+
+    run(act)
+
+
+def test_tx11_a_token_bound_to_a_key_of_proofs() -> None:
+    """TX-11: asked for with a proof of that key, or not at all."""
+
+    async def act(world: World) -> None:
+        with_services(world)
+        task = await world.start()
+        endpoint = world.broker.settings.token_endpoint
+
+        async def post(number: int, *, proven: bool, **form: str) -> httpx2.Response:
+            jti, iat = f"{number:022d}", int(world.clock.now.timestamp())
+            headers = {"DPoP": proof(htm="POST", htu=endpoint, iat=iat, jti=jti)} if proven else {}
+            return await world.send("POST", "/token", task.identity, data=form, headers=headers)
+
+        common = {"grant_type": GRANT_TYPE, "scope": SCOPES}
+        sign_in = {"subject_token": world.id_token(), "subject_token_type": ID_TOKEN, "audience": TICKETS}
+        given = await post(1, proven=True, **common, **sign_in)
+        asked = {
+            "subject_token": given.json()["access_token"],
+            "subject_token_type": ACCESS_TOKEN,
+            "requested_token_type": TXN_TOKEN,
+            "audience": MESH.name,
+            "request_details": json.dumps(CALL),
+        }
+        before = len(world.sink.entries)
+        refused = await post(2, proven=False, **common, **asked)
+        check_refused(world, refused, before, "invalid_request", Code.DPOP_MISSING)
+        read(world, await post(3, proven=True, **common, **asked))
+        assert world.policy.queries[-1]["binding"] == "key"
+        again = await post(3, proven=True, **common, **asked)
+        assert again.json()["deputy_code"] == Code.REPLAYED.value
+
+    run(act)
+
+
+def test_a_workload_bound_token_is_asked_about_as_that_workload() -> None:
+    """What `Check` would see: the peer is the workload, and the binding the weaker one."""
+
+    async def act(world: World) -> None:
+        with_services(world)
+        task = await world.start()
+        token = await delegated(world, task, binding="workload")
+        assert read(world, await ask(world, task, token)).requester == RUNNER
+        query = world.policy.queries[-1]
+        assert (query["binding"], query["peer"]) == ("workload", str(RUNNER))
 
     run(act)
