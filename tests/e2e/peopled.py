@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import json
 import shutil
 import ssl
 import subprocess
@@ -15,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import grpc
 import httpx2
 from cryptography.hazmat.primitives import serialization
 
@@ -23,9 +26,13 @@ from authz.broker.token_request import GRANT_TYPE, ID_TOKEN, JWT_SPIFFE
 from authz.demo.processes import Process
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
+from authz.pb import ext_authz_pb2
 from identity.pb import task_pb2 as pb
-from tests.e2e.callers import Caller, TaskClient
+from tests.bench.load import METHOD
+from tests.check_requests import MCP_HEADERS, check_request
+from tests.e2e.callers import READ, Caller, TaskClient
 from tests.e2e.services import SECONDS, Config, Service, environment, running, until
+from tests.fakes import reason
 
 SHORT_LIVED = "short-lived"
 GATEWAY, RUNNER, WEB = "/ns/mesh/sa/gateway", "/ns/agents/sa/runner", "/ns/shop/sa/web"
@@ -99,6 +106,27 @@ def command(service: Service, *arguments: str, seconds: float = SECONDS) -> subp
     )
 
 
+def pem_of(caller: Caller) -> tuple[bytes, bytes]:
+    """Certificate chain and key."""
+    svid = caller.svid
+    key = svid.private_key.private_bytes(
+        _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return b"".join(each.public_bytes(_PEM) for each in svid.cert_chain), key
+
+
+def call_of(token: str, presenter: Caller, body: object, service: str = "tickets") -> bytes:
+    """What an Envoy asks about a call that came to it."""
+    leaf = presenter.svid.leaf.public_bytes(_PEM).decode()
+    return check_request(
+        json.dumps(body).encode(),
+        headers=(*MCP_HEADERS, ("authorization", f"Bearer {token}")),
+        principal=presenter.id,
+        certificate=quote(leaf, safe=""),
+        extensions={"service": service},
+    ).SerializeToString()
+
+
 @dataclass
 class Task:
     """One run of an agent, with its identity and a connection to the broker that shows it."""
@@ -128,12 +156,12 @@ class Task:
 
     def write_svid(self, path: Path) -> Path:
         """Write certificate and key as a program without a Workload API has them."""
-        svid = self.caller.svid
-        key = svid.private_key.private_bytes(
-            _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.write_bytes(b"".join(each.public_bytes(_PEM) for each in svid.cert_chain) + key)
+        path.write_bytes(b"".join(pem_of(self.caller)))
         return path
+
+    def read(self, token: str) -> str:
+        """Ask `Check` about reading a ticket; return the reason, empty for an allow."""
+        return reason(self.world.check(call_of(token, self.caller, READ)))
 
 
 @dataclass
@@ -171,6 +199,16 @@ class World:
         caller = self.stack.enter_context(Caller(started.identity.endpoint_socket))
         http = self.stack.enter_context(caller.http(self.service.name))
         return Task(self, started.task, agent, caller, http)
+
+    def check(self, data: bytes) -> ext_authz_pb2.CheckResponse:
+        """Ask for a decision as the gateway does."""
+        chain, key = pem_of(self.workload("gateway"))
+        credentials = grpc.ssl_channel_credentials(self.roots.encode(), key, chain)
+        options = (("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1))
+        target = f"127.0.0.1:{self.service.check_port}"
+        with grpc.secure_channel(target, credentials, options) as channel:
+            made: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+            return ext_authz_pb2.CheckResponse.FromString(made(data, timeout=SECONDS))
 
     def grant(
         self, agent: str = "triage", account: str = "lead", scopes: tuple[str, ...] = SCOPES, **more: Any

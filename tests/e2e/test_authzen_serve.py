@@ -8,9 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
-import grpc
 import httpx2
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -21,10 +19,8 @@ from authz.codes import Code
 from authz.demo.agents import tampered
 from authz.pb import ext_authz_pb2 as pb
 from authz.response import TRANSACTION_HEADER
-from tests.bench.load import METHOD
-from tests.check_requests import MCP_HEADERS, check_request
 from tests.e2e.callers import Caller
-from tests.e2e.peopled import Task, World, audience, peopled, provider, world
+from tests.e2e.peopled import Task, World, audience, call_of, peopled, provider, world
 from tests.fakes import reason
 
 pytestmark = pytest.mark.e2e
@@ -64,13 +60,7 @@ class Asked:
         params = {"name": self.tool} if self.method == "tools/call" else {}
         params |= {} if self.arguments is None else {"arguments": self.arguments}
         message = {"jsonrpc": "2.0", "id": 1, "method": self.method, "params": params}
-        return check_request(
-            json.dumps(message).encode(),
-            headers=(*MCP_HEADERS, ("authorization", f"Bearer {self.token}")),
-            principal=self.presenter.id,
-            certificate=quote(pem(self.presenter), safe=""),
-            extensions={"service": self.service},
-        ).SerializeToString()
+        return call_of(self.token, self.presenter, message, self.service)
 
 
 class Gateway:
@@ -81,19 +71,9 @@ class Gateway:
         self.caller = made.workload("gateway")
         self.http = made.stack.enter_context(self.caller.http(made.service.name))
         self.metadata = self.http.get(f"{made.base}{WELL_KNOWN}").raise_for_status().json()
-        options = (("grpc.ssl_target_name_override", "localhost"),)
-        svid = self.caller.svid
-        key = svid.private_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        chain = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in svid.cert_chain)
-        credentials = grpc.ssl_channel_credentials(made.roots.encode(), key, chain)
-        target = f"127.0.0.1:{made.service.check_port}"
-        channel = made.stack.enter_context(grpc.secure_channel(target, credentials, options))
-        self._check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
 
     def check(self, asked: Asked) -> pb.CheckResponse:
-        return pb.CheckResponse.FromString(self._check(asked.check(), timeout=30))
+        return self.world.check(asked.check())
 
     def post(self, body: object, **headers: str) -> httpx2.Response:
         return self.http.post(self.metadata["access_evaluation_endpoint"], json=body, headers=headers)
