@@ -7,11 +7,13 @@ from typing import get_args
 from authz.audit import entry as entries
 from authz.audit.entry import Kind
 from authz.audit.facts import (
+    AdminFacts,
     EventFacts,
     EventOutcome,
     FederationChange,
     FederationFacts,
     Issued,
+    IssuedKind,
     KeyFacts,
     KeyOutcome,
     PolicyChange,
@@ -35,7 +37,16 @@ def names(value: Json) -> set[str]:
 
 
 def test_reference_names_every_kind_and_change() -> None:
-    changes = (PolicyChange, RegistryChange, Action, FederationChange, KeyOutcome, Role, EventOutcome)
+    changes = (
+        PolicyChange,
+        RegistryChange,
+        Action,
+        FederationChange,
+        KeyOutcome,
+        Role,
+        EventOutcome,
+        IssuedKind,
+    )
     assert {*get_args(Kind)}.union(*(get_args(change) for change in changes)) <= WORDS
 
 
@@ -58,6 +69,11 @@ def test_reference_names_every_member() -> None:
         ),
         entries.security_event(
             EventFacts(outcome="sent", event="e", party="https://x", jti="j"), ulid(11), NOW
+        ),
+        entries.administration(
+            AdminFacts(action="agents/contain", outcome="ordered", by="uid:1", subject="agent triage"),
+            ulid(12),
+            NOW,
         ),
         entries.service("stop", "0.1.0", "", ulid(7), NOW),
         entries.recovered(1, "", ulid(8), NOW),
