@@ -58,7 +58,9 @@ class Api:
             return _elsewhere(where)
         if any((where.ca, where.token_file, where.cert, where.key)):
             raise ConfigError("--ca, --token-file, --cert and --key belong to --url")
-        data_dir = read_config(where.config).data_dir
+        config = read_config(where.config)
+        # A replica answers calls only; orders are for the process that it follows.
+        data_dir = config.data_dir if config.replica is None else config.replica.of
         path = data_dir / API_SOCKET
         try:
             status = path.lstat()
