@@ -101,6 +101,8 @@ class Settings:
 
     def find_audience(self, target: str) -> str | None:
         """Return the audience, as it is configured, that a request means."""
+        if target in self.audiences:
+            return target
         wanted = normal_target(target)
         return next((audience for audience in self.audiences if normal_target(audience) == wanted), None)
 
