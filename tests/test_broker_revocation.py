@@ -1,10 +1,12 @@
 """POST /revoke (RFC 7009): who may take back what, and what falls with it: CA-07, TX-08."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from authz.broker import revocation
 from authz.broker.token_request import ACCESS_TOKEN, JWT_SPIFFE
 from authz.codes import Code
 from identity.delegation import MAX_PARENTS
@@ -140,6 +142,25 @@ def test_ca07_a_lineage_is_all_that_came_of_one_sign_in() -> None:
         await revoked(world, tasks[1].identity, tokens[2], lineage="true")
         assert [await is_active(world, token) for token in tokens] == [False] * 3
         assert await is_active(world, other)
+
+    run(act)
+
+
+def test_ca07_nobody_fills_the_memory_with_lineages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CA-07: their number is bounded, and each is forgotten when nothing of it can be alive."""
+    monkeypatch.setattr(revocation, "MAX_WITHDRAWALS", 1)
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        await revoked(world, task.identity, await world.token(task), lineage="true")
+        (held,) = world.tasks.withdrawals.items
+        assert held.expires_at is not None
+        lives = timedelta(seconds=world.broker.settings.delegation_token_seconds)
+        assert lives < held.expires_at - world.clock.now < timedelta(hours=1)
+        before = len(world.sink.entries) + 1
+        response = await revoke(world, task.identity, await world.token(task), lineage="true")
+        assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+        assert len(world.sink.entries) == before + 1
 
     run(act)
 

@@ -5,6 +5,7 @@
 - A token that is unknown, over or broken is no error: there is nothing left to take back. One of a kind that
   cannot be taken back here is `unsupported_token_type`.
 - A token of somebody else is refused: whoever finds one cannot stop its owner.
+- What anybody may take back is bounded and forgotten in minutes, so that nobody fills the memory with it.
 - The order is recorded, durably, before it acts; it acts on the next call.
 """
 
@@ -25,7 +26,8 @@ from authz.broker.reply import Outcome, Reply, answer
 from authz.broker.token_endpoint import error_reply
 from authz.codes import Code
 from authz.decision import denied
-from authz.store.held_withdrawals import kept_until
+from authz.errors import StoreError
+from authz.store.held_withdrawals import MAX_WITHDRAWALS, kept_until
 from identity.delegation import DELEGATION_TYP, DelegationToken
 from identity.errors import TokenError
 from identity.jws import UnverifiedToken
@@ -85,7 +87,10 @@ def _order(
     by, reason = str(asker.spiffe_id), "revoked by its presenter" if asker.client else "revoked by its host"
     kind: Kind = "txn" if is_lineage else "token"
     subject = token.txn if is_lineage else token.jti
-    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until(kind, now))
+    if is_lineage and len(broker.tasks.withdrawals) >= MAX_WITHDRAWALS:
+        raise StoreError("too much is withdrawn to take back a lineage")
+    # No token outlives the one that its lineage began with, and that one lives no longer than any token.
+    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until("token", now))
     facts = AdminFacts(
         action="tokens/revoke",
         outcome="ordered",
