@@ -1,0 +1,58 @@
+"""The pages about administration and AuthZEN: they name the routes that there are."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast, get_args
+
+from authz.admin import Action
+from authz.administration.app import ADMIN, Administration, admin_routes
+from authz.administration.grants import DEFAULT_SECONDS, MAX_SECONDS
+from authz.administration.withdrawals import MAX_LISTED
+from authz.authzen.endpoint import EVALUATION, EVALUATIONS, METADATA
+from authz.authzen.evaluation import MAX_EVALUATIONS
+from authz.authzen.question import _TARGETS
+from authz.broker.app import read_arrival
+from identity.withdrawal import KINDS, MAX_REASON
+from tests.docs.blocks import ROOT
+
+API = (ROOT / "docs/reference/admin-api.md").read_text("utf-8")
+AUTHZEN = (ROOT / "docs/reference/authzen.md").read_text("utf-8")
+HOW_TO = (ROOT / "docs/how-to/administer.md").read_text("utf-8")
+
+
+def test_the_page_has_each_route_and_no_other() -> None:
+    # The routes, over nothing that runs.
+    desk = SimpleNamespace(broker=SimpleNamespace(new_id=None))
+    nothing: Any = SimpleNamespace(desk=desk, state=None, registry=None, reload=None)
+    routes = admin_routes(cast("Administration", nothing), "", read_arrival)
+    there = {
+        f"{method} {route.path.removeprefix(ADMIN).replace(':path', '')}"
+        for route in routes
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) /[^`]*)` \|", API, re.MULTILINE)) == there
+
+
+def test_the_page_has_each_action() -> None:
+    for action in get_args(Action):
+        assert f"`{action}`" in API, action
+
+
+def test_the_page_has_each_kind_and_the_limits() -> None:
+    table = API[API.index("**A withdrawal**") :]
+    for kind in KINDS:
+        assert f"`{kind}`" in table, kind
+    assert f"at most {MAX_REASON} characters" in API
+    assert f"newest {MAX_LISTED};" in API
+    for text in (API, HOW_TO):
+        assert f"{DEFAULT_SECONDS // 86400} days" in text
+        assert f"{MAX_SECONDS // 86400}" in text
+
+
+def test_the_page_about_authzen_has_each_path_and_target() -> None:
+    for path in (EVALUATION, EVALUATIONS, METADATA):
+        assert f"{path}`" in AUTHZEN
+    assert f"up to {MAX_EVALUATIONS} questions" in AUTHZEN
+    for method, (kind, _) in _TARGETS.items():
+        rows = [line for line in AUTHZEN.splitlines() if f"`{method}`" in line]
+        assert any(f"| `{kind}` |" in row for row in rows), method
