@@ -170,7 +170,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-TASK-MISMATCH": Text(
         Form.TOKEN, "the task was started for somebody else", "start a task for this agent and this person"
     ),
-    "DPT-CLIENT-NOT-REGISTERED": Text(
+    "DPT-CLIENT-UNREGISTERED": Text(
         Form.TOKEN,
         "the person's token was issued to an application that is not this agent's",
         "sign in through a client that is registered for this agent",

@@ -353,11 +353,11 @@ def test_an_id_token_of_an_application_that_is_not_the_agents() -> None:
     async def act(world: World) -> None:
         task = await world.start()
         world.tasks.change("triage", clients=frozenset({OidcClient(ISSUER, "other")}))
-        await refused(world, task, "invalid_request", Code.CLIENT_NOT_REGISTERED)
+        await refused(world, task, "invalid_request", Code.CLIENT_UNREGISTERED)
         world.tasks.change("triage", clients=frozenset({OidcClient("https://other.example", CLIENT)}))
-        await refused(world, task, "invalid_request", Code.CLIENT_NOT_REGISTERED)
+        await refused(world, task, "invalid_request", Code.CLIENT_UNREGISTERED)
         world.tasks.change("triage", clients=frozenset())
-        await refused(world, task, "invalid_request", Code.CLIENT_NOT_REGISTERED)
+        await refused(world, task, "invalid_request", Code.CLIENT_UNREGISTERED)
 
     run(act)
 

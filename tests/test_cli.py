@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,11 +80,11 @@ def test_the_examples_of_a_command_can_be_read_by_it(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run([*path, "--help"])
-    text = capsys.readouterr().out.partition("Examples:\n")[2]
+    text = re.sub(r"\\\n\s*", "", capsys.readouterr().out.partition("Examples:\n")[2])
     for line in text.splitlines():
         # Without the note behind a command, and what another command adds.
-        for part in re.findall(r"(?<!-n1 )deputy [^|>]*", re.sub(r" {2,}.*", "", line.strip())):
-            words = part.split()[1:]
+        for part in re.findall(r"(?<!-n1 )deputy [^|><&]*", re.sub(r" {2,}.*", "", line.strip())):
+            words = shlex.split(part)[1:]
             context = typer.main.get_command(app)
             while words and hasattr(context, "commands"):
                 context = context.commands[words.pop(0)]

@@ -48,11 +48,11 @@ def check_client(client: OidcClient, agent: Agent) -> None:
     """Refuse a person's token that was issued to an application of somebody else.
 
     Raises:
-        RefusedError: with CLIENT_NOT_REGISTERED.
+        RefusedError: with CLIENT_UNREGISTERED.
     """
     if client not in agent.clients:
         raise refuse(
-            Code.CLIENT_NOT_REGISTERED,
+            Code.CLIENT_UNREGISTERED,
             f"client {client.client_id!r} of {client.issuer!r} is none of agent {agent.name!r}",
         )
 

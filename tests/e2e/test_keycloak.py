@@ -172,6 +172,6 @@ def test_a_person_of_keycloak_gets_their_agent_its_token(keycloak: Keycloak) -> 
             wrong = keycloak.sign_in("by-the-book")["id_token"]
             before = len(world.sink.entries)
             answer = await world.exchange(task, wrong)
-            check_refused(world, answer, before, "invalid_request", Code.CLIENT_NOT_REGISTERED)
+            check_refused(world, answer, before, "invalid_request", Code.CLIENT_UNREGISTERED)
 
     asyncio.run(scenario())
