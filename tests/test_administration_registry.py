@@ -259,6 +259,8 @@ def test_who_contains_in_advance_cannot_release_what_an_operator_contains_later(
         no(await world.post(OONA, "/releases", RELEASE), 403, Code.NOT_PERMITTED)
         no(await world.post(OONA, "/withdrawals", CONTAIN), 403, Code.NOT_PERMITTED)
         ok(await world.post(OMAR, "/releases", RELEASE))
+        said = no(await world.post(OONA, "/releases", RELEASE), 400, Code.REQUEST_MALFORMED)
+        assert said["error"] == "agent 'travel' is not contained"
         ok(await world.post(OONA, "/withdrawals", CONTAIN), 201)
         ok(await world.post(OONA, "/releases", RELEASE))
 

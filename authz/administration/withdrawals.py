@@ -122,9 +122,10 @@ async def release(arrival: Arrival, state: Switch, actor: Actor, now: datetime) 
     body = members(arrival, required=frozenset({"kind", "subject", "reason"}), optional=frozenset({"wait"}))
     kind, subject, reason = _kind(body), text(body, "subject"), reason_of(body)
     contained = state.withdrawals.containment(kind, subject)
+    agent = state.agent(subject) if kind == "agent" else None
     if kind not in CONTAINED or contained is None:
-        raise ExistenceError(f"{kind} {subject[:255]!r} is not contained")
-    named = Named(kind, subject, _human_of(kind, subject), state.agent(subject) if kind == "agent" else None)
+        raise ExistenceError(f"{kind} {subject[:255]!r} is not contained", agent)
+    named = Named(kind, subject, _human_of(kind, subject), agent)
     request = _request(named, _RELEASE, state)
     return Order(
         request=request,
