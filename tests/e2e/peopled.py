@@ -22,19 +22,27 @@ import grpc
 import httpx2
 from cryptography.hazmat.primitives import serialization
 
+from authz.address import TcpAddress, UnixAddress
 from authz.broker.token_request import GRANT_TYPE, ID_TOKEN, JWT_SPIFFE
 from authz.demo.processes import Process
 from authz.demo.provider import PROVIDER_FILE
 from authz.demo.signin import RUNNER_CLIENT, SignIn
+from authz.mesh.envoy import render
+from authz.mesh.envoy_process import EnvoyProcess
+from authz.mesh.settings import EnvoySettings
+from authz.mesh.settings import Service as EnvoyService
 from authz.pb import ext_authz_pb2
 from identity.pb import task_pb2 as pb
+from identity.spiffe import SpiffeId, TrustDomain
 from tests.bench.load import METHOD
 from tests.check_requests import MCP_HEADERS, check_request
-from tests.e2e.callers import READ, Caller, TaskClient
+from tests.e2e.callers import READ, Caller, TaskClient, port_of
 from tests.e2e.services import SECONDS, Config, Service, environment, running, until
 from tests.fakes import reason
 
 SHORT_LIVED = "short-lived"
+# Where people manage what their agents may do: an application of no agent.
+CONSOLE = "console"
 GATEWAY, RUNNER, WEB = "/ns/mesh/sa/gateway", "/ns/agents/sa/runner", "/ns/shop/sa/web"
 SCOPES = ("tickets:read", "tickets:write")
 _PEM = serialization.Encoding.PEM
@@ -44,7 +52,8 @@ _PEM = serialization.Encoding.PEM
 def provider() -> Iterator[SignIn]:
     """The demo's OpenID Provider, where `lead` and `clerk` sign in."""
     home = Path(tempfile.mkdtemp(prefix="deputy-idp-"))
-    command = ("authz.demo.provider", "--directory", str(home), "--client", RUNNER_CLIENT)
+    command = ["authz.demo.provider", "--directory", str(home)]
+    command += ["--client", RUNNER_CLIENT, "--client", CONSOLE]
     process = Process.python("provider", home, *command)
     try:
         until((home / PROVIDER_FILE).exists, why=process.log_end)
@@ -69,12 +78,17 @@ def peopled(name: str, people: SignIn, **more: Config) -> Service:
         return {**about, "ceiling": ceiling, "clients": clients, "hosts": [service.id(RUNNER)]}
 
     sockets = {"gateway": GATEWAY, "runner": RUNNER, "web": WEB}
+    known = [RUNNER_CLIENT, SHORT_LIVED, CONSOLE]
     config: Config = {
         "check": {"callers": [{"id": service.id(GATEWAY), "may_ask": ["tickets", "billing"]}]},
         "broker": {"issuer": f"https://localhost:{service.broker_port}"},
         "services": {each: {"audience": audience(service, each)} for each in ("tickets", "billing")},
         "providers": [
-            {"issuer": people.issuer, "audiences": [RUNNER_CLIENT, SHORT_LIVED], "allow_loopback": True}
+            {
+                "issuer": people.issuer,
+                "audiences": [RUNNER_CLIENT, SHORT_LIVED, CONSOLE],
+                "allow_loopback": True,
+            }
         ],
         "agents": [agent("triage", "contributor"), agent("resolver", "contributor")],
         "identity": {"workloads": [service.workload(each, at, "localhost") for each, at in sockets.items()]},
@@ -215,7 +229,7 @@ class World:
     ) -> str:
         """Let somebody say which agent may act for them; return the id of the grant."""
         body = {"agent": agent, "scopes": list(scopes), **more}
-        headers = {"authorization": f"Bearer {sign_in(self.people, account)}"}
+        headers = {"authorization": f"Bearer {sign_in(self.people, account, CONSOLE)}"}
         made = self.anonymous().post(f"{self.base}/admin/v1/grants", json=body, headers=headers)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
@@ -231,6 +245,33 @@ class World:
             **more,
         }
         return http.post(f"{self.base}/token", data=form, headers=headers)
+
+
+@contextmanager
+def front(made: World) -> Iterator[str]:
+    """An Envoy of the service before a real tool server, which knows the published keys; returns its URL."""
+    service = made.service
+    domain = TrustDomain.parse(service.name)
+    home = Path(tempfile.mkdtemp(dir=service.directory, prefix="gw-"))
+    (home / "jwks.json").write_bytes(made.anonymous().get(f"{made.base}/jwks").raise_for_status().content)
+    command = ["tickets", "--socket", str(home / "mcp.sock"), "--jwks", str(home / "jwks.json")]
+    command += ["--issuer", made.base, "--trust-domain", service.name]
+    tools = Process.python("tools", home, "authz.demo.tools", *command)
+    try:
+        until((home / "mcp.sock").exists, why=tools.log_end)
+        settings = EnvoySettings(
+            trust_domain=domain,
+            listen=TcpAddress("127.0.0.1", 0),
+            deputy=(TcpAddress("127.0.0.1", service.check_port),),
+            deputy_id=SpiffeId(domain, "/deputy"),
+            services=(EnvoyService("tickets", UnixAddress(str(home / "mcp.sock")), "tickets"),),
+            sds_socket=Path(service.socket("gateway").removeprefix("unix://")),
+            run_directory=home,
+        )
+        with EnvoyProcess.start(render(settings), home) as envoy:
+            yield f"https://localhost:{port_of(envoy)}/tickets/mcp"
+    finally:
+        tools.stop()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from authz.broker.token_request import ACCESS_TOKEN, ID_TOKEN
 from authz.codes import Code
 from identity.security_event import issue_security_event
 from identity.spiffe import TrustDomain
-from tests.e2e.peopled import Task, World, command, issuer, peopled, provider, sign_in, world
+from tests.e2e.peopled import CONSOLE, Task, World, command, issuer, peopled, provider, sign_in, world
 from tests.e2e.services import Config, until
 from tests.event_world import event
 from tests.service_files import authority_on_disk
@@ -121,7 +121,7 @@ def test_a_grant_that_a_person_revokes_here_ends_their_session_there(companies: 
     grant = companies.here.grant("resolver")
     task, token = companies.begun()
     before = len(companies.heard())
-    headers = {"authorization": f"Bearer {sign_in(companies.here.people)}"}
+    headers = {"authorization": f"Bearer {sign_in(companies.here.people, client=CONSOLE)}"}
     place = f"{companies.here.base}/admin/v1/grants/{grant}/revoke"
     done = companies.here.anonymous().post(place, json={}, headers=headers)
     assert done.status_code == 200, done.text
