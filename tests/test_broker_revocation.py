@@ -139,7 +139,11 @@ def test_ca07_a_lineage_is_all_that_came_of_one_sign_in() -> None:
     async def act(world: World) -> None:
         tasks, tokens = await chain(world)
         other = await world.token(tasks[0])
-        await revoked(world, tasks[1].identity, tokens[2], lineage="true")
+        before = len(world.sink.entries)
+        response = await revoke(world, tasks[1].identity, tokens[2], lineage="true")
+        check_refused(world, response, before, "invalid_request", Code.NOT_BOUND)
+        assert await is_active(world, tokens[0])
+        await revoked(world, tasks[0].identity, tokens[0], lineage="true")
         assert [await is_active(world, token) for token in tokens] == [False] * 3
         assert await is_active(world, other)
 

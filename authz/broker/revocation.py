@@ -1,7 +1,8 @@
 """Revocation (RFC 7009): whoever presents a token, or hosts who does, takes it back.
 
 - With a token fall all that were exchanged from it, for they name it (CA-07). `lineage=true` takes back all
-  that came of one sign-in.
+  that came of one sign-in; that is for the agent that it began with, by a token of its own. An agent that the
+  work was handed on to stops what it got, and not the one that it got it from.
 - A token that is unknown, over or broken is no error: there is nothing left to take back. One of a kind that
   cannot be taken back here is `unsupported_token_type`.
 - A token of somebody else is refused: whoever finds one cannot stop its owner.
@@ -84,6 +85,9 @@ def _order(
     evidence.service = broker.settings.audiences[token.audience]
     if not asker.presents(token, broker):
         raise refuse(Code.NOT_BOUND, "the token is another's")
+    if is_lineage and len(token.chain) > 1:
+        text = "a lineage is taken back by the agent that it began with"
+        raise refuse(Code.NOT_BOUND, text, description=text)
     by, reason = str(asker.spiffe_id), "revoked by its presenter" if asker.client else "revoked by its host"
     kind: Kind = "txn" if is_lineage else "token"
     subject = token.txn if is_lineage else token.jti
