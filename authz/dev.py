@@ -62,10 +62,10 @@ services:
 # People sign in at your OpenID Provider. Until there is one, agents can only act for nobody.
 # `audiences` are the applications that they sign in with. An ID token counts for an agent only where its
 # application is a client of that agent (`clients` below), and an agent acts for a person only where that
-# person let it: `deputy grants create`.
+# person let it: `deputy grants create`, signed in to an application that is no agent's (console).
 # providers:
 #   - issuer: http://127.0.0.1:8080
-#     audiences: [runner]
+#     audiences: [runner, console]
 #     allow_loopback: true
 
 # Who takes an identity from which socket. Who can reach a socket of its own is that workload.

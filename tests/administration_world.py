@@ -31,6 +31,7 @@ from tests.admin_world import AGENT, policy, uri
 from tests.broker_fakes import (
     BROKER,
     CLIENT,
+    CONSOLE,
     ISSUER,
     SETTINGS,
     FakeSink,
@@ -138,7 +139,13 @@ class World:
 
     def token(self, person: Person) -> str:
         now = int(self.brokers.clock.now.timestamp())
-        plain = {"iat": now, "exp": now + 300, "sub": person.name, "groups": list(person.groups)}
+        plain = {
+            "aud": CONSOLE,
+            "iat": now,
+            "exp": now + 300,
+            "sub": person.name,
+            "groups": list(person.groups),
+        }
         return id_token_with(self.brokers.provider, **{**plain, **person.claims})
 
     async def call(self, who: Who, method: str, path: str, **request: Any) -> httpx2.Response:
@@ -200,7 +207,7 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
         world.reloads += 1
 
     def routes(path: str, *, is_local: bool) -> list[Any]:
-        desk = Desk(broker, barrier, is_local)
+        desk = Desk(broker, state.agents, barrier, is_local)
         registry = Registry(state, frozenset({OidcClient(ISSUER, CLIENT)}))
         return admin_routes(Administration(desk, state, registry, reload), path, read_arrival)
 

@@ -59,6 +59,8 @@ from identity.x509_svid import leaf_spiffe_id, thumbprint
 NOW = datetime(2026, 11, 21, 8, 0, 0, tzinfo=UTC)
 ISSUER = "https://idp.example"
 CLIENT = "agent-runner"
+# Where people sign in for themselves; no agent has it.
+CONSOLE = "console"
 # Made once: a test that needs a key of its own makes one.
 RS256 = Key.generate("RS256")
 ES256 = Key.generate("ES256")
@@ -71,7 +73,7 @@ def provider_of(issuer: str = ISSUER, key: Key = ES256) -> Provider:
         "lead": Account("lead", ("lead",), PASSWORD),
         "clerk": Account("clerk", ("clerk",), PASSWORD),
     }
-    return Provider(issuer, key, accounts, {CLIENT: 600, "short-lived": 3, "other": 600})
+    return Provider(issuer, key, accounts, {CLIENT: 600, "short-lived": 3, "other": 600, CONSOLE: 600})
 
 
 def id_token(provider: Provider, person: str = "lead", now: datetime = NOW, client: str = CLIENT) -> str:
@@ -489,7 +491,7 @@ def broker_alone(settings: Settings = SETTINGS) -> World:
     """A broker without a connection."""
     fakes = Fakes()
     web = Web.of(provider_of())
-    known = IdentityProvider(ISSUER, frozenset({CLIENT}))
+    known = IdentityProvider(ISSUER, frozenset({CLIENT, CONSOLE}))
     live = LiveAuthority.fixed(Authority.generate(MESH, fakes.clock.now))
     broker = Broker(
         settings=settings,

@@ -31,7 +31,7 @@ from tests.administration_world import (
     World,
     play_in,
 )
-from tests.broker_fakes import RUNNER
+from tests.broker_fakes import CLIENT, CONSOLE, RUNNER
 from tests.state_world import broken_disk, task
 
 CONTAIN = {"kind": "agent", "subject": "travel", "reason": "books what nobody asked for"}
@@ -224,6 +224,23 @@ def test_an_agent_is_nobody_here(play: Play) -> None:
         ours = Person("olga", claims={"iss": "https://broker.mesh.example", "typ_": "at+jwt"})
         no(await world.get(ours, "/agents"), 401, Code.TOKEN_ISSUER)
         assert {record["kind"] for record in world.records} == {"decision"}
+
+    play(scenario)
+
+
+def test_tx10_an_agent_makes_no_grant_with_the_sign_in_that_it_was_handed(play: Play) -> None:
+    """TX-10: the ID token that an agent exchanges is no leave of the person's, nor an operator's word."""
+
+    async def scenario(world: World) -> None:
+        await world.register()
+        for name in ("alice", "olga"):
+            handed = Person(name, claims={"aud": CLIENT})
+            for send in (_agents_list, _policy_reload, _grants_create, _agents_contain):
+                no(await send(world, handed), 403, Code.NOT_PERMITTED)
+        several = Person("olga", claims={"aud": [CLIENT, CONSOLE], "azp": CLIENT})
+        no(await world.get(several, "/agents"), 403, Code.NOT_PERMITTED)
+        assert (await world.get(OLGA, "/agents")).status_code == 200
+        assert world.state.consents() == ()
 
     play(scenario)
 

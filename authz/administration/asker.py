@@ -5,12 +5,14 @@
 - Elsewhere a workload shows its X.509-SVID, and a person a token of their provider: an access token for this
   broker, or an ID token of an application that is known here. Both at once is refused: there would be two who
   ask.
-- An agent is nobody here: neither by its certificate nor by a delegation token. What a person may change, no
-  agent changes in their name.
+- An agent is nobody here: neither by its certificate nor by a delegation token, nor by the sign-in that a
+  person handed it: a token of an application of agents (`agents[].clients`) administers nothing, or the agent
+  that holds it would make its own grant. What a person may change, no agent changes in their name.
 - Of a token that was withdrawn, or of a person or a workload that is contained, nothing is taken.
 """
 
 import os
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from authz.admin import Actor
@@ -22,14 +24,19 @@ from authz.broker.person_token import PersonToken, TokenKind
 from authz.broker.refusal import refuse
 from authz.codes import Code
 from authz.errors import AuthenticationError
+from identity.caller import Agent
 from identity.jws import UnverifiedToken
 from identity.withdrawal import Standing
 
 _SCHEME = "bearer"
 
+Agents = Callable[[], Iterable[Agent]]
 
-async def ask_who(arrival: Arrival, broker: Broker, now: datetime, *, is_local: bool) -> Actor:
-    """Return who asks.
+
+async def ask_who(
+    arrival: Arrival, broker: Broker, agents: Agents, now: datetime, *, is_local: bool
+) -> Actor:
+    """Return who asks; `agents` gives the registered ones.
 
     Raises:
         CodedError, TokenError or RefusedError: if nobody is authenticated, or they are withdrawn.
@@ -40,7 +47,9 @@ async def ask_who(arrival: Arrival, broker: Broker, now: datetime, *, is_local: 
         if arrival.chain:
             text = "show a certificate or a person's token, not both"
             raise refuse(Code.REQUEST_MALFORMED, text, description=text)
-        return Actor.of_human((await person_of(arrival, broker, now)).human)
+        person = await person_of(arrival, broker, now)
+        _require_no_agents(person, agents())
+        return Actor.of_human(person.human)
     svid = authenticate(arrival.chain, broker, now)
     try:
         workload = workload_client(svid.spiffe_id)
@@ -65,6 +74,16 @@ async def person_of(arrival: Arrival, broker: Broker, now: datetime) -> PersonTo
     person = await broker.people.verify(token, kind, now)
     check_standing(Standing(human=person.human.uri, issued_at=person.began), broker.tasks)
     return person
+
+
+def _require_no_agents(person: PersonToken, agents: Iterable[Agent]) -> None:
+    agent = next((agent for agent in agents if person.client in agent.clients), None)
+    if agent is not None:
+        raise refuse(
+            Code.NOT_PERMITTED,
+            f"the token is of {person.client.client_id!r}, an application of agent {agent.name!r}",
+            description="this sign-in is an agent's to use: sign in with an application of no agent",
+        )
 
 
 def _bearer(arrival: Arrival) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from authz.admin import Actor, AdminRequest, decide_admin
-from authz.administration.asker import ask_who
+from authz.administration.asker import Agents, ask_who
 from authz.audit.entry import Entry, administration, stranger
 from authz.audit.facts import AdminFacts, DecisionFacts
 from authz.audit.strangers import Admission
@@ -62,6 +62,7 @@ class Desk:
     """What orders are carried out with; `is_local` where they come over the private socket."""
 
     broker: Broker
+    agents: Agents
     barrier: Barrier
     is_local: bool
 
@@ -95,7 +96,7 @@ async def carry_out(action: str, plan: Plan, arrival: Arrival, desk: Desk) -> Re
     record_id = broker.new_id(now)
     facts = AdminFacts(action=action, outcome="refused", by="nobody", subject="")
     try:
-        actor = await ask_who(arrival, broker, now, is_local=desk.is_local)
+        actor = await ask_who(arrival, broker, desk.agents, now, is_local=desk.is_local)
         facts = replace(facts, by=actor.id)
         order = await _planned(plan, actor, desk, now)
         facts = _facts(facts, order)

@@ -1,7 +1,7 @@
 """People of the demo: they sign in, say which agent may act for them, and take it back.
 
-- A person asks the broker over TLS with the ID token of their sign-in, and without a certificate: no agent
-  and no operator grants in anybody's name.
+- A person asks the broker over TLS with the ID token of a sign-in of their own, and without a certificate: no
+  agent, which has another sign-in of theirs, and no operator grants in anybody's name.
 - What a grant names is what the person lets the agent do at most; what both may is for the policy to say.
 """
 

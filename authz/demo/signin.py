@@ -1,4 +1,4 @@
-"""Signing in at the demo's OpenID Provider, as an agent's runner does for the person in front of it."""
+"""Signing in at the demo's OpenID Provider: as a runner of agents does for a person, or as that person."""
 
 import json
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from authz.demo.provider import PASSWORDS_FILE, PROVIDER_FILE
 from identity.caller import Human
 
 RUNNER_CLIENT = "runner"
+# Where people sign in for themselves: to say what agents may do. No agent has this application.
+CONSOLE_CLIENT = "console"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from authz.demo.agents import AgentTask
+from authz.demo.signin import CONSOLE_CLIENT
 from authz.demo.world import DemoWorld
 from authz.mesh.envoy_process import write_private
 
@@ -29,6 +30,8 @@ async def how_to_call(world: DemoWorld) -> str:
     write_private(home / "curl.conf", _curl_options(home, world.runner.places.gateway).encode())
     # What an agent is given by who starts it, and the sign-in of the person it acts for.
     write_private(home / "id_token", id_token.encode())
+    # What no agent is given: with it the person says what agents may do.
+    write_private(home / "console_token", (await world.sign_in("lead", CONSOLE_CLIENT)).encode())
     write_private(home / "agent.env", _environment(home, task, resolver).encode())
     return f"""
 Everything runs until Ctrl-C. A call as triage, for lead (its credentials are renewed in {home}):
@@ -44,6 +47,7 @@ def _environment(home: Path, task: AgentTask, resolver: AgentTask) -> str:
 export RESOLVER_SOCKET={resolver.identity.socket}
 export BROKER={task.places.broker} GATEWAY={task.places.gateway}
 export ID_TOKEN_FILE={home}/id_token ROOTS={home}/roots.pem
+export CONSOLE_TOKEN_FILE={home}/console_token
 """
 
 

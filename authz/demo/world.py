@@ -35,7 +35,7 @@ from authz.demo.people import GRANTS, GrantRequest
 from authz.demo.people import Grants as GrantsOfPeople
 from authz.demo.processes import POLL_SECONDS, Process, ProcessError, Running
 from authz.demo.provider import PROVIDER_FILE
-from authz.demo.signin import RUNNER_CLIENT, SignIn
+from authz.demo.signin import CONSOLE_CLIENT, RUNNER_CLIENT, SignIn
 from authz.errors import ConfigError
 from authz.identity_parts import DEPUTY_PATH
 from authz.mesh.envoy import LISTENER, render
@@ -124,11 +124,11 @@ class DemoWorld:
 
     async def let(self, account: str, grant: GrantRequest) -> str:
         """Let a person make a grant; return its id."""
-        return await self.grants_of_people.create(await self.sign_in(account), grant)
+        return await self.grants_of_people.create(await self.sign_in(account, CONSOLE_CLIENT), grant)
 
     async def revoke(self, account: str, grant: str) -> None:
         """Let a person revoke a grant of theirs."""
-        await self.grants_of_people.revoke(await self.sign_in(account), grant)
+        await self.grants_of_people.revoke(await self.sign_in(account, CONSOLE_CLIENT), grant)
 
     async def contain(self, agent: str) -> None:
         """Stop an agent, as the operator of the service."""
@@ -283,9 +283,8 @@ async def _open(socket: Path, running: Running) -> Identity:
 async def _start_provider(directory: Path, running: Running) -> SignIn:
     home = directory / "provider"
     home.mkdir(mode=0o700)
-    process = Process.python(
-        "provider", directory, "authz.demo.provider", "--directory", str(home), "--client", RUNNER_CLIENT
-    )
+    clients = ("--client", RUNNER_CLIENT, "--client", CONSOLE_CLIENT)
+    process = Process.python("provider", directory, "authz.demo.provider", "--directory", str(home), *clients)
     running.add(process.stop)
 
     async def serves() -> bool:

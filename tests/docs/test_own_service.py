@@ -11,7 +11,7 @@ import pytest
 
 from authz.demo.processes import Process
 from authz.demo.provider import PROVIDER_FILE
-from authz.demo.signin import SignIn
+from authz.demo.signin import CONSOLE_CLIENT, SignIn
 from tests.conftest import missing_part
 from tests.docs.blocks import blocks_of
 from tests.docs.session import Session
@@ -36,15 +36,18 @@ def test_the_how_to_for_ones_own_service_holds(reader: Path, tmp_path: Path, env
         if shutil.which(program) is None:
             missing_part(f"no {program}: the document uses it")
     ports = free_ports()
+    clients = ("--client", CLIENT, "--client", CONSOLE_CLIENT)
     provider = Process.python(
-        "provider", tmp_path, "authz.demo.provider", "--directory", str(tmp_path), "--client", CLIENT
+        "provider", tmp_path, "authz.demo.provider", "--directory", str(tmp_path), *clients
     )
     try:
         sign_in = asyncio.run(_signed_in(provider, tmp_path))
-        (reader / "id_token").write_text(asyncio.run(sign_in.id_token("lead", CLIENT)))
+        for name, client in (("id_token", CLIENT), ("console_token", CONSOLE_CLIENT)):
+            (reader / name).write_text(asyncio.run(sign_in.id_token("lead", client)))
+        audiences = f"audiences: [{CLIENT}, {CONSOLE_CLIENT}]"
         replace = ports | {
             "issuer: https://login.example.org": f"issuer: {sign_in.issuer}",
-            f"audiences: [{CLIENT}]": f"audiences: [{CLIENT}]\n    allow_loopback: true",
+            audiences: f"{audiences}\n    allow_loopback: true",
         }
         envoy_file = reader / "deputy/envoy/envoy.yaml"
 
