@@ -1,6 +1,6 @@
 """The operator of the demo: stops an agent and releases it, over the service's private socket.
 
-- It sends what `deputy agents contain` and `deputy agents release` send. Who reaches the socket is the operator.
+- It sends what `deputy agents contain` and `release` send. Who reaches the socket is the operator.
 """
 
 from dataclasses import dataclass
