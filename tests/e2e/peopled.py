@@ -83,13 +83,7 @@ def peopled(name: str, people: SignIn, **more: Config) -> Service:
         "check": {"callers": [{"id": service.id(GATEWAY), "may_ask": ["tickets", "billing"]}]},
         "broker": {"issuer": f"https://localhost:{service.broker_port}"},
         "services": {each: {"audience": audience(service, each)} for each in ("tickets", "billing")},
-        "providers": [
-            {
-                "issuer": people.issuer,
-                "audiences": [RUNNER_CLIENT, SHORT_LIVED, CONSOLE],
-                "allow_loopback": True,
-            }
-        ],
+        "providers": [{"issuer": people.issuer, "audiences": known, "allow_loopback": True}],
         "agents": [agent("triage", "contributor"), agent("resolver", "contributor")],
         "identity": {"workloads": [service.workload(each, at, "localhost") for each, at in sockets.items()]},
         "limits": {"jwt_svid_seconds": 300, "clock_leeway_seconds": 1},
