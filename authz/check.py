@@ -6,6 +6,7 @@
   is recorded with both principals.
 - No record, no answer but a denial. No grant, no transaction token; where one serves several calls, each has
   its decision and its record.
+- A proxy that was contained gets no answer but a denial, whoever it says is calling.
 - A proof of possession is counted once, when the token that it came with is bound; what a caller's details do
   not cover is refused before the policy is asked.
 - The epoch is read before anything else and again after the record is written, and so is whom we trust: if
@@ -27,7 +28,16 @@ from authz.audit import entry
 from authz.audit.arguments import ArgumentsKey, hmac_arguments
 from authz.audit.sink import Sink
 from authz.audit.strangers import Admission, Strangers
-from authz.authenticate import Credential, Registered, Trust, bind, bind_with_proof, code_of, verify
+from authz.authenticate import (
+    Credential,
+    Registered,
+    Trust,
+    bind,
+    bind_with_proof,
+    check_standing,
+    code_of,
+    verify,
+)
 from authz.codes import Code
 from authz.decision import Allow, Decision, Deny, decide, denied, refused
 from authz.dpop import call_of
@@ -35,6 +45,7 @@ from authz.errors import AuditError, AuthenticationError, CodedError, Inspection
 from authz.evidence import Evidence
 from authz.policy.port import Policy
 from authz.policy.query import check_query
+from authz.protected_resource import metadata_uri
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.request import Request
@@ -50,6 +61,7 @@ from identity.errors import TokenError
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
 from identity.transaction import TOOL_CALL, IssuedTransaction, TransactionIssuer, TransactionToken
+from identity.withdrawal import Standing
 
 # What a replica may not have read yet, when a call arrives that is about it.
 _NOT_KNOWN_YET: Final = frozenset({Code.TASK_UNKNOWN, Code.AGENT_UNKNOWN})
@@ -155,6 +167,7 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     now = evidence.started
     if flow.following is not None:
         await flow.following.refresh()
+    _check_asker(evidence.asker, flow)
     asker = flow.services.asker(evidence.asker)
     request = evidence.request = Request.parse(data)
     service = evidence.service = flow.services.target(request, asker)
@@ -179,6 +192,16 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     if isinstance(decision, Allow):
         evidence.issued = _issue(decision, caller, service, flow)
     return decision
+
+
+def _check_asker(asker: SpiffeId | None, flow: Flow) -> None:
+    """Refuse a contained proxy, which could say that anybody called.
+
+    Raises:
+        AuthenticationError: with CONTAINED.
+    """
+    if asker is not None:
+        check_standing(Standing(workloads=(str(asker),)), flow.rights)
 
 
 def check_details(caller: Caller, operation: Operation, service: Service) -> None:
@@ -278,6 +301,7 @@ def _still_stands(evidence: Evidence, flow: Flow) -> bool:
         return False
     trust, now = flow.trust(), flow.clock()
     try:
+        _check_asker(evidence.asker, flow)
         again = bind(verify(request, service, trust, now), request, flow.rights, trust, now, flow.services)
     except CodedError:
         return False
@@ -291,7 +315,11 @@ async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:
         deny = refused(error)
     except Exception:  # noqa: BLE001 - as in `check`
         deny = denied(Code.INTERNAL)
-    return deny_response(deny, evidence.decision_id, evidence.operation, evidence.rpc_id)
+    service, trust = evidence.service, evidence.trust
+    where = metadata_uri(trust.issuer, service.audience) if service is not None and trust is not None else ""
+    return deny_response(
+        deny, evidence.decision_id, evidence.operation, evidence.rpc_id, resource_metadata=where
+    )
 
 
 async def _record_denial(deny: Deny, evidence: Evidence, flow: Flow) -> None:

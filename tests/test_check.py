@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from authz.audit.entry import Entry
+from authz.audit.sink import Receipt
 from authz.check import check
 from authz.errors import ConfigError, PolicyUnavailableError
 from authz.pb import ext_authz_pb2 as pb
@@ -19,6 +21,7 @@ from identity.caller import Hop, WorkloadBinding
 from identity.keys import SigningKey
 from identity.spiffe import SpiffeId
 from identity.transaction import verify_transaction_token
+from identity.withdrawal import Withdrawal, Withdrawals
 from tests.check_requests import PROXY
 from tests.fakes import (
     ALLOW,
@@ -249,7 +252,20 @@ def test_no_token_no_pass() -> None:
     response = world.check(world.request(None, world.run("triage")))
     assert reason(response) == "DPT-TOKEN-MISSING"
     assert response.denied_response.status.code == 401
-    assert _header(response, "www-authenticate") == "Bearer"
+    assert _header(response, "www-authenticate").startswith("Bearer resource_metadata=")
+
+
+def test_dm02_a_challenge_says_where_tokens_for_the_service_come_from() -> None:
+    """DM-02: RFC 9728 section 5.1, whatever is wrong with the token; before there is a service, nothing."""
+    world = World()
+    run = world.run("triage")
+    query = "resource=https%3A%2F%2Ftickets.mesh.example"
+    where = f'resource_metadata="https://broker.mesh.example/.well-known/oauth-protected-resource?{query}"'
+    assert _header(world.check(world.request(None, run)), "www-authenticate") == f"Bearer {where}"
+    tampered = world.request(f"{world.token(run)[:-4]}AAAA", run)
+    assert _header(world.check(tampered), "www-authenticate").endswith(f'", {where}')
+    unknown = world.check(world.request(None, run, extensions={"service": "payroll"}))
+    assert "www-authenticate" not in {each.header.key for each in unknown.denied_response.headers}
 
 
 def test_two_tokens_no_pass() -> None:
@@ -439,6 +455,36 @@ def test_a_chain_beyond_the_limit_is_refused() -> None:
     runs = [world.run("triage") for _ in range(5)]
     assert world.check(world.request(world.token(*runs[:4]), runs[0])).status.code == OK
     assert reason(world.check(world.request(world.token(*runs), runs[0]))) == "DPT-CHAIN-DEPTH"
+
+
+def test_a_contained_proxy_has_nothing_minted() -> None:
+    world = World()
+    run = world.run("triage")
+    data = world.request(world.token(run), run)
+    world.rights.withdrawals = Withdrawals.of(
+        [Withdrawal("workload", str(GATEWAY), None, "taken over", "uid:1", NOW)]
+    )
+    assert reason(world.check(data, GATEWAY)) == "DPT-CONTAINED"
+    assert world.policy.asked == []
+    assert len(world.records()) == 1
+    world.rights.withdrawals = Withdrawals()
+    assert world.check(data, GATEWAY).status.code == OK
+
+
+def test_a_proxy_that_is_contained_while_it_asks_gets_nothing() -> None:
+    world = World()
+    run = world.run("triage")
+    append = world.sink.append
+
+    async def contain(entry: Entry) -> Receipt:
+        receipt = await append(entry)
+        stopped = Withdrawal("workload", str(GATEWAY), None, "taken over", "uid:1", NOW)
+        world.rights.withdrawals, world.rights.epoch = Withdrawals.of([stopped]), 2
+        return receipt
+
+    world.sink.append = contain  # type: ignore[method-assign]  # once the allow is recorded
+    response = world.check(world.request(world.token(run), run), GATEWAY)
+    assert reason(response) == "DPT-WITHDRAWN"
 
 
 def test_an_agent_does_not_come_back_in_a_chain() -> None:
