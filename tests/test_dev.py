@@ -134,7 +134,7 @@ def test_the_commented_lines_are_right_once_they_are_no_comments(directory: Path
     lines[at : at + 4] = [line.removeprefix("# ") for line in lines[at : at + 4]]
     path.write_text("\n".join(line.replace("    # clients", "    clients") for line in lines))
     config = Dev.prepare(directory).config
-    assert [provider.audiences for provider in config.providers] == [["runner"]]
+    assert [provider.audiences for provider in config.providers] == [["runner", "console"]]
     clients = {agent.name: [client.id for client in agent.clients] for agent in config.agents}
     assert clients == {"triage": ["runner"], "resolver": ["runner"], "nightly-report": []}
 
