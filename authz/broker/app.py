@@ -110,7 +110,7 @@ def _token_first(path: str, broker: Broker, others: App) -> App:
     """Answer a POST to the token endpoint as its route would, and leave everything else to the others."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if (scope["type"], scope["method"], scope["path"]) != ("http", "POST", path):
+        if (scope["type"], scope.get("method"), scope.get("path")) != ("http", "POST", path):
             await others(scope, receive, send)
             return
         try:
