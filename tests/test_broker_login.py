@@ -428,6 +428,34 @@ def test_tx11_rebinding_to_a_proof_needs_the_key_before() -> None:
     run(act)
 
 
+@pytest.mark.parametrize("bound", ["key", "workload"])
+def test_tx11_a_login_that_proves_no_key_takes_a_token_to_no_other_one(bound: str) -> None:
+    """TX-11: whoever found a token and a JWT-SVID of its task has neither its key nor its workload."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        token = (await ask(world, task.identity, form_of(world, binding=bound))).json()["access_token"]
+        form = form_of(world, token, subject_token_type=ACCESS_TOKEN, **login(await world.jwt_svid(task)))
+        await refused(world, None, form, "invalid_request", Code.NOT_BOUND, proof(world))
+        # Nor does the workload that started the task have the task's key.
+        form |= login(await world.jwt_svid(task))
+        host = world.workload(RUNNER)
+        if bound == "key":
+            await refused(world, host, form, "invalid_request", Code.NOT_BOUND, proof(world))
+            wider = {**form, "binding": "workload"}
+            await refused(world, None, wider, "invalid_request", Code.NOT_BOUND)
+            await refused(world, host, wider, "invalid_request", Code.NOT_BOUND)
+        else:
+            form |= login(await world.jwt_svid(task))
+            response = await ask(world, host, form, proof(world))
+            assert world.verified(response.json()["access_token"]).binding == DpopBinding(OURS)
+        # What comes back bound as it was, or to the task's own key, is of no use to them.
+        response = await ask(world, None, form)
+        assert world.verified(response.json()["access_token"]).binding == KeyBinding(task.identity.thumbprint)
+
+    run(act)
+
+
 def test_tx11_not_to_a_workload_and_to_a_key() -> None:
     """TX-11, CL-08: there is one binding."""
 

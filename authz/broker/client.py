@@ -18,6 +18,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from authz.authenticate import Registered, check_standing, live_agent, live_task
 from authz.broker.deps import Broker
@@ -46,12 +47,16 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class TaskClient:
-    """A client that is a running task: the key that stands for it, and until when its login counts."""
+    """A client that is a running task: the key that stands for it, and until when its login counts.
+
+    `shown` is what its connection proved: that key, the workload that started it, or neither (a JWT-SVID).
+    """
 
     spiffe_id: SpiffeId
     running: Running
     thumbprint: str | None
     not_after: datetime
+    shown: Literal["key", "workload", "neither"] = "neither"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def task_client(svid: X509Svid, registered: Registered, now: datetime) -> TaskCl
         raise AuthenticationError(Code.TASK_UNKNOWN, f"not a task's identity: {str(svid.spiffe_id)!r}")
     found = running(Hop(*named), registered, now)
     check_newest(svid, found.task)
-    return TaskClient(svid.spiffe_id, found, svid.thumbprint, svid.not_after)
+    return TaskClient(svid.spiffe_id, found, svid.thumbprint, svid.not_after, "key")
 
 
 def assertion_client(unverified_assertion: str, broker: Broker, now: datetime) -> TaskClient:

@@ -5,12 +5,15 @@
 - A token has a scope of its own service. A scope of a further one lets that one be called on behalf of the
   chain: the service presents what it got (a transaction token). Where the policy refuses that one, its scopes
   are left out.
-- What is given is bound to the presenter: to its certificate, to the key of its proof, or to its workload.
+- What is given is bound to the presenter: to its certificate, to the key of its proof, or to its workload. It
+  goes from one key to another only where the client proves the first: a JWT-SVID alone proves none (TX-11).
 """
 
 from datetime import datetime
+from typing import assert_never
 
 from authz.broker.basis import Basis, Wanted, handover_basis, names, sign_in_basis
+from authz.broker.client import TaskClient
 from authz.broker.deps import Broker
 from authz.broker.parties import Case, Parties, Presenter, find_parties
 from authz.broker.query import exchange_query
@@ -43,6 +46,7 @@ async def decide_exchange(case: Case) -> Delegation:
     parties = await find_parties(case)
     binding = evidence.binding = _binding(request, parties.presenter, case.proof)
     evidence.chain, evidence.txn = parties.chain, parties.subject.txn
+    _check_rebinding(parties, binding, case.client)
     # 4. What nobody could allow.
     if parties.not_after <= case.now:
         raise TokenExpiredError("a subject or actor token that has expired")
@@ -161,6 +165,30 @@ def _binding(request: TokenRequest, presenter: Presenter, proof: DpopProof | Non
     if presenter.thumbprint is None:
         raise refuse(Code.NOT_BOUND, f"task {presenter.running.task.id!r} has no key to bind to")
     return KeyBinding(presenter.thumbprint)
+
+
+def _check_rebinding(parties: Parties, binding: Binding, client: TaskClient) -> None:
+    """Refuse to take a token that is bound to something which the client did not prove to something else.
+
+    The key of a task stands for it also where it is not shown: nobody else could use what is bound to it.
+
+    Raises:
+        RefusedError: with NOT_BOUND.
+    """
+    subject = parties.subject
+    if parties.is_handed_on or not isinstance(subject, DelegationToken) or isinstance(binding, KeyBinding):
+        return
+    match subject.binding:
+        case KeyBinding():
+            is_proved = client.shown == "key"
+        case WorkloadBinding():
+            is_proved = binding == subject.binding or client.shown != "neither"
+        case DpopBinding():
+            is_proved = True  # its proof was asked for when the subject was verified
+        case _:
+            assert_never(subject.binding)
+    if not is_proved:
+        raise refuse(Code.NOT_BOUND, "a token is bound anew by whoever proves what it was bound to")
 
 
 def _asked(request: TokenRequest, subject: SignedIn | DelegationToken) -> frozenset[str]:

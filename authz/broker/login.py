@@ -103,7 +103,7 @@ def _client(
         if presented.spiffe_id == client.spiffe_id:
             return presented
     elif svid.spiffe_id == client.running.task.workload:
-        return client
+        return replace(client, shown="workload")
     raise refuse(Code.TASK_MISMATCH, "the certificate and the assertion are of two clients")
 
 
