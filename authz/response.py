@@ -73,9 +73,14 @@ def allow_response(allow: Allow, transaction_token: str, header_names: Collectio
 
 
 def deny_response(
-    deny: Deny, decision_id: str, operation: Operation | None = None, rpc_id: str | int | None = None
+    deny: Deny,
+    decision_id: str,
+    operation: Operation | None = None,
+    rpc_id: str | int | None = None,
+    *,
+    resource_metadata: str = "",
 ) -> bytes:
-    """Refuse the request in the form that its client can handle."""
+    """Refuse the request in the form that its client can handle; a challenge says where tokens come from."""
     is_mcp = operation is not None and operation.is_mcp
     if rpc_id is None and operation is not None:
         rpc_id = operation.rpc_id
@@ -85,7 +90,7 @@ def deny_response(
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED, message=deny.code))
     denied_response = response.denied_response
     denied_response.status.code = status
-    for name, value in _headers(deny, decision_id):
+    for name, value in _headers(deny, decision_id, resource_metadata):
         _set_header(denied_response.headers.add(), name, value)
     denied_response.body = _body(deny, decision_id, rpc_id, is_rpc=is_mcp or rpc_id is not None)
     _name_decision(response.dynamic_metadata, decision_id, deny.code)
@@ -114,7 +119,7 @@ def _ours(header_names: Collection[str]) -> list[str]:
     return sorted({name for name in header_names if name.startswith(OUR_PREFIX)})
 
 
-def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:
+def _headers(deny: Deny, decision_id: str, resource_metadata: str) -> list[tuple[str, str]]:
     headers = [
         ("content-type", "application/json"),
         ("cache-control", "no-store"),
@@ -124,10 +129,11 @@ def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:
         headers.append((DECISION_HEADER, decision_id))
     match deny.form:
         case Form.TOKEN:
-            headers.append(("www-authenticate", _challenge(deny)))
+            headers.append(("www-authenticate", _challenge(*_unclear(deny), resource_metadata)))
         case Form.SCOPE:
             needed = " ".join(deny.needed_scopes)
-            headers.append(("www-authenticate", f'Bearer error="insufficient_scope", scope="{needed}"'))
+            known = f'error="insufficient_scope", scope="{needed}"'
+            headers.append(("www-authenticate", _challenge("Bearer", known, resource_metadata)))
         case Form.UNAVAILABLE:
             headers.append(("retry-after", "1"))
         case _:
@@ -135,17 +141,23 @@ def _headers(deny: Deny, decision_id: str) -> list[tuple[str, str]]:
     return headers
 
 
-def _challenge(deny: Deny) -> str:
+def _challenge(scheme: str, known: str, resource_metadata: str) -> str:
+    """RFC 9728 section 5.1: a client that has no token, or not the right one, is told where to read on."""
+    where = f'resource_metadata="{resource_metadata}"' if resource_metadata else ""
+    return f"{scheme} {', '.join(filter(None, (known, where)))}".rstrip()
+
+
+def _unclear(deny: Deny) -> tuple[str, str]:
     """RFC 6750 section 3.1: without a credential the challenge names no error."""
     if deny.code in {Code.TOKEN_MISSING, Code.PEER_MISSING}:
-        return "Bearer"
+        return "Bearer", ""
     # Our own sentence, not the denial's: a policy's text may hold quotes and line ends.
     known = find_code(deny.code) or Code.TOKEN_CLAIMS
     if known in _PROOF_CODES:
         algorithms = " ".join(PROOF_ALGORITHMS)
         text = f'error="{_PROOF_CODES[known]}", error_description="{known.sentence}", algs="{algorithms}"'
-        return f"DPoP {text}"
-    return f'Bearer error="invalid_token", error_description="{known.sentence}"'
+        return "DPoP", text
+    return "Bearer", f'error="invalid_token", error_description="{known.sentence}"'
 
 
 def _body(deny: Deny, decision_id: str, rpc_id: str | int | None, *, is_rpc: bool) -> str:

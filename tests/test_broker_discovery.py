@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +12,7 @@ from authz.broker.discovery import find_resource, metadata
 from authz.broker_parts import broker_settings
 from authz.config import Config
 from authz.errors import ConfigError
+from authz.protected_resource import WELL_KNOWN_RESOURCE, metadata_uri
 from authz.protocols.route import Route
 from authz.services import Service, Services
 from identity.bundle import Bundle
@@ -118,6 +120,27 @@ def test_dm02_the_path_of_a_service_comes_after_the_well_known_one(
     """DM-02: RFC 9728 section 3.1; which of two is meant is not guessed."""
     audiences = ["https://a.example/mcp", "https://a.example/two", "https://b.example/two", "urn:x"]
     assert find_resource(replace(SETTINGS, audiences=dict.fromkeys(audiences, "s")), host, path) == found
+
+
+def test_dm02_the_address_in_a_challenge_is_that_of_the_document() -> None:
+    """DM-02: RFC 9728 section 5.1; whatever the host is, and one service at a time."""
+
+    async def act(world: World) -> None:
+        for audience in (TICKETS, BILLING):
+            asked = metadata_uri(BROKER, audience).removeprefix(BROKER.removesuffix(urlsplit(BROKER).path))
+            response = await world.send("GET", asked, None)
+            assert response.json()["resource"] == audience
+        well_known = WELL_KNOWN_RESOURCE
+        for query in (
+            "resource=x",
+            "resource=",
+            f"resource={TICKETS}/",
+            f"resource={TICKETS}&resource={BILLING}",
+        ):
+            assert (await world.send("GET", f"{well_known}?{query}", None)).status_code == 404
+        assert (await world.send("GET", f"{well_known}/x?resource={TICKETS}", None)).status_code == 404
+
+    run(act)
 
 
 def test_jw08_the_keys_are_kept_for_less_time_than_they_are_published_before_they_sign() -> None:

@@ -35,6 +35,13 @@ ON = {**CALL, "service": "billing", "tool": "read_invoice"}
 SCOPES = "tickets:read billing:read"
 
 
+# What a transaction token is never made of (TX-04): a refresh token by the draft, the rest by our choice.
+NEVER = [
+    f"urn:ietf:params:oauth:token-type:{kind}"
+    for kind in ("refresh_token", "saml1", "saml2", "self_signed", "unsigned_json", "id-jag")
+]
+
+
 def with_services(world: World) -> World:
     """The broker knows what `Check` protects: tickets and billing pass calls on, files does not."""
     made = (
@@ -173,14 +180,17 @@ async def _refused(world: World, task: Started, token: str, error: str, code: Co
         ({"resource": TICKETS}, "invalid_request", Code.REQUEST_MALFORMED),
         ({"binding": "workload"}, "invalid_request", Code.REQUEST_MALFORMED),
         ({"client_id": "somebody"}, "invalid_client", Code.TASK_MISMATCH),
-        ({"subject_token_type": ID_TOKEN}, "invalid_request", Code.REQUEST_MALFORMED),
+        *(
+            ({"subject_token_type": kind}, "invalid_request", Code.REQUEST_MALFORMED)
+            for kind in (ID_TOKEN, *NEVER)
+        ),
         ({"grant_type": "password"}, "unsupported_grant_type", Code.REQUEST_MALFORMED),
         ({"grant_type": ""}, "invalid_request", Code.REQUEST_MALFORMED),
         ({"authorization_details": "{}"}, "invalid_authorization_details", Code.REQUEST_MALFORMED),
     ],
 )
 def test_cl02_a_request_that_is_not_one(changes: dict[str, Any], error: str, code: Code) -> None:
-    """CL-02: what is needed is there, once, and names what we protect."""
+    """CL-02, TX-04: what is needed is there, once; a refresh token is never a subject."""
 
     async def act(world: World) -> None:
         with_services(world)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from authz.broker.arrival import MAX_BODY, Arrival
 from authz.broker.deps import Broker
-from authz.broker.discovery import WELL_KNOWN, WELL_KNOWN_RESOURCE, find_resource, metadata, resource_metadata
+from authz.broker.discovery import WELL_KNOWN, find_resource, metadata, named_resource, resource_metadata
 from authz.broker.introspection import SIGNED, introspect_token
 from authz.broker.reply import Reply
 from authz.broker.revocation import revoke_token
@@ -35,6 +35,7 @@ from authz.hosts.http import (
     peer_chain,
     read_body,
 )
+from authz.protected_resource import PARAMETER, WELL_KNOWN_RESOURCE
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY = {"Retry-After": "1"}
@@ -76,7 +77,11 @@ def broker_app(broker: Broker, is_ready: Callable[[], bool], more: Sequence[Rout
 
     async def resource(request: Request) -> Response:
         host, place = request.headers.get("host", ""), request.path_params.get("path", "")
-        audience = find_resource(broker.settings, host, place)
+        named = request.query_params.getlist(PARAMETER)
+        if named and not place:
+            audience = named_resource(broker.settings, named)
+        else:
+            audience = find_resource(broker.settings, host, place)
         if audience is None:
             raise HTTPException(404)
         return JSONResponse(resource_metadata(broker.settings, audience), headers=_NO_STORE)

@@ -6,6 +6,7 @@
   RFC 8693, not the profile's.
 """
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +18,6 @@ from identity.authorization_details import TYPE
 from identity.dpop import PROOF_ALGORITHMS
 
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
-WELL_KNOWN_RESOURCE: Final = "/.well-known/oauth-protected-resource"
 # draft-ietf-oauth-spiffe-client-auth-02, which builds on RFC 7523 and RFC 8705.
 _LOGINS: Final = ("spiffe_x509", "spiffe_jwt")
 
@@ -61,6 +61,11 @@ def resource_metadata(settings: Settings, audience: str) -> dict[str, object]:
         "authorization_details_types_supported": [TYPE],
         "actor_profile_required": True,
     }
+
+
+def named_resource(settings: Settings, named: Sequence[str]) -> str | None:
+    """Return the audience that a challenge named (authz/protected_resource.py)."""
+    return named[0] if len(named) == 1 and named[0] in settings.audiences else None
 
 
 def find_resource(settings: Settings, host: str, path: str) -> str | None:

@@ -9,6 +9,7 @@ from authz.codes import Code
 from authz.decision import Deny, denied
 from authz.form import Form
 from authz.pb.ext_authz_pb2 import CheckResponse
+from authz.protected_resource import metadata_uri
 from authz.protocols.operation import Operation
 from authz.response import deny_response
 from tests.docs.blocks import ROOT, Block, blocks_of
@@ -73,7 +74,9 @@ def as_http(answer: bytes) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda block: block.argument)
 def test_example_is_what_the_code_writes(example: Block) -> None:
     deny, operation, rpc_id = ANSWERS[example.argument]
-    assert example.text == as_http(deny_response(deny, DECISION, operation, rpc_id))
+    where = metadata_uri("https://broker.mesh.example", "https://tickets.mesh.example")
+    answer = deny_response(deny, DECISION, operation, rpc_id, resource_metadata=where)
+    assert example.text == as_http(answer)
 
 
 def test_there_is_an_example_of_every_form() -> None:
