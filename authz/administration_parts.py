@@ -7,7 +7,6 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,6 +16,7 @@ from authz.address import UnixAddress
 from authz.administration.agents import Registry
 from authz.administration.app import Administration, admin_routes
 from authz.administration.order import Desk
+from authz.administration.place import API_SOCKET
 from authz.broker.app import gone, read_arrival, unknown
 from authz.hosts.http import BodyMissingError, HttpHost
 from authz.parts import Parts
@@ -24,8 +24,6 @@ from authz.store.barrier import BarrierResult, barrier
 from authz.store.leases import LeaseFiles
 from identity.caller import OidcClient
 from identity.unix_socket import PRIVATE
-
-API_SOCKET: Final = "api.sock"
 
 
 def routes(parts: Parts) -> list[Route]:

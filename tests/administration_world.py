@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 
 from authz.address import UnixAddress
 from authz.administration.agents import Registry
-from authz.administration.app import ADMIN, Administration, admin_routes
+from authz.administration.app import Administration, admin_routes
 from authz.administration.order import Desk
+from authz.administration.place import ADMIN
 from authz.audit.record import GENESIS
 from authz.broker.app import broker_app, gone, read_arrival, unknown
 from authz.errors import PolicyUnavailableError

@@ -19,10 +19,10 @@ from authz.administration import agents, grants, withdrawals
 from authz.administration.agents import Agents, Registry
 from authz.administration.grants import Consents, Filter
 from authz.administration.order import Desk, Order, OrderError, carry_out
+from authz.administration.place import ADMIN
 from authz.administration.withdrawals import Switch
 from authz.broker.arrival import Arrival
 
-ADMIN: Final = "/admin/v1"
 _QUERIES: Final = {("GET", "/grants"): ("human", "agent")}
 
 Read = Callable[[Request], Awaitable[Arrival]]

@@ -21,8 +21,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from authz.administration.app import ADMIN
-from authz.administration_parts import API_SOCKET
+from authz.administration.place import ADMIN, API_SOCKET
 from authz.commands.identity_client import NotRunningError, ServiceError
 from authz.commands.output import printable
 from authz.commands.place import read_config

@@ -24,7 +24,7 @@ from typing import Any
 import httpx2
 
 from authz.address import UnixAddress, parse_address
-from authz.administration_parts import API_SOCKET
+from authz.administration.place import API_SOCKET
 from authz.audit.filter import Filter
 from authz.audit.read import find, latest
 from authz.config import Config, load_config

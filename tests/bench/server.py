@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from authz.address import Address, TcpAddress, UnixAddress
-from authz.administration_parts import API_SOCKET, private_socket
+from authz.administration.place import API_SOCKET
+from authz.administration_parts import private_socket
 from authz.hosts.grpc import Check, Denials, GrpcHost, Limits
 from authz.policy.modules import shipped_modules
 from authz.policy.opa_process import start_opa

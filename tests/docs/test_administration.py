@@ -5,8 +5,9 @@ from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 from authz.admin import Action
-from authz.administration.app import ADMIN, Administration, admin_routes
+from authz.administration.app import Administration, admin_routes
 from authz.administration.grants import DEFAULT_SECONDS, MAX_SECONDS
+from authz.administration.place import ADMIN
 from authz.administration.withdrawals import MAX_LISTED
 from authz.authzen.endpoint import EVALUATION, EVALUATIONS, METADATA
 from authz.authzen.evaluation import MAX_EVALUATIONS
