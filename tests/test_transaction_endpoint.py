@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, TXN_TOKEN
+from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, JWT_SPIFFE, TXN_TOKEN
 from authz.codes import Code
 from authz.protocols.route import Route
 from authz.services import Service, Services
@@ -392,7 +392,7 @@ def test_ca04_a_service_logs_in_with_its_certificate_alone() -> None:
         held = (await ask(world, task, await delegated(world, task))).json()["access_token"]
         assertion = {
             "client_assertion": await world.jwt_svid(task),
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+            "client_assertion_type": JWT_SPIFFE,
         }
         before = len(world.sink.entries)
         response = await replace_with(world, world.workload(TICKETS_WORKLOAD), held, **assertion)
@@ -476,6 +476,36 @@ def test_tx11_a_token_bound_to_a_key_of_proofs() -> None:
         assert world.policy.queries[-1]["binding"] == "key"
         again = await post(3, proven=True, **common, **asked)
         assert again.json()["deputy_code"] == Code.REPLAYED.value
+
+    run(act)
+
+
+@pytest.mark.parametrize("binding", ["key", "workload"])
+def test_tx11_a_jwt_svid_alone_makes_no_call_of_a_bound_token(binding: str) -> None:
+    """TX-11: a transaction token is bound to nobody, so whoever found both could have the call made."""
+
+    async def act(world: World) -> None:
+        with_services(world)
+        task = await world.start()
+        form = {
+            "grant_type": GRANT_TYPE,
+            "subject_token": await delegated(world, task, binding=binding),
+            "subject_token_type": ACCESS_TOKEN,
+            "requested_token_type": TXN_TOKEN,
+            "audience": MESH.name,
+            "scope": SCOPES,
+            "request_details": json.dumps(CALL),
+            "client_assertion": await world.jwt_svid(task),
+            "client_assertion_type": JWT_SPIFFE,
+        }
+        before = len(world.sink.entries)
+        response = await world.send("POST", "/token", None, data=form)
+        check_refused(world, response, before, "invalid_request", Code.NOT_BOUND)
+        response = await world.send("POST", "/token", world.workload(RUNNER), data=form)
+        if binding == "workload":
+            assert read(world, response).requester == RUNNER
+        else:
+            assert response.json()["deputy_code"] == Code.NOT_BOUND.value
 
     run(act)
 

@@ -10,12 +10,11 @@
 """
 
 from datetime import datetime
-from typing import assert_never
 
 from authz.broker.basis import Basis, Wanted, handover_basis, names, sign_in_basis
 from authz.broker.client import TaskClient
 from authz.broker.deps import Broker
-from authz.broker.parties import Case, Parties, Presenter, find_parties
+from authz.broker.parties import Case, Parties, Presenter, find_parties, is_proved
 from authz.broker.query import exchange_query
 from authz.broker.refusal import malformed, refuse, refused_by_policy
 from authz.broker.token_request import TokenRequest
@@ -178,16 +177,7 @@ def _check_rebinding(parties: Parties, binding: Binding, client: TaskClient) -> 
     subject = parties.subject
     if parties.is_handed_on or not isinstance(subject, DelegationToken) or isinstance(binding, KeyBinding):
         return
-    match subject.binding:
-        case KeyBinding():
-            is_proved = client.shown == "key"
-        case WorkloadBinding():
-            is_proved = binding == subject.binding or client.shown != "neither"
-        case DpopBinding():
-            is_proved = True  # its proof was asked for when the subject was verified
-        case _:
-            assert_never(subject.binding)
-    if not is_proved:
+    if binding != subject.binding and not is_proved(subject.binding, client):
         raise refuse(Code.NOT_BOUND, "a token is bound anew by whoever proves what it was bound to")
 
 

@@ -23,7 +23,7 @@ from authz.broker.person_token import PersonToken, TokenKind
 from authz.broker.refusal import refuse
 from authz.broker.token_request import TokenRequest
 from authz.codes import Code
-from identity.caller import Agent, DpopBinding, Hop, Human, KeyBinding, Task, WorkloadBinding
+from identity.caller import Agent, Binding, DpopBinding, Hop, Human, KeyBinding, Task, WorkloadBinding
 from identity.delegation import DelegationToken, verify_delegation_token
 from identity.dpop import DpopProof
 from identity.errors import TokenAudienceError
@@ -141,6 +141,22 @@ def check_bound(subject: DelegationToken, client: TaskClient, proof: DpopProof |
             assert_never(subject.binding)
     if not is_bound or subject.chain[0] != client.running.hop:
         raise refuse(Code.NOT_BOUND, "the subject token is bound to another than the client")
+
+
+def is_proved(binding: Binding, client: TaskClient) -> bool:
+    """Say whether the client, whose token this is, has shown what the token is bound to.
+
+    A JWT-SVID shows no key: who has only that is given what nobody but the task can use, and nothing else.
+    """
+    match binding:
+        case KeyBinding():
+            return client.shown == "key"
+        case WorkloadBinding():
+            return client.shown != "neither"
+        case DpopBinding():
+            return True  # `check_bound` asks for the proof
+        case _:
+            assert_never(binding)
 
 
 def _is_ours(request: TokenRequest, token: UnverifiedToken, broker: Broker) -> bool:

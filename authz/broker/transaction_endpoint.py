@@ -1,6 +1,7 @@
 """A transaction token, asked for before the call that it is for (CL-02, CL-04).
 
-- An agent asks with the delegation token that it would present at `Check`, bound to it as there. A service
+- An agent asks with the delegation token that it would present at `Check`, bound to it as there: it shows the
+  key, or its workload, and not only a JWT-SVID, which is a bearer's. A service
   asks with the transaction token that it got, and is given one for the next call in its place: same `txn`,
   person and chain, the scopes narrower, never of one that has expired, and with who asked before in it.
 - The question to the policy is that of `Check`, and so is everything that the token is issued against: no
@@ -21,7 +22,7 @@ from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.form import Form
 from authz.broker.login import still_logged_in
-from authz.broker.parties import check_bound, verify_subject
+from authz.broker.parties import check_bound, is_proved, verify_subject
 from authz.broker.refusal import RefusedError, malformed, oauth_error, refuse, refused_client
 from authz.broker.reply import Outcome, Reply
 from authz.broker.token_request import TXN_TOKEN
@@ -147,6 +148,9 @@ def _caller(asked: Asked, service: Service, evidence: Evidence, broker: Broker, 
     if token.audience != service.audience:
         raise TokenAudienceError("a delegation token for another service than the call is for")
     check_bound(token, client, asked.proof)
+    if not is_proved(token.binding, client):
+        # At `Check` the same token would not count, and what comes out of here is bound to nobody.
+        raise refuse(Code.NOT_BOUND, "a call is made by whoever proves what its token is bound to")
     evidence.binding = token.binding
     # As at `Check`: who is bound by a workload comes as that workload.
     if isinstance(token.binding, WorkloadBinding):
