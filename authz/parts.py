@@ -10,7 +10,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from authz.audit import entry
@@ -134,10 +134,19 @@ async def _register(config: Config, state: State, audit: Sink, clock: Clock, ent
         ("agent-changed", registration.changed),
         ("agent-retired", registration.retired),
     )
-    for change, names in changes:
-        for name in names:
-            facts = RegistryFacts(change=change, agent=name, by="deputy.yaml")
-            await audit.append(entry.registry(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+    records = [
+        entry.registry(
+            RegistryFacts(change=change, agent=name, by="deputy.yaml"),
+            new_ulid(now, entropy(ENTROPY_BYTES)),
+            now,
+        )
+        for change, names in changes
+        for name in names
+    ]
+    # One wait for the disk, however long the list: with the last record all before it are there.
+    records[-1:] = [replace(last, is_durable=True) for last in records[-1:]]
+    for record in records:
+        await audit.append(record)
     state.register_agents(agents, now)
 
 

@@ -9,7 +9,15 @@ import pytest
 
 from authz.audit import entry as entries
 from authz.audit.entry import MAX_STRANGER_BYTES, Entry
-from authz.audit.facts import DecisionFacts, Issued, PolicyFacts, RegistryFacts, Summary
+from authz.audit.facts import (
+    AdminFacts,
+    DecisionFacts,
+    EventFacts,
+    Issued,
+    PolicyFacts,
+    RegistryFacts,
+    Summary,
+)
 from authz.audit.record import GENESIS, MAX_INTEGER, MAX_RECORD_BYTES, Record, canonical
 from identity.caller import Hop, Human
 from tests.audit_facts import ALLOWED, LEAD, NOW, TASK, ulid
@@ -30,6 +38,9 @@ def members(entry: Entry) -> dict[str, Any]:
     assert Record.parse(line).members == json.loads(line)
     parsed: dict[str, Any] = json.loads(line)
     return parsed
+
+
+ORDERED = AdminFacts(action="agents/retire", outcome="ordered", by="uid:1000", subject="agent triage")
 
 
 def test_decision_names_both_callers_the_chain_and_the_reason() -> None:
@@ -125,6 +136,23 @@ def test_other_kinds_are_records_too() -> None:
         "refused",
     ]
     assert members(made[-1])["count"] == 9
+
+
+def test_what_changes_rights_is_on_the_disk_before_it_acts() -> None:
+    """Whatever the log does with the rest; what was refused, or happens at each run, need not wait for it."""
+    event = EventFacts(outcome="received", event="session-revoked", party="https://idp.example", jti="j")
+    durable = (
+        entries.policy(PolicyFacts(change="loaded", revision="a.b"), ID, NOW),
+        entries.security_event(event, ID, NOW),
+        entries.administration(ORDERED, ID, NOW),
+    )
+    assert all(entry.is_durable for entry in durable)
+    others = (
+        entries.policy(PolicyFacts(change="refused", revision=None), ID, NOW),
+        entries.security_event(dataclasses.replace(event, outcome="ignored"), ID, NOW),
+        entries.administration(dataclasses.replace(ORDERED, outcome="refused"), ID, NOW),
+    )
+    assert not any(entry.is_durable for entry in others)
 
 
 HOSTILE = [

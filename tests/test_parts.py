@@ -38,6 +38,8 @@ def test_a_start_that_the_full_disk_refused_does_not_lose_the_record_of_a_new_ag
     asyncio.run(start())
     recorded = [entry.fields["agent"] for entry in sink.entries]
     assert recorded == ["nightly-report", "nightly-report", "resolver", "triage"]
+    # What is on the disk with the last one is all, before the registry changes.
+    assert sink.entries[-1].is_durable
     assert state.agent("triage") is not None
 
 

@@ -155,14 +155,14 @@ def registry(facts: RegistryFacts, record_id: str, now: datetime) -> Entry:
 
 
 def policy(facts: PolicyFacts, record_id: str, now: datetime) -> Entry:
-    """Record a change of the rules, or one that was refused."""
+    """Record a change of the rules, durably, before they speak; or one that was refused."""
     fields: dict[str, Json] = {
         "change": facts.change,
         "detail": sentence(facts.detail),
         "policy": optional_name(facts.revision),
         "previous": optional_name(facts.previous),
     }
-    return Entry("policy", record_id, timestamp(now), fields)
+    return Entry("policy", record_id, timestamp(now), fields, is_durable=facts.change == "loaded")
 
 
 def keys(facts: KeyFacts, record_id: str, now: datetime) -> Entry:
@@ -211,7 +211,7 @@ def administration(facts: AdminFacts, record_id: str, now: datetime) -> Entry:
 
 
 def security_event(facts: EventFacts, record_id: str, now: datetime) -> Entry:
-    """Record a security event: one received, before it has an effect; one sent, when it was taken."""
+    """Record a security event: one received, durably, before it acts; one sent, when it was taken."""
     fields: dict[str, Json] = {
         "detail": sentence(facts.detail),
         "event": name(facts.event),
@@ -221,7 +221,7 @@ def security_event(facts: EventFacts, record_id: str, now: datetime) -> Entry:
         "party": name(facts.party),
         "txn": optional_name(facts.txn),
     }
-    return Entry("event", record_id, timestamp(now), fields)
+    return Entry("event", record_id, timestamp(now), fields, is_durable=facts.outcome == "received")
 
 
 def service(
