@@ -12,6 +12,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import parse_keqv_list
 
 import httpx2
 import jwt as pyjwt
@@ -111,18 +112,20 @@ def client() -> Iterator[Client]:
 
 
 def test_a_client_finds_its_way_from_the_resource_to_the_tool(client: Client) -> None:
-    """RFC 9728, RFC 8414, RFC 8693, and a call, with nothing known but the resource."""
+    """RFC 9728, RFC 8414, RFC 8693, and a call, with nothing known but the URL of the tool server."""
     made, http = client.world, client.world.anonymous()
+    task = made.task()
+    refused = task.http.post(client.url, json=READ, headers=MCP)
+    assert (refused.status_code, reason_of(refused)) == (401, Code.TOKEN_MISSING)
+    scheme, _, told = refused.headers["www-authenticate"].partition(" ")
+    assert scheme == "Bearer"
+    about = http.get(parse_keqv_list([told])["resource_metadata"]).raise_for_status().json()
     resource = audience(made.service)
-    # The name of the resource leads to the broker; here by the Host header, for there is no DNS.
-    headers = {"host": resource.removeprefix("https://")}
-    about = http.get(f"{made.base}/.well-known/oauth-protected-resource", headers=headers).json()
     assert about["resource"] == resource
     (issuer,) = about["authorization_servers"]
     server = http.get(f"{issuer}/.well-known/oauth-authorization-server").json()
     assert server["issuer"] == issuer
     assert resource in server["protected_resources"]
-    task = made.task()
     form = {"grant_type": server["grant_types_supported"][0], "resource": about["resource"]}
     form |= {"subject_token": sign_in(made.people), "subject_token_type": ID_TOKEN}
     token = task.http.post(server["token_endpoint"], data=form).json()["access_token"]
