@@ -12,6 +12,7 @@ from types import MappingProxyType
 from authz.broker.deps import AssertionTarget, Settings, audiences_of
 from authz.broker.id_token import IdentityProvider
 from authz.config import Config
+from authz.config_sections import ProviderConfig
 from authz.services import Services
 from identity.dpop_nonce import KEY_BYTES, DpopNonces
 
@@ -48,12 +49,24 @@ def providers(config: Config) -> list[IdentityProvider]:
             issuer=provider.issuer,
             audiences=frozenset(provider.audiences),
             groups_claim=provider.groups_claim,
+            groups=_groups(provider, alone=len(config.providers) == 1),
             ca_file=provider.ca_file,
             allow_loopback=provider.allow_loopback,
             allow_private=provider.allow_private,
         )
         for provider in config.providers
     ]
+
+
+def _groups(provider: ProviderConfig, *, alone: bool) -> frozenset[str] | None:
+    """Return the groups that a provider's word counts for; None is all.
+
+    A group is written without its provider, so of several providers each speaks of its own groups only: else
+    whoever runs one of them could put people into the groups of another's operators.
+    """
+    if provider.groups is not None:
+        return frozenset(provider.groups)
+    return None if alone else frozenset()
 
 
 def nonces(config: Config, entropy: bytes) -> DpopNonces | None:

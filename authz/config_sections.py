@@ -90,6 +90,10 @@ class ProviderConfig(Section):
     groups_claim: str = Field(
         default="groups", min_length=1, max_length=64, description="claim that lists a person's groups"
     )
+    groups: list[Text] | None = Field(
+        default=None,
+        description="groups of its people that count; left out: all if it is the only provider, else none",
+    )
     ca_file: FilePath | None = Field(
         default=None, description="PEM file with the CA of its certificate; else the system's"
     )

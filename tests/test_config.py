@@ -85,6 +85,7 @@ def full() -> Json:
                 "issuer": "http://127.0.0.1:8080/realms/staff",
                 "audiences": ["runner"],
                 "groups_claim": "roles",
+                "groups": ["support"],
                 "ca_file": "tls/idp.pem",
                 "allow_loopback": True,
                 "allow_private": True,

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from authz.broker.id_token import IdentityProvider
-from authz.broker.person_token import PersonToken, check_auth_time, read_person_token
+from authz.broker.person_token import Groups, PersonToken, check_auth_time, read_person_token
 from identity.caller import OidcClient
 from identity.claims import text_claim
 from identity.errors import TokenAudienceError, TokenClaimsError, TokenIssuerError, TokenTypeError
@@ -52,7 +52,8 @@ def verify_person_access_token(
         raise TokenAudienceError("an access token that is not for this broker alone")
     _check_kind(claims, token.typ)
     client = OidcClient(provider.issuer, _client_id(claims, provider.audiences))
-    person = read_person_token(claims, "access_token", client, provider.groups_claim, token.token_id)
+    said = Groups(provider.groups_claim, provider.groups)
+    person = read_person_token(claims, "access_token", client, said, token.token_id)
     _check_that_a_person_signed_in(person)
     return person
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from authz.broker.person_token import PersonToken, check_auth_time, read_person_token
+from authz.broker.person_token import Groups, PersonToken, check_auth_time, read_person_token
 from identity.caller import OidcClient
 from identity.errors import TokenAudienceError, TokenClaimsError, TokenIssuerError, TokenTypeError
 from identity.jws import NO_TYPE, UnverifiedToken, check_times, verify
@@ -33,6 +33,8 @@ class IdentityProvider:
     issuer: str
     audiences: frozenset[str]
     groups_claim: str = "groups"
+    # The groups that its word counts for; None: all.
+    groups: frozenset[str] | None = None
     ca_file: Path | None = None
     allow_loopback: bool = False
     allow_private: bool = False
@@ -53,7 +55,8 @@ def verify_id_token(
         raise TokenIssuerError("an ID token of another issuer")
     client = OidcClient(provider.issuer, _client_id(claims, provider.audiences))
     _check_kind(claims)
-    person = read_person_token(claims, "id_token", client, provider.groups_claim, token.token_id)
+    said = Groups(provider.groups_claim, provider.groups)
+    person = read_person_token(claims, "id_token", client, said, token.token_id)
     if person.human.subject == client.client_id:
         raise TokenClaimsError("an ID token of a client for itself: there is no person")
     return person

@@ -1,6 +1,7 @@
 """What a provider's token says of a person, once its signature, times and addressee were checked.
 
-- The person is (issuer, subject); groups, `acr`, `amr` and `auth_time` come from the same token.
+- The person is (issuer, subject); groups, `acr`, `amr` and `auth_time` come from the same token. The name
+  of a group has no issuer in it, so a provider's word counts for those only that are configured for it.
 - The client is the application that the token was issued to; whose agents may use it is not decided here.
 - `may_act` names one actor by the whole of its pair (RFC 8693 section 4.4). A member that we do not know
   could narrow it, so it is refused.
@@ -47,6 +48,23 @@ class MayAct:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """Where a provider says which groups a person is in, and those that its word counts for; None is all."""
+
+    claim: str = "groups"
+    known: frozenset[str] | None = None
+
+    def read(self, claims: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the groups that count.
+
+        Raises:
+            TokenClaimsError: if the claim is not a list of texts.
+        """
+        said = _texts(claims, self.claim)
+        return said if self.known is None else tuple(group for group in said if group in self.known)
+
+
+@dataclass(frozen=True, slots=True)
 class PersonToken:
     """A verified token of a person: who signed in, to which client, and when (seconds since 1970)."""
 
@@ -74,7 +92,7 @@ def read_person_token(
     claims: Mapping[str, object],
     kind: TokenKind,
     client: OidcClient,
-    groups_claim: str,
+    groups: Groups,
     token_id: str,
 ) -> PersonToken:
     """Read what a verified token says of a person.
@@ -89,7 +107,7 @@ def read_person_token(
         raise TokenClaimsError("a person's token in which somebody else has a part")
     return PersonToken(
         kind=kind,
-        human=_human(claims, client.issuer, groups_claim),
+        human=_human(claims, client.issuer, groups),
         client=client,
         issued_at=integer_claim(claims, "iat"),
         expires_at=integer_claim(claims, "exp"),
@@ -110,12 +128,12 @@ def check_auth_time(claims: Mapping[str, object], now: datetime, leeway: int) ->
         raise TokenNotYetValidError("a token whose auth_time is still to come")
 
 
-def _human(claims: Mapping[str, object], issuer: str, groups_claim: str) -> Human:
+def _human(claims: Mapping[str, object], issuer: str, said: Groups) -> Human:
     acr = claims.get("acr")
     if acr is not None and not isinstance(acr, str):
         raise TokenClaimsError("a person's token whose acr is not a text")
     auth_time = integer_claim(claims, "auth_time") if "auth_time" in claims else None
-    groups, amr = _texts(claims, groups_claim), _texts(claims, "amr")
+    groups, amr = said.read(claims), _texts(claims, "amr")
     try:
         return Human.parse(issuer, text_claim(claims, "sub"), groups, acr, auth_time, amr)
     except HumanError as error:
