@@ -7,8 +7,7 @@ import typer
 
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
-from authz.commands.place import ConfigOption
-from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
+from authz.commands.where import HERE, Where, asks
 
 app = group("See and change the registry of agents, and stop one within a second.")
 
@@ -28,36 +27,28 @@ WaitOption = Annotated[
 
 
 @app.command("list", epilog=examples("deputy agents list", "deputy agents list -o json"))
-def list_(  # noqa: PLR0917 - where and how, as every command here
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+@asks
+def list_(
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List the registered agents."""
     from authz.commands.agents_do import list_agents  # noqa: PLC0415 - the other commands start without
 
-    list_agents(Where(config, url, ca, token_file, cert, key), output)
+    list_agents(where, output)
 
 
 @app.command("get", epilog=examples("deputy agents get triage", "deputy agents get triage -o yaml"))
-def get(  # noqa: PLR0917 - as above
+@asks
+def get(
     name: NameArgument,
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show one agent: who answers for it, what it may at most, and whether it is contained."""
     from authz.commands.agents_do import get_agent  # noqa: PLC0415 - as above
 
-    get_agent(Where(config, url, ca, token_file, cert, key), name, output)
+    get_agent(where, name, output)
 
 
 @app.command(
@@ -66,14 +57,10 @@ def get(  # noqa: PLR0917 - as above
         "deputy agents register travel.yaml", "deputy agents get travel -o yaml > travel.yaml  # to change it"
     ),
 )
-def register(  # noqa: PLR0917 - as above
+@asks
+def register(
     file: FileArgument,
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Register an agent; owner and sponsor are required.
@@ -82,18 +69,14 @@ def register(  # noqa: PLR0917 - as above
     """
     from authz.commands.agents_do import register_agent  # noqa: PLC0415 - as above
 
-    register_agent(Where(config, url, ca, token_file, cert, key), file, output)
+    register_agent(where, file, output)
 
 
 @app.command("change", epilog=examples("deputy agents change travel.yaml"))
-def change(  # noqa: PLR0917 - as above
+@asks
+def change(
     file: FileArgument,
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change an agent: the file holds all of it.
@@ -102,25 +85,20 @@ def change(  # noqa: PLR0917 - as above
     """
     from authz.commands.agents_do import change_agent  # noqa: PLC0415 - as above
 
-    change_agent(Where(config, url, ca, token_file, cert, key), file, output)
+    change_agent(where, file, output)
 
 
 @app.command("retire", epilog=examples('deputy agents retire travel --reason "replaced by travel-2"'))
-def retire(  # noqa: PLR0917 - as above
+@asks
+def retire(
     name: NameArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
 ) -> None:
     """Take an agent out of the registry for good, and end its tasks."""
     from authz.commands.agents_do import retire_agent  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(retire_agent(where, name, reason, wait=wait))
 
 
@@ -131,16 +109,12 @@ def retire(  # noqa: PLR0917 - as above
         'deputy agents contain travel --reason drill && deputy agents release travel --reason "drill over"',
     ),
 )
-def contain(  # noqa: PLR0917 - as above
+@asks
+def contain(
     name: NameArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Stop an agent: its calls, its tokens, its identities, and whatever it stands in the chain of.
@@ -149,27 +123,21 @@ def contain(  # noqa: PLR0917 - as above
     """
     from authz.commands.switch import contain as stop  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(stop(where, "agent", name, reason, wait=wait, output=output))
 
 
 @app.command("release", epilog=examples('deputy agents release travel --reason "fixed in 1.4"'))
-def release(  # noqa: PLR0917 - as above
+@asks
+def release(
     name: NameArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let a contained agent act again."""
     from authz.commands.switch import release as let_go  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(let_go(where, "agent", name, reason, wait=wait, output=output))
 
 
@@ -177,17 +145,13 @@ def release(  # noqa: PLR0917 - as above
     "sweep",
     epilog=examples("deputy agents sweep", 'deputy agents sweep --retire --reason "yearly review"'),
 )
-def sweep(  # noqa: PLR0917 - as above
+@asks
+def sweep(
     retire: Annotated[  # noqa: FBT002 - as above
         bool, typer.Option("--retire", help="Retire them; without it, they are only listed.")
     ] = False,
     reason: Annotated[str, typer.Option(help="With --retire: why.", metavar="TEXT")] = "",
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Find agents that nobody answers for: expired, or their owner or sponsor is contained.
@@ -196,5 +160,4 @@ def sweep(  # noqa: PLR0917 - as above
     """
     from authz.commands.agents_do import sweep as sweep_orphans  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(sweep_orphans(where, output, retire=retire, reason=reason))

@@ -7,8 +7,7 @@ import typer
 from authz.commands.agents import WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
-from authz.commands.place import ConfigOption
-from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
+from authz.commands.where import HERE, Where, asks
 
 app = group("See, make and revoke the grants of people: which agent may act for whom, until when.")
 
@@ -21,23 +20,19 @@ app = group("See, make and revoke the grants of people: which agent may act for 
         "deputy grants list --url https://broker.mesh.example --token-file id-token",
     ),
 )
-def list_(  # noqa: PLR0917 - where and how, as every command of the registry
+@asks
+def list_(
     human: Annotated[
         str | None, typer.Option(help="Only this person's (issuer#subject); * is everybody's.", metavar="URI")
     ] = None,
     agent: Annotated[str | None, typer.Option(help="Only those to this agent.", metavar="NAME")] = None,
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List grants: your own with --token-file, everybody's as an operator here or with --human '*'."""
     from authz.commands.grants_do import list_grants  # noqa: PLC0415 - the other commands start without
 
-    list_grants(Where(config, url, ca, token_file, cert, key), human, agent, output)
+    list_grants(where, human, agent, output)
 
 
 @app.command(
@@ -49,6 +44,7 @@ def list_(  # noqa: PLR0917 - where and how, as every command of the registry
         "    --url https://broker.mesh.example --token-file - < id-token",
     ),
 )
+@asks
 def create(  # noqa: PLR0917 - as above
     agent: Annotated[str, typer.Argument(help="The agent that may act for you.", metavar="AGENT")],
     scope: Annotated[
@@ -68,10 +64,7 @@ def create(  # noqa: PLR0917 - as above
     lasting: Annotated[
         str, typer.Option("--for", help="How long: 8h, 7d, at most 400d.", metavar="TIME")
     ] = "30d",
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let an agent act for you.
@@ -83,7 +76,7 @@ def create(  # noqa: PLR0917 - as above
     from authz.commands.grants_do import NewGrant, create_grant  # noqa: PLC0415 - as above
 
     new = NewGrant(agent, tuple(scope), tuple(tool or ()), tuple(hand_on_to or ()), lasting)
-    create_grant(Where(config, url, ca, token_file), new, output)
+    create_grant(where, new, output)
 
 
 @app.command(
@@ -93,21 +86,16 @@ def create(  # noqa: PLR0917 - as above
         "deputy grants revoke 01JD8Z7Y3M5E0QX2V9T4B6N8KA --url https://broker.mesh.example --token-file -",
     ),
 )
-def revoke(  # noqa: PLR0917 - as above
+@asks
+def revoke(
     grant: Annotated[str, typer.Argument(help="Its id, from 'deputy grants list'.", metavar="ID")],
     reason: Annotated[
         str, typer.Option("--reason", help="Why; needed for a grant that is not your own.", metavar="TEXT")
     ] = "",
     wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
 ) -> None:
     """Revoke a grant, and every token that came of it."""
     from authz.commands.grants_do import revoke_grant  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(revoke_grant(where, grant, reason, wait=wait))

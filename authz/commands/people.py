@@ -7,8 +7,7 @@ import typer
 from authz.commands.agents import ReasonOption, WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
-from authz.commands.place import ConfigOption
-from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
+from authz.commands.where import HERE, Where, asks
 
 app = group("Stop whatever acts for a person, or end what they began.")
 
@@ -24,22 +23,17 @@ HumanArgument = Annotated[
         'deputy people release "https://login.example#alice" --reason "password reset"',
     ),
 )
-def contain(  # noqa: PLR0917 - where and how, as every command of the registry
+@asks
+def contain(
     person: HumanArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let nothing act for a person, until they are released."""
     from authz.commands.switch import contain as stop  # noqa: PLC0415 - the other commands start without
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(stop(where, "human", person, reason, wait=wait, output=output))
 
 
@@ -47,22 +41,17 @@ def contain(  # noqa: PLR0917 - where and how, as every command of the registry
     "sign-out",
     epilog=examples('deputy people sign-out "https://login.example#alice" --reason "laptop lost"'),
 )
-def sign_out(  # noqa: PLR0917 - as above
+@asks
+def sign_out(
     person: HumanArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """End what a person began until now; what they begin after signing in again counts."""
     from authz.commands.switch import contain as stop  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(stop(where, "human", person, reason, wait=wait, output=output, sessions=True))
 
 
@@ -70,20 +59,15 @@ def sign_out(  # noqa: PLR0917 - as above
     "release",
     epilog=examples('deputy people release "https://login.example#alice" --reason "password reset"'),
 )
-def release(  # noqa: PLR0917 - as above
+@asks
+def release(
     person: HumanArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let agents act for a contained person again."""
     from authz.commands.switch import release as let_go  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(let_go(where, "human", person, reason, wait=wait, output=output))

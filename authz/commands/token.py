@@ -8,8 +8,7 @@ import typer
 from authz.commands.agents import ReasonOption, WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
-from authz.commands.place import ConfigOption
-from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
+from authz.commands.where import HERE, Where, asks
 
 app = group("See who acts for whom in a token, of whatever issuer; revoke one of ours.")
 
@@ -62,6 +61,7 @@ def inspect(
         'deputy token revoke --task 01JD8Z7Y3M5E0QX2V9T4B6N8KA --reason "runs in circles"',
     ),
 )
+@asks
 def revoke(  # noqa: PLR0917 - what, where and how
     reason: ReasonOption,
     file: Annotated[
@@ -79,12 +79,7 @@ def revoke(  # noqa: PLR0917 - what, where and how
         str | None, typer.Option(help="Everything of this run of an agent.", metavar="ID")
     ] = None,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Revoke a token of ours, a run of an agent, or everything that came of one sign-in.
@@ -95,5 +90,4 @@ def revoke(  # noqa: PLR0917 - what, where and how
     from authz.commands.token_revoke import What, revoke_token  # noqa: PLC0415 - the other commands start without
 
     what = What(file, lineage, jti, txn, task)
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(revoke_token(where, what, reason, wait=wait, output=output))

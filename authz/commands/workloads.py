@@ -7,8 +7,7 @@ import typer
 from authz.commands.agents import ReasonOption, WaitOption
 from authz.commands.group import examples, group
 from authz.commands.output import Output, OutputOption
-from authz.commands.place import ConfigOption
-from authz.commands.where import CaOption, CertOption, KeyOption, TokenFileOption, UrlOption, Where
+from authz.commands.where import HERE, Where, asks
 
 app = group("Stop a workload of the mesh, and every task that it started.")
 
@@ -21,22 +20,17 @@ WorkloadArgument = Annotated[str, typer.Argument(help="Its SPIFFE ID.", metavar=
         'deputy workloads contain spiffe://mesh.example/ns/agents/sa/runner --reason "image not ours"'
     ),
 )
-def contain(  # noqa: PLR0917 - where and how, as every command of the registry
+@asks
+def contain(
     workload: WorkloadArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - a flag of the command line
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Stop a workload: it starts no task, gets no identity, and its tasks act no more."""
     from authz.commands.switch import contain as stop  # noqa: PLC0415 - the other commands start without
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(stop(where, "workload", workload, reason, wait=wait, output=output))
 
 
@@ -46,20 +40,15 @@ def contain(  # noqa: PLR0917 - where and how, as every command of the registry
         'deputy workloads release spiffe://mesh.example/ns/agents/sa/runner --reason "image rebuilt"'
     ),
 )
-def release(  # noqa: PLR0917 - as above
+@asks
+def release(
     workload: WorkloadArgument,
     reason: ReasonOption,
     wait: WaitOption = True,  # noqa: FBT002 - as above
-    config: ConfigOption = None,
-    url: UrlOption = None,
-    ca: CaOption = None,
-    token_file: TokenFileOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
+    where: Where = HERE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Let a contained workload act again."""
     from authz.commands.switch import release as let_go  # noqa: PLC0415 - as above
 
-    where = Where(config, url, ca, token_file, cert, key)
     raise typer.Exit(let_go(where, "workload", workload, reason, wait=wait, output=output))
