@@ -259,7 +259,7 @@ def test_w_6_wit_in_authorization_at_check_is_refused(scheme: str) -> None:
     wit = issue_wit_svid(key, run.spiffe_id, public, now=NOW, ttl=60, not_after=DEADLINE)
     headers = [("content-type", "application/json"), ("authorization", f"{scheme} {wit}")]
     response = world.check(world.request(None, run, headers=headers))
-    expected = "DPT-TOKEN-TYPE" if scheme.lower() == "bearer" else "DPT-TOKEN-MISSING"
+    expected = "DPT-TOKEN-MISSING" if scheme == "WPT" else "DPT-TOKEN-TYPE"
     assert (response.status.code != 0, reason(response)) == (True, expected)
     assert wit not in response.SerializeToString().decode("latin-1")
     assert wit not in repr(world.records())
