@@ -30,7 +30,7 @@ from identity.live_authority import LiveAuthority
 from identity.spiffe import SpiffeId
 from identity.transaction import TransactionToken, verify_transaction_token
 from identity.trust_bundles import TrustBundles
-from tests.broker_fakes import MESH, broker_alone
+from tests.broker_fakes import MESH, FakeSink, broker_alone
 from tests.fakes import DENY, GATEWAY, ISSUER, NOW, RUNNER, TICKETS, WEB, Run, World
 from tests.service_files import GRANTS
 
@@ -55,7 +55,10 @@ class Gateway:
         )
         live = LiveAuthority.fixed(self.world.authority)
         peers = Peers(lambda: TrustBundles(live.trust_bundle()), frozenset({MESH}))
-        self.broker = replace(broker_alone().broker, live=live, peers=peers, clock=lambda: NOW)
+        self.sink = FakeSink()
+        self.broker = replace(
+            broker_alone().broker, live=live, peers=peers, clock=lambda: NOW, sink=self.sink
+        )
         self.chain = self.certificate(GATEWAY)
         self.run = self.world.run("triage")
         self.token = self.world.token(self.run)
@@ -385,6 +388,17 @@ def test_only_a_gateway_of_the_list_is_answered(gateway: Gateway, case: str) -> 
         assert response.status_code == (401 if case in {"nobody", "forged"} else 403)
         assert isinstance(response.json(), str)
     assert gateway.world.sink.entries == []
+    assert [entry.of_stranger for entry in gateway.sink.entries] == [True, True]
+
+
+def test_who_may_not_ask_fills_no_log(gateway: Gateway) -> None:
+    gateway.chain = ()
+    for _ in range(40):
+        assert gateway.ask().status_code == 401
+    assert 0 < len(gateway.sink.entries) <= 10
+    gateway.sink.broken = True
+    gateway.chain = gateway.certificate(WEB)
+    assert gateway.ask().status_code == 403
 
 
 def test_a_gateway_asks_about_its_own_services_only(gateway: Gateway) -> None:

@@ -3,9 +3,11 @@
 - A gateway asks with its certificate. It is one that may ask about the service over ext_authz: the same list.
 - A request that is malformed is 400 with a sentence; nobody authenticated is 401, an unknown asker 403.
 - `X-Request-ID` comes back as it was sent, if it is a short printable text.
+- Whoever may not ask leaves a record, as every stranger does: few and short ones.
 - A batch is decided in order, one after the other: each has its own record.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,15 +16,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from authz.audit.entry import stranger
+from authz.audit.facts import DecisionFacts
+from authz.audit.strangers import Admission
 from authz.authzen.answer import answer_of, broken
 from authz.authzen.evaluation import Evaluation, EvaluationError, read_batch, read_object
 from authz.authzen.question import question_of
 from authz.broker.arrival import Arrival
 from authz.broker.client import authenticate, workload_client
 from authz.broker.deps import Broker
-from authz.broker.refusal import RefusedError
+from authz.broker.refusal import RefusedError, refusal_of
 from authz.codes import Code
-from authz.errors import CodedError
+from authz.errors import AuditError, CodedError
 from authz.services import Services
 from identity.spiffe import SpiffeId
 
@@ -30,6 +35,7 @@ METADATA: Final = "/.well-known/authzen-configuration"
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
 
+_METHOD: Final = "authzen"
 _REQUEST_ID: Final = "x-request-id"
 _MAX_REQUEST_ID: Final = 256
 
@@ -95,6 +101,7 @@ async def _answered(request: Request, arrival: Arrival, point: DecisionPoint, ev
         asker = _asker(arrival, point)
     except (CodedError, RefusedError) as error:
         status = 401 if isinstance(error, CodedError) and error.code is Code.PEER_MISSING else 403
+        await _record(error, arrival, point.broker)
         return JSONResponse("this gateway may not ask: show the certificate of one that may", status, headers)
     try:
         return JSONResponse(dict(await evaluate(read_object(arrival.json_body()), asker)), 200, headers)
@@ -102,6 +109,20 @@ async def _answered(request: Request, arrival: Arrival, point: DecisionPoint, ev
         return JSONResponse(str(error), 400, headers)
     except RefusedError as error:
         return JSONResponse(error.description, 400, headers)
+
+
+async def _record(error: CodedError | RefusedError, arrival: Arrival, broker: Broker) -> None:
+    """Record that somebody asked who may not, as seldom as for every stranger."""
+    now = broker.clock()
+    if broker.strangers.admit(arrival.source, now) is not Admission.RECORD:
+        return
+    deny = refusal_of(error).deny
+    facts = DecisionFacts(
+        effect="deny", code=deny.code, peer=arrival.source, method=_METHOD, detail=deny.detail
+    )
+    # Nothing was decided, so nothing hangs on the record.
+    with contextlib.suppress(AuditError):
+        await broker.sink.append(stranger(facts, broker.new_id(now), now))
 
 
 def _asker(arrival: Arrival, point: DecisionPoint) -> SpiffeId:
