@@ -78,6 +78,9 @@ def is_form(content_type: str | None) -> bool:
 
 
 def _text(part: bytes) -> str:
+    # Tokens, the longest of what is sent, have nothing to decode.
+    if b"%" not in part and b"+" not in part:
+        return part.decode("ascii")
     try:
         # Each `%` of a pair is followed by two hex digits.
         return unquote_to_bytes(part.replace(b"+", b" ")).decode("utf-8")
