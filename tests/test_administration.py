@@ -245,6 +245,18 @@ def test_tx10_an_agent_makes_no_grant_with_the_sign_in_that_it_was_handed(play: 
     play(scenario)
 
 
+def test_a_token_that_is_given_as_a_name_is_in_no_record_and_not_taken_for_revoked(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        token = world.token(ALICE)
+        for kind in ("token", "txn"):
+            body = {"kind": kind, "subject": token, "reason": "found in a log"}
+            no(await world.post(LOCAL, "/withdrawals", body), 400, Code.REQUEST_MALFORMED)
+        assert len(world.state.withdrawals) == 0
+        assert token[:24] not in str(world.records)
+
+    play(scenario)
+
+
 def test_who_shows_nothing_is_nobody_even_if_they_name_the_socket(play: Play) -> None:
     async def scenario(world: World) -> None:
         response = await world.get(NOBODY, "/agents", headers={"x-forwarded-for": "local", "host": "deputy"})
@@ -539,6 +551,7 @@ def nested(depth: int) -> bytes:
         b'{"kind": "task", "subject": "nothing", "reason": "x"}',
         b'{"kind": "grant", "subject": "nothing", "reason": "x"}',
         b'{"kind": "token", "subject": "a\\u0000b", "reason": "x"}',
+        b'{"kind": "txn", "subject": "tooshort", "reason": "x"}',
         b'{"kind": "token", "subject": "' + b"x" * 801 + b'", "reason": "x"}',
         b'{"kind": "token", "subject": "\\ud800", "reason": "x"}',
     ],

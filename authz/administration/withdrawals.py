@@ -7,6 +7,7 @@
 - The answer names the epoch; `wait` true waits until every replica obeys it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,7 @@ _RELEASE: Final[Mapping[Kind, Action]] = {
 }
 
 MAX_LISTED: Final = 1000
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
 class Switch(Protocol):
@@ -189,6 +191,13 @@ def _named(body: Mapping[str, object], state: Switch, desk: Desk, now: datetime)
             if consent is None:
                 raise OrderError(f"no grant {subject[:64]!r} is known")
             return Named(kind, subject, consent.human)
+        case "token" | "txn":
+            if not _NAME.fullmatch(subject):
+                # A token that was pasted here would stand in the record, and go on counting.
+                raise OrderError(
+                    f"subject is no {'jti' if kind == 'token' else 'txn'}: send the token as token"
+                )
+            return Named(kind, subject)
         case _:
             return Named(kind, subject, _human_of(kind, subject))
 
