@@ -1,9 +1,12 @@
-"""The numbers of the SPIFFE checklist, as they are where nobody configures others."""
+"""What the checklists, and the issue of tokens, say of where nobody configures anything else."""
 
 from datetime import timedelta
 
+from authz.config import ServiceConfig
 from authz.config_identity import IdentityConfig
 from authz.config_sections import AgentConfig, LimitsConfig
+from authz.protocols.route import Route
+from authz.services import Service
 from identity.authority import Authority
 from identity.bundle import REFRESH_HINT
 from identity.caller import DEFAULT_DEPTH
@@ -74,3 +77,8 @@ def test_an_id_has_255_bytes_and_a_chain_four_agents() -> None:
     assert MAX_ID_BYTES == 255
     assert LimitsConfig().delegation_depth == DEFAULT_DEPTH == 4
     assert AgentConfig.model_fields["max_depth"].default == DEFAULT_DEPTH
+
+
+def test_a_transaction_token_is_for_one_call() -> None:
+    assert ServiceConfig.model_fields["txn"].default == "per_call"
+    assert Service("tickets", "https://tickets.mesh.example", Route("tickets", "mcp")).txn == "per_call"
