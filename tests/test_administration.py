@@ -257,6 +257,24 @@ def test_a_token_that_is_given_as_a_name_is_in_no_record_and_not_taken_for_revok
     play(scenario)
 
 
+def test_what_begins_while_a_person_is_signed_out_is_taken_back_too(play: Play) -> None:
+    """Between the order and its effect lie the policy and the disk; a token of then would have lived on."""
+
+    async def scenario(world: World) -> None:
+        clock = world.brokers.clock
+
+        def pass_time() -> None:
+            clock.now += timedelta(seconds=2)
+
+        world.policy.meanwhile = pass_time
+        body = {"kind": "human", "subject": uri("alice"), "reason": "laptop lost", "sessions": True}
+        response = await world.post(LOCAL, "/withdrawals", body)
+        (withdrawn,) = world.state.withdrawals.items
+        assert withdrawn.before == int(clock.now.timestamp()) == response.json()["before"]
+
+    play(scenario)
+
+
 def test_who_shows_nothing_is_nobody_even_if_they_name_the_socket(play: Play) -> None:
     async def scenario(world: World) -> None:
         response = await world.get(NOBODY, "/agents", headers={"x-forwarded-for": "local", "host": "deputy"})

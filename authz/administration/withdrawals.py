@@ -3,13 +3,13 @@
 - A token is named by its `jti`, or sent whole: then it is verified as ours, whoever it is for, and its person
   may revoke it, too. It is read and not kept.
 - A task ends; what it holds is dead with it.
-- `sessions` true takes back what a person began until now; what they begin afterwards counts.
+- `sessions` true takes back what a person began until it acts; what they begin afterwards counts.
 - The answer names the epoch; `wait` true waits until every replica obeys it.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol, cast
@@ -106,8 +106,8 @@ async def withdraw(arrival: Arrival, state: Switch, desk: Desk, actor: Actor, no
     return Order(
         request=request,
         subject=f"{named.kind} {named.subject}",
-        body=lambda: withdrawal_json(withdrawal),
-        act=partial(_withdraw, withdrawal, state, now, DecidedOn(request.contained_by)),
+        body=lambda: withdrawal_json(state.withdrawals.standing(withdrawal) or withdrawal),
+        act=partial(_withdraw, withdrawal, state, desk.broker.clock, DecidedOn(request.contained_by)),
         reason=reason,
         status=201,
         takes_away=True,
@@ -160,7 +160,13 @@ def _list(state: Switch) -> dict[str, object]:
     }
 
 
-def _withdraw(withdrawal: Withdrawal, state: Switch, now: datetime, decided_on: OnAuthor) -> int:
+def _withdraw(
+    withdrawal: Withdrawal, state: Switch, clock: Callable[[], datetime], decided_on: OnAuthor
+) -> int:
+    now = clock()
+    if withdrawal.before is not None:
+        # What was issued since the order was planned came of the same sign-in.
+        withdrawal = replace(withdrawal, before=max(withdrawal.before, int(now.timestamp())))
     if withdrawal.kind == "grant":
         return state.revoke_consent(withdrawal.subject, now, by=withdrawal.by, reason=withdrawal.reason)
     return state.withdraw(withdrawal, now, decided_on)
