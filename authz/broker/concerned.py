@@ -13,12 +13,11 @@ from authz.broker.arrival import Arrival
 from authz.broker.client import TaskClient, authenticate, workload_client
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
-from authz.broker.form import Form, FormError, is_form
+from authz.broker.form import Form, FormError
 from authz.broker.login import log_in
-from authz.broker.refusal import RefusedError, malformed, oauth_error, refused_client
-from authz.broker.token_request import client_assertion
+from authz.broker.login_form import login_form
+from authz.broker.refusal import RefusedError, malformed, refused_client
 from identity.delegation import DelegationToken
-from identity.errors import ExchangeError
 from identity.spiffe import SpiffeId, parse_agent_task
 from identity.withdrawal import Standing
 
@@ -95,14 +94,6 @@ async def _logged_in(
 
 
 def _form_of(arrival: Arrival) -> tuple[Form, str | None]:
-    if arrival.has_query or arrival.has_authorization:
-        raise malformed("the request has no query, and a client logs in with its certificate or a JWT-SVID")
-    if not is_form(arrival.content_type):
-        raise malformed("the content type is not application/x-www-form-urlencoded")
-    try:
-        form = Form.parse(arrival.bounded_body())
-        return form, client_assertion(form)
-    except FormError as error:
-        raise malformed(str(error)) from error
-    except ExchangeError as error:
-        raise malformed(error.description, oauth_error(error.error)) from error
+    if arrival.has_query:
+        raise malformed("the request has no query")
+    return login_form(arrival)

@@ -20,13 +20,14 @@ from authz.broker.client import TaskClient
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.exchange import decide_exchange
-from authz.broker.form import Form, FormError, is_form
+from authz.broker.form import Form
 from authz.broker.login import Login, log_in, proof_of, still_logged_in
+from authz.broker.login_form import login_form
 from authz.broker.parties import Case
 from authz.broker.query import EXCHANGE
 from authz.broker.refusal import RefusedError, malformed, oauth_error, refuse, refused_client
 from authz.broker.reply import Outcome, RefusalReply, Reply, answer
-from authz.broker.token_request import ACCESS_TOKEN, ID_JAG, TokenRequest, client_assertion
+from authz.broker.token_request import ACCESS_TOKEN, ID_JAG, TokenRequest
 from authz.broker.transaction_endpoint import Asked, ask_replacement, decide_transaction, read
 from authz.broker.transaction_request import is_replacement, is_transaction
 from authz.codes import Code
@@ -135,17 +136,7 @@ def _login_of(arrival: Arrival) -> tuple[Form, str | None]:
     """Check the form of the HTTP request (TX-01), and find the login in it."""
     if arrival.method != "POST" or arrival.has_query:
         raise malformed("a token request is a POST without a query")
-    if arrival.has_authorization:
-        raise malformed("a client logs in with its certificate or a JWT-SVID, and nothing else")
-    if not is_form(arrival.content_type):
-        raise malformed("the content type is not application/x-www-form-urlencoded")
-    try:
-        form = Form.parse(arrival.bounded_body())
-        return form, client_assertion(form)
-    except FormError as error:
-        raise malformed(str(error)) from error
-    except ExchangeError as error:
-        raise malformed(error.description, oauth_error(error.error)) from error
+    return login_form(arrival)
 
 
 def _issue(request: TokenRequest, delegation: Delegation, evidence: Evidence, broker: Broker) -> Outcome:
