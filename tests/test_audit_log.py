@@ -349,6 +349,19 @@ def test_durable_log_undoes_what_the_disk_did_not_keep_and_stops(tmp_path: Path)
     assert verify_directory(tmp_path / "audit")
 
 
+def test_a_durable_record_takes_those_of_full_segments_to_the_disk(tmp_path: Path) -> None:
+    """What acts once its record is on the disk is in no log whose middle a loss of power took."""
+    log = open_log(tmp_path / "audit", LogSettings(segment_bytes=2500))
+    full = failing(log)
+    full.sync_error = OSError(errno.EIO, "Input/output error")
+    for number in (1, 2, 3):
+        log.write(allowed(number))
+    assert log._segment is not full
+    with pytest.raises(AuditError, match="Input/output"):
+        log.write(dataclasses.replace(allowed(4), is_durable=True))
+    log.close()
+
+
 def test_written_log_stops_when_the_disk_loses_records_later(tmp_path: Path) -> None:
     log = open_log(tmp_path / "audit")
     segment = failing(log)

@@ -224,7 +224,9 @@ class AuditLog:
 
     def _sync_or_undo(self, start: int) -> None:
         try:
-            self._segment.sync()
+            # No record is worth anything without those before it, which may be in a segment that is full.
+            for segment in (*self._finished, self._segment):
+                segment.sync()
         except OSError:
             # After a failed sync the kernel may forget what it could not write: a second one proves nothing.
             self._stopped = _UNSYNCED
