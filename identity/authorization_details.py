@@ -80,11 +80,7 @@ class Detail:
 
     def covers(self, location: str, tool: str, arguments: Mapping[str, object]) -> bool:
         """Say whether a call of a tool is within this detail."""
-        if (self.location, self.tool) != (location, tool):
-            return False
-        if self.arguments_sha256 not in {None, arguments_sha256(arguments)}:
-            return False
-        return all(limit.allows(arguments) for limit in self.limits)
+        return covers((self,), location, tool, arguments)
 
     def joined(self, other: "Detail") -> "Detail | None":
         """Return what both allow, None if that is nothing."""
@@ -156,7 +152,16 @@ def joined(held: Details | None, allowed: Details | None) -> Details | None:
 
 def covers(details: Details | None, location: str, tool: str, arguments: Mapping[str, object]) -> bool:
     """Say whether a call of a tool is within what a token is for."""
-    return details is None or any(detail.covers(location, tool, arguments) for detail in details)
+    if details is None:
+        return True
+    meant = [detail for detail in details if (detail.location, detail.tool) == (location, tool)]
+    # Arguments may be long, and a token may name the hashes of many: they are hashed once, and only then.
+    hashes = any(detail.arguments_sha256 is not None for detail in meant)
+    digest = arguments_sha256(arguments) if hashes else None
+    return any(
+        detail.arguments_sha256 in {None, digest} and all(limit.allows(arguments) for limit in detail.limits)
+        for detail in meant
+    )
 
 
 def _refused(text: str) -> ExchangeError:

@@ -112,6 +112,25 @@ def test_nr04_a_call_is_covered_by_one_detail_alone() -> None:
     assert covers(None, BILLING, "pay", {"amount": 10**9})
 
 
+def test_long_arguments_are_hashed_once_however_many_hashes_a_token_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else one agent with 32 hashes and long arguments held up all calls for half a second each time."""
+    hashed: list[Mapping[str, object] | None] = []
+
+    def counted(arguments: Mapping[str, object] | None) -> str:
+        hashed.append(arguments)
+        return arguments_sha256(arguments)
+
+    monkeypatch.setattr("identity.authorization_details.arguments_sha256", counted)
+    many = tuple(Detail(TICKETS, "close", f"{number:064x}") for number in range(MAX_DETAILS))
+    assert not covers(many, TICKETS, "close", {"amount": 1})
+    assert len(hashed) == 1
+    assert not covers(many, TICKETS, "open", {"amount": 1})
+    assert covers((Detail(TICKETS, "close"),), TICKETS, "close", {"amount": 1})
+    assert len(hashed) == 1
+
+
 def test_nr04_refining_takes_the_limits_of_both() -> None:
     """NR-04: each granted one refines one that was held."""
     held: Details = (Detail(TICKETS, "close", None, (limit(max=10),)), Detail(TICKETS, "list"))
