@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from identity.errors import IssuanceUnavailableError, NotEntitledError
 from identity.names import new_ulid
 from identity.registration import AgentUid, Registration, Registrations
 from identity.spiffe import SpiffeId
-from identity.withdrawal import Withdrawals
+from identity.withdrawal import Kind, Withdrawal, Withdrawals
 from tests.broker_fakes import MESH, RUNNER, World, broker_alone
 from tests.task_world import entitlement_of
 
@@ -144,6 +145,39 @@ def test_a_task_that_may_not_act_any_more_has_nothing(
     assert private.of(PEER)
     end(world, task)
     assert private.of(PEER) == ()
+
+
+PAT = "https://idp.example#pat"
+WITHDRAWN: list[tuple[Kind, Callable[[Task], str]]] = [
+    ("human", lambda _: PAT),
+    ("agent", lambda task: task.agent),
+    ("task", lambda task: task.id),
+    ("workload", lambda task: str(task.workload)),
+]
+
+
+@pytest.mark.parametrize(("kind", "subject"), WITHDRAWN)
+def test_what_was_withdrawn_gets_no_identity_from_then_on(
+    world: World, kind: Kind, subject: Callable[[Task], str]
+) -> None:
+    """The kill switch stops issuance as well: of a run for a person too, whom no SVID names."""
+    task = replace(task_of(world), human=PAT)
+    world.tasks.tasks[task.id] = task
+    private, now = OneTask(task.id, 1000, world.broker), world.clock.now
+    assert private.of(PEER)
+    world.tasks.withdraw(Withdrawal(kind, subject(task), None, "drill", "operator", now, None), now)
+    assert private.of(PEER) == ()
+
+
+def test_who_was_signed_out_has_runs_of_later_only(world: World) -> None:
+    task, now = replace(task_of(world), human=PAT), world.clock.now
+    world.tasks.tasks[task.id] = task
+    began = int(task.started_at.timestamp())
+    private = OneTask(task.id, 1000, world.broker)
+    for before, is_entitled in ((began - 1, True), (began, False)):
+        end = now + timedelta(days=1)
+        world.tasks.withdraw(Withdrawal("human", PAT, before, "laptop lost", "operator", now, end), now)
+        assert bool(private.of(PEER)) == is_entitled
 
 
 def test_an_identity_ends_with_the_registration_of_its_agent(world: World) -> None:
