@@ -1,6 +1,7 @@
 """The checklist, its selection and its report, whose forms no answer of a hostile server can break."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -19,6 +20,8 @@ from authz.conformance.situation import ACCESS_TOKEN, Presented, Profile, Situat
 from authz.conformance.token import Jwt, actors
 from authz.errors import ConfigError
 from tests.conformance_server import ISSUER, NOW, TICKETS, inputs, jwt, subject_token, worlds
+from tests.docs.blocks import ROOT
+from tests.test_rules_are_named import IDS_OF_TOKENS
 
 SECRET = "a-secret-that-no-report-shows"
 
@@ -285,3 +288,10 @@ def test_any_answer_gets_a_verdict_that_is_fit_for_a_report(data: st.DataObject)
 def test_any_bytes_are_an_answer(body: bytes) -> None:
     assert Answer.of(200, {}, body).got
     assert TICKETS not in Answer.of(200, {}, body).got
+
+
+def test_rules_without_a_case_are_named_in_the_how_to() -> None:
+    page = (ROOT / "docs/how-to/conformance.md").read_text("utf-8")
+    _, _, after = page.partition("<!-- rules without a case -->")
+    named = re.findall(r"[A-Z]{2}-\d\d", after.partition("<!-- end -->")[0])
+    assert named == sorted(set(IDS_OF_TOKENS) - {case.rule for case in CHECKLIST})
