@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_TOKEN, JWT, JWT_SPIFFE
+from authz.broker.deps import AssertionTarget
+from authz.broker.token_request import ACCESS_TOKEN, GRANT_TYPE, ID_JAG, ID_TOKEN, JWT, JWT_SPIFFE
 from authz.codes import Code
 from authz.errors import StoreError
 from identity.authority import Authority
@@ -24,6 +25,7 @@ from tests.broker_fakes import (
     BROKER,
     MESH,
     RUNNER,
+    SETTINGS,
     STRANGER,
     TICKETS,
     Identity,
@@ -34,6 +36,7 @@ from tests.broker_fakes import (
 )
 
 OURS = jwk_thumbprint(dpop_proofs.JWK)
+PARTNER = "https://as.partner.example"
 _NUMBERS = count()
 
 
@@ -454,6 +457,23 @@ def test_tx11_a_login_that_proves_no_key_takes_a_token_to_no_other_one(bound: st
         assert world.verified(response.json()["access_token"]).binding == KeyBinding(task.identity.thumbprint)
 
     run(act)
+
+
+def test_tx11_a_jwt_svid_alone_takes_no_bound_token_to_another_domain() -> None:
+    """TX-11, CL-05: an assertion for another domain's server is bound to no key of ours."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        token = await world.token(task)
+        wanted = {"audience": PARTNER, "requested_token_type": ID_JAG, "subject_token_type": ACCESS_TOKEN}
+        form = {**form_of(world, token), **wanted}
+        bearer = form | login(await world.jwt_svid(task))
+        await refused(world, None, bearer, "invalid_request", Code.NOT_BOUND)
+        response = await ask(world, task.identity, form)
+        assert response.json()["issued_token_type"] == ID_JAG, response.text
+
+    target = AssertionTarget(PARTNER, "tickets", {"triage": "partner-triage"})
+    run(act, settings=replace(SETTINGS, assertion_targets={target.issuer: target}))
 
 
 def test_tx11_not_to_a_workload_and_to_a_key() -> None:

@@ -12,7 +12,6 @@
 from datetime import datetime
 
 from authz.broker.basis import Basis, Wanted, handover_basis, names, sign_in_basis
-from authz.broker.client import TaskClient
 from authz.broker.deps import Broker
 from authz.broker.parties import Case, Parties, Presenter, find_parties, is_proved
 from authz.broker.query import exchange_query
@@ -45,7 +44,7 @@ async def decide_exchange(case: Case) -> Delegation:
     parties = await find_parties(case)
     binding = evidence.binding = _binding(request, parties.presenter, case.proof)
     evidence.chain, evidence.txn = parties.chain, parties.subject.txn
-    _check_rebinding(parties, binding, case.client)
+    _check_rebinding(parties, binding, case)
     # 4. What nobody could allow.
     if parties.not_after <= case.now:
         raise TokenExpiredError("a subject or actor token that has expired")
@@ -166,18 +165,20 @@ def _binding(request: TokenRequest, presenter: Presenter, proof: DpopProof | Non
     return KeyBinding(presenter.thumbprint)
 
 
-def _check_rebinding(parties: Parties, binding: Binding, client: TaskClient) -> None:
+def _check_rebinding(parties: Parties, binding: Binding, case: Case) -> None:
     """Refuse to take a token that is bound to something which the client did not prove to something else.
 
-    The key of a task stands for it also where it is not shown: nobody else could use what is bound to it.
+    The key of a task stands for it also where it is not shown: nobody else could use what is bound to it. An
+    assertion for another domain's server is bound to no key.
 
     Raises:
         RefusedError: with NOT_BOUND.
     """
     subject = parties.subject
-    if parties.is_handed_on or not isinstance(subject, DelegationToken) or isinstance(binding, KeyBinding):
+    if parties.is_handed_on or not isinstance(subject, DelegationToken):
         return
-    if binding != subject.binding and not is_proved(subject.binding, client):
+    stays = isinstance(binding, KeyBinding) or binding == subject.binding
+    if not (stays and case.request.output == "access_token") and not is_proved(subject.binding, case.client):
         raise refuse(Code.NOT_BOUND, "a token is bound anew by whoever proves what it was bound to")
 
 
