@@ -70,8 +70,8 @@ def create(  # noqa: PLR0917 - as above
     """Let an agent act for you.
 
     Only the person who signed in makes a grant: with --url and --token-file, an ID token, or an access token
-    for the broker, of an application that no agent has. No operator grants in anybody's name. A grant gives an
-    agent nothing that you, or it, may not do.
+    for the broker, of an application that no agent has. No operator grants in anybody's name. A grant gives
+    an agent nothing that you, or it, may not do.
     """
     from authz.commands.grants_do import NewGrant, create_grant  # noqa: PLC0415 - as above
 
