@@ -72,6 +72,22 @@ def test_withdrawal_counts_at_the_next_reading_and_after_a_restart(
     assert restarted.epoch == state.epoch
 
 
+def test_a_person_who_signs_out_each_second_makes_nobody_read_it_all(state: State, tmp_path: Path) -> None:
+    """Each sign-out read all earlier ones, under the lock that everybody who writes waits for."""
+    for second in range(40):
+        now = NOW + timedelta(seconds=second)
+        state.withdraw(withdrawal("human", LEAD, before=int(now.timestamp())), now)
+    last = int(NOW.timestamp()) + 39
+    with sqlite3.connect(tmp_path / "data" / "state.db") as database:
+        alive = "SELECT count(*) FROM withdrawals WHERE expires_at IS NULL AND released_at IS NULL"
+        assert database.execute(alive).fetchone() == (1,)
+    database.close()
+    restarted = again(state, tmp_path, NOW + timedelta(seconds=40))
+    assert [item.before for item in restarted.withdrawals.items] == [last]
+    assert is_denied(restarted, human=LEAD, issued_at=last)
+    assert not is_denied(restarted, human=LEAD, issued_at=last + 1)
+
+
 def test_the_epoch_moves_after_what_is_withdrawn_is_in_memory(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,20 +62,29 @@ def revoke_consent(writing: Writing, consent_id: str, withdrawal: Withdrawal) ->
 
 
 def withdraw(writing: Writing, withdrawal: Withdrawal) -> None:
-    """Write a withdrawal, unless one stands that takes back as much for as long."""
-    connection = writing.connection
+    """Write a withdrawal, unless one stands that takes back as much for as long.
+
+    Of a person's sign-outs the last one counts, and the earlier ones end with it: a person may sign out each
+    second, and each time all that count are read.
+    """
+    connection, at = writing.connection, timestamp(writing.now)
     standing = select(WITHDRAWALS).where(
         WITHDRAWALS.c.kind == withdrawal.kind,
         WITHDRAWALS.c.subject == withdrawal.subject,
         WITHDRAWALS.c.released_at.is_(None),
+        or_(WITHDRAWALS.c.expires_at.is_(None), WITHDRAWALS.c.expires_at > at),
     )
     rows = connection.execute(standing.order_by(WITHDRAWALS.c.n)).mappings()
-    held = [one for one in map(read_withdrawal, rows) if one.is_containment is withdrawal.is_containment]
+    read = ((int(row["n"]), read_withdrawal(row)) for row in rows)
+    held = [(n, one) for n, one in read if one.is_containment is withdrawal.is_containment]
     # Of several containments of a subject the newest says who may release it.
     counting = held[-1:] if withdrawal.is_containment else held
-    if any(one.covers(withdrawal) for one in counting):
+    if any(one.covers(withdrawal) for _, one in counting):
         return
     number = connection.execute(insert(WITHDRAWALS).values(withdrawal_row(withdrawal))).lastrowid
+    earlier = [n for n, one in held if one.before is not None and withdrawal.covers(one)]
+    if earlier:
+        connection.execute(update(WITHDRAWALS).where(WITHDRAWALS.c.n.in_(earlier)).values(expires_at=at))
     writing.note("withdrawal", [str(number)], moves=True)
 
 
