@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -347,6 +348,44 @@ def test_durable_log_undoes_what_the_disk_did_not_keep_and_stops(tmp_path: Path)
     assert again.write(allowed(2)).seq == 2
     again.close()
     assert verify_directory(tmp_path / "audit")
+
+
+def test_a_durable_record_keeps_nobody_else_waiting_for_the_disk(tmp_path: Path) -> None:
+    """An agent that revoked its own tokens, one after the other, had all calls wait for the disk."""
+    log = open_log(tmp_path / "audit")
+    segment, may_end, began = failing(log), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        assert may_end.wait(20)
+
+    segment.sync = wait  # type: ignore[method-assign]  # a slow disk
+
+    async def scenario() -> None:
+        order = asyncio.create_task(log.append(dataclasses.replace(allowed(1), is_durable=True)))
+        assert await asyncio.to_thread(began.wait, 20)
+        async with asyncio.timeout(20):
+            assert (await log.append(allowed(2))).seq == 2
+        assert not order.done()
+        may_end.set()
+        assert (await order).seq == 1
+
+    asyncio.run(scenario())
+    log.close()
+    assert verify_directory(tmp_path / "audit").records == 2
+
+
+def test_what_waits_for_a_disk_that_fails_is_not_written_nor_anything_after_it(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "audit")
+    segment = failing(log)
+    segment.sync_error = OSError(errno.EIO, "Input/output error")
+    durable = dataclasses.replace(allowed(1), is_durable=True)
+    for _ in range(2):
+        with pytest.raises(AuditError):
+            asyncio.run(log.append(durable))
+    with pytest.raises(AuditError):
+        log.sync()
+    log.close()
 
 
 def test_a_durable_record_takes_those_of_full_segments_to_the_disk(tmp_path: Path) -> None:

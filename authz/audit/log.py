@@ -1,6 +1,8 @@
 """The log of one process: append-only files, a record a line, each naming the hash of the one before.
 
 - A record is in the operating system (mode `written`) or on the disk (`durable`) before `append` returns.
+- A single durable record in the mode `written` waits for the disk in another thread, and others are written
+  meanwhile. If the disk does not keep it, the log stops.
 - What cannot be written whole is not written at all, and raises AuditError; the log goes on as soon as
   there is room.
 - One writer: a second one on the same directory is refused.
@@ -125,7 +127,10 @@ class AuditLog:
         Raises:
             AuditError: if the record is not written.
         """
-        receipt = self.write(entry)
+        receipt = self._write(entry, durable=self._settings.durable)
+        if entry.is_durable and not self._settings.durable:
+            # It waits for the disk, and this loop has calls to answer.
+            await asyncio.to_thread(self.sync)
         if self._monotonic() >= self._publish_after:
             self._publish_after = self._monotonic() + HEAD_EVERY_SECONDS
             # Nobody waits for it, and a loop that shuts down starts no threads: `close` writes the head then.
@@ -134,11 +139,32 @@ class AuditLog:
         return receipt
 
     def write(self, entry: Entry) -> Receipt:
-        """Write one record.
+        """Write one record, and wait for the disk where it is durable.
 
         Raises:
             AuditError: if the record is not written.
         """
+        return self._write(entry, durable=entry.is_durable or self._settings.durable)
+
+    def sync(self) -> None:
+        """Wait until what was written survives a power cut; others write meanwhile.
+
+        Raises:
+            AuditError: if nobody can know whether it does; then nothing is written any more.
+        """
+        with self._publishing:
+            with self._writing:
+                if self._stopped is not None:
+                    raise AuditError(self._stopped)
+                segments = (*self._finished, self._segment)
+            try:
+                for each in segments:
+                    each.sync()
+            except OSError as error:
+                self._stopped = _UNSYNCED
+                raise AuditError(_UNSYNCED) from error
+
+    def _write(self, entry: Entry, *, durable: bool) -> Receipt:
         with self._writing:
             if self._stopped is not None:
                 raise AuditError(self._stopped)
@@ -146,7 +172,7 @@ class AuditLog:
             line = canonical(entry.members(seq, self._head.hash))
             self._require_room(len(line) + 1, of_stranger=entry.of_stranger)
             try:
-                self._put(line + b"\n", durable=entry.is_durable or self._settings.durable)
+                self._put(line + b"\n", durable=durable)
                 self._head = Head(seq, digest(line))
             except (OSError, StoreError) as error:
                 raise AuditError(f"the audit log cannot be written: {error}") from error
