@@ -67,7 +67,13 @@ def _administration(parts: Parts, *, is_local: bool) -> Administration:
         for client in provider.audiences
     )
     return Administration(
-        desk=Desk(parts.broker, parts.state.agents, wait, is_local),
+        desk=Desk(
+            parts.broker,
+            parts.state.agents,
+            wait,
+            is_local,
+            frozenset(provider.issuer for provider in parts.config.providers),
+        ),
         state=parts.state,
         registry=Registry(parts.state, clients),
         reload=parts.policy.reload,

@@ -208,7 +208,7 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
         world.reloads += 1
 
     def routes(path: str, *, is_local: bool) -> list[Any]:
-        desk = Desk(broker, state.agents, barrier, is_local)
+        desk = Desk(broker, state.agents, barrier, is_local, frozenset({ISSUER}))
         registry = Registry(state, frozenset({OidcClient(ISSUER, CLIENT)}))
         return admin_routes(Administration(desk, state, registry, reload), path, read_arrival)
 

@@ -630,3 +630,14 @@ def test_no_such_endpoint_and_no_such_method_have_an_answer(play: Play) -> None:
         assert world.records == []
 
     play(scenario)
+
+
+@pytest.mark.parametrize("issuer", ["https://idp.example/", "https://IDP.example", "https://idp.example.net"])
+def test_a_person_of_no_provider_is_not_said_to_be_contained(play: Play, issuer: str) -> None:
+    async def scenario(world: World) -> None:
+        body = {"kind": "human", "subject": f"{issuer}#olga", "reason": "laptop lost"}
+        response = await world.post(LOCAL, "/withdrawals", body)
+        assert response.status_code == 400
+        assert "no provider" in response.json()["error"]
+
+    play(scenario)

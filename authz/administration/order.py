@@ -65,6 +65,8 @@ class Desk:
     agents: Agents
     barrier: Barrier
     is_local: bool
+    # The providers whose people there can be; None where any may be named.
+    issuers: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,10 @@ def _named(body: Mapping[str, object], state: Switch, desk: Desk, now: datetime)
         raise OrderError("sessions belong to kind: human")
     if "token" in body:
         return _of_token(kind, text(body, "token"), desk, now)
-    subject = text(body, "subject")
+    return _of_subject(kind, text(body, "subject"), state, desk)
+
+
+def _of_subject(kind: Kind, subject: str, state: Switch, desk: Desk) -> Named:
     match kind:
         case "agent":
             agent = state.agent(subject)
@@ -204,8 +207,16 @@ def _named(body: Mapping[str, object], state: Switch, desk: Desk, now: datetime)
                     f"subject is no {'jti' if kind == 'token' else 'txn'}: send the token as token"
                 )
             return Named(kind, subject)
+        case "human":
+            # A person with a misspelt issuer would be contained, and act on.
+            issuer = subject.partition("#")[0]
+            if desk.issuers is not None and issuer not in desk.issuers:
+                raise OrderError(
+                    f"no provider {issuer[:255]!r} is configured: write the person as records do"
+                )
+            return Named(kind, subject, subject)
         case _:
-            return Named(kind, subject, _human_of(kind, subject))
+            return Named(kind, subject)
 
 
 def _of_token(kind: Kind, unverified: str, desk: Desk, now: datetime) -> Named:
