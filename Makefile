@@ -27,8 +27,7 @@ demo: setup $(if $(call on,$(OPA)),opa) ## Run the main job on real parts (KEEP=
 	@.venv/bin/deputy quickstart $(QUICKSTART)
 
 test: setup opa-if-possible spiffe-client-if-possible ## Run the tests, end to end too, and measure what they cover of the core
-	@$(PY) -m coverage run -m pytest $(ARGS)
-	@$(PY) -m coverage report
+	@tools/test.sh $(ARGS)
 
 test-full: setup opa-if-possible spiffe-client-if-possible ## Run what is slow or large, and search the properties further
 	@tools/softhsm.sh >/dev/null
