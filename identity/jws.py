@@ -163,6 +163,11 @@ def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
     return token
 
 
+def token_id_of(token: str) -> str:
+    """Return the name by which records know a compact JWS: its SHA-256 in hex."""
+    return hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
 def _not_compact() -> TokenMalformedError:
     return TokenMalformedError(f"not a compact JWS of at most {MAX_TOKEN} characters")
 
@@ -178,7 +183,7 @@ def _read(text: str) -> UnverifiedToken:
     # Only now: each part is base64url, so the whole is ASCII.
     raw = text.encode("ascii")
     signing_input = raw[: raw.rindex(b".")]
-    return UnverifiedToken(typ, header, claims, signing_input, signature, hashlib.sha256(raw).hexdigest())
+    return UnverifiedToken(typ, header, claims, signing_input, signature, token_id_of(text))
 
 
 @lru_cache(maxsize=64)  # all tokens of one key and type begin alike

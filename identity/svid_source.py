@@ -11,7 +11,6 @@
 """
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from identity.errors import (
     TokenError,
 )
 from identity.feed import Feed
+from identity.jws import token_id_of
 from identity.keys import SigningKey
 from identity.socket_pace import turn
 from identity.spiffe import SpiffeId
@@ -193,7 +193,7 @@ class IssuingSource:
             expires_at = _expiry(token)
         except _CANNOT as error:
             raise IssuanceUnavailableError(f"no JWT-SVID can be signed now: {error}") from error
-        token_id = hashlib.sha256(token.encode("ascii")).hexdigest()
+        token_id = token_id_of(token)
         await self._recorder.issued(
             Issuance("jwt-svid", entitlement, expires_at, audience=audiences[0], token_id=token_id)
         )
@@ -212,7 +212,7 @@ class IssuingSource:
                 await turn()
                 now, authority = self._clock(), self._authority()
                 svid = self._issue_wit(authority, entitlement, now)
-                token_id = hashlib.sha256(svid.token.encode("ascii")).hexdigest()
+                token_id = token_id_of(svid.token)
                 await self._recorder.issued(
                     Issuance("wit-svid", entitlement, svid.not_after, token_id=token_id)
                 )

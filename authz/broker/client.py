@@ -29,7 +29,7 @@ from identity.caller import Agent, Hop, Human, Task
 from identity.errors import CertificateError
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import verify_jwt_svid
-from identity.spiffe import SpiffeId, parse_agent_task
+from identity.spiffe import SpiffeId, agent_id, parse_agent_task
 from identity.withdrawal import Standing
 from identity.x509_svid import X509Svid
 
@@ -66,6 +66,28 @@ class Attested:
     spiffe_id: SpiffeId
     origin: str | None = None
     svid: X509Svid | None = field(default=None, repr=False)
+
+
+def check_client_id(client_id: str | None, client: TaskClient | SpiffeId) -> None:
+    """Refuse a `client_id` that names another than the one who logged in; it is checked, and never used.
+
+    A service is known by its SPIFFE ID; a task by that, by its agent's name, and by its agent's stable ID.
+
+    Raises:
+        RefusedError: with TASK_MISMATCH, as `invalid_client`.
+    """
+    if isinstance(client, TaskClient):
+        agent = client.running.hop.agent
+        names = {agent, str(agent_id(client.spiffe_id.trust_domain, agent)), str(client.spiffe_id)}
+    else:
+        names = {str(client)}
+    if client_id is not None and client_id not in names:
+        raise refuse(
+            Code.TASK_MISMATCH,
+            f"client_id {client_id[:255]!r} is not the client",
+            oauth="invalid_client",
+            description="client_id names another than the one who logged in",
+        )
 
 
 def authenticate(chain: Sequence[bytes], broker: Broker, now: datetime) -> X509Svid:

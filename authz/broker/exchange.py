@@ -12,6 +12,7 @@
 from datetime import datetime
 
 from authz.broker.basis import Basis, Wanted, handover_basis, names, sign_in_basis
+from authz.broker.client import check_client_id
 from authz.broker.deps import Broker
 from authz.broker.parties import Case, Parties, Presenter, find_parties, is_proved
 from authz.broker.query import exchange_query
@@ -24,7 +25,6 @@ from identity.delegation import Delegation, DelegationToken
 from identity.dpop import DpopProof
 from identity.errors import ExchangeError, TokenExpiredError
 from identity.exchange import SignedIn, Terms, narrow
-from identity.spiffe import agent_id
 
 
 async def decide_exchange(case: Case) -> Delegation:
@@ -36,7 +36,7 @@ async def decide_exchange(case: Case) -> Delegation:
     broker, evidence, request = case.broker, case.evidence, case.request
     min_epoch = broker.tasks.epoch
     # 1. The client is who it says; its own name in the form is checked, never used.
-    _check_client_id(case)
+    check_client_id(request.client_id, case.client)
     # 2. The service, before any token is looked at.
     audience, service = find_service(request, broker)
     evidence.service = service
@@ -191,15 +191,3 @@ def _asked(request: TokenRequest, subject: SignedIn | DelegationToken) -> frozen
 
 def _earlier(one: datetime, other: datetime | None) -> datetime:
     return one if other is None else min(one, other)
-
-
-def _check_client_id(case: Case) -> None:
-    client_id, hop = case.request.client_id, case.client.running.hop
-    stable_id = agent_id(case.broker.authority.trust_domain, hop.agent)
-    if client_id is not None and client_id not in {hop.agent, str(stable_id), str(case.client.spiffe_id)}:
-        raise refuse(
-            Code.TASK_MISMATCH,
-            f"client_id {client_id[:255]!r} is not the client",
-            oauth="invalid_client",
-            description="client_id names another than the one who logged in",
-        )

@@ -5,7 +5,6 @@
   broker or for a service that is known here.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +36,7 @@ from authz.codes import Code
 from authz.form import Form
 from identity.claims import lifetime
 from identity.errors import CertificateError
+from identity.jws import token_id_of
 
 RENEW = "tasks/svid"
 JWT_SVID = "tasks/jwt-svid"
@@ -125,7 +125,7 @@ async def issue_jwt_svid(task_id: str, arrival: Arrival, broker: Broker) -> Repl
             subject=str(client.spiffe_id),
             expires_at=datetime.fromtimestamp(expires_at, UTC),
             audience=audience,
-            token_id=hashlib.sha256(token.encode("ascii")).hexdigest(),
+            token_id=token_id_of(token),
         )
         body = {
             "jwt_svid": token,

@@ -10,7 +10,6 @@
   RFC 6749 section 5.2, and beside it our reason code and the id of the decision (TX-05, TX-06).
 """
 
-import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -37,6 +36,7 @@ from identity.delegation import Delegation, issue_delegation_token
 from identity.dpop import DpopProof
 from identity.errors import ExchangeError
 from identity.id_jag import IdentityAssertion, issue_id_jag
+from identity.jws import token_id_of
 from identity.scopes import format_scopes
 
 _STATUS = {"invalid_client": 401, "temporarily_unavailable": 503}
@@ -149,7 +149,7 @@ def _issue(request: TokenRequest, delegation: Delegation, evidence: Evidence, br
         subject=delegation.human.uri,
         expires_at=datetime.fromtimestamp(delegation.expires_at, UTC),
         audience=delegation.audience,
-        token_id=_digest(token),
+        token_id=token_id_of(token),
         scopes=delegation.scopes,
     )
     # Bound by a certificate, a token is still of type Bearer (RFC 8705 section 3).
@@ -189,7 +189,7 @@ def _issue_assertion(
         subject=delegation.human.uri,
         expires_at=datetime.fromtimestamp(expires_at, UTC),
         audience=delegation.audience,
-        token_id=_digest(token),
+        token_id=token_id_of(token),
         scopes=delegation.scopes,
     )
     given = replace(delegation, issued_at=issued_at, expires_at=expires_at)
@@ -204,7 +204,3 @@ def _common(token: str, delegation: Delegation, evidence: Evidence) -> dict[str,
         "scope": format_scopes(delegation.scopes),
         "decision_id": evidence.decision_id,
     }
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("ascii")).hexdigest()

@@ -10,14 +10,13 @@
 - A service logs in with its certificate; a task is no service.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from authz.audit.facts import Issued
 from authz.authenticate import caller_of, check_workload
 from authz.broker.arrival import Arrival
-from authz.broker.client import TaskClient, authenticate, workload_client
+from authz.broker.client import TaskClient, authenticate, check_client_id, workload_client
 from authz.broker.deps import Broker
 from authz.broker.evidence import Evidence
 from authz.broker.form import Form
@@ -39,9 +38,9 @@ from identity.authorization_details import refine
 from identity.caller import Caller, WorkloadBinding
 from identity.dpop import DpopProof
 from identity.errors import ExchangeError, TokenAudienceError
-from identity.jws import UnverifiedToken
+from identity.jws import UnverifiedToken, token_id_of
 from identity.scopes import format_scopes
-from identity.spiffe import SpiffeId, agent_id
+from identity.spiffe import SpiffeId
 from identity.transaction import TOOL_CALL, verify_passed_on
 
 
@@ -91,7 +90,7 @@ async def decide_transaction(asked: Asked, evidence: Evidence, broker: Broker) -
     """
     now, min_epoch, request = broker.clock(), broker.tasks.epoch, asked.request
     # 1. The client, the audience and the service, before any token is looked at.
-    _check_client_id(asked, broker)
+    check_client_id(request.client_id, asked.client)
     if request.audience != broker.trust_domain.name:
         raise refuse(Code.SERVICE_UNKNOWN, f"audience {request.audience[:255]!r} is not the trust domain")
     service = broker.services.by_name.get(request.unverified_call.service)
@@ -120,7 +119,7 @@ async def decide_transaction(asked: Asked, evidence: Evidence, broker: Broker) -
         subject=caller.human.uri if caller.human else caller.task.id,
         expires_at=datetime.fromtimestamp(issued.expires_at, UTC),
         audience=broker.trust_domain.name,
-        token_id=hashlib.sha256(issued.token.encode("ascii")).hexdigest(),
+        token_id=token_id_of(issued.token),
         scopes=caller.scopes,
     )
     body = {
@@ -204,19 +203,3 @@ def _operation(call: UnverifiedCall, service: Service) -> Operation:
         arguments_sha256=target.arguments_sha256,
         canonical_arguments=target.canonical_arguments,
     )
-
-
-def _check_client_id(asked: Asked, broker: Broker) -> None:
-    client_id = asked.request.client_id
-    if isinstance(asked.client, SpiffeId):
-        names = {str(asked.client)}
-    else:
-        agent = asked.client.running.hop.agent
-        names = {agent, str(agent_id(broker.trust_domain, agent)), str(asked.client.spiffe_id)}
-    if client_id is not None and client_id not in names:
-        raise refuse(
-            Code.TASK_MISMATCH,
-            f"client_id {client_id[:255]!r} is not the client",
-            oauth="invalid_client",
-            description="client_id names another than the one who logged in",
-        )
