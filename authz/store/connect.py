@@ -7,13 +7,12 @@
   new the same way.
 """
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from authz.errors import StoreError
-from authz.store.private import open_private, private_directory
+from authz.store.private_database import open_database
 from authz.store.schema import (
     APPLICATION_ID,
     FIRST_META,
@@ -32,17 +31,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: if it cannot be used.
     """
-    private_directory(path.parent)
-    try:
-        # SQLite would make the file with the process's umask.
-        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except OSError as error:
-        raise StoreError(f"the state {str(path)!r} cannot be opened: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"the state {str(path)!r} cannot be opened: {error}") from error
+    connection = open_database(path, "the state", BUSY_TIMEOUT_SECONDS)
     try:
         _prepare(connection, path)
     except sqlite3.Error as error:

@@ -12,7 +12,6 @@
 - Up to 0.1 s is waited for another process; then, as for any other failure, StoreError is raised.
 """
 
-import os
 import sqlite3
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +28,7 @@ from authz.replay import (
     refuse_full,
     refuse_unknown,
 )
-from authz.store.private import open_private, private_directory
+from authz.store.private_database import open_database
 
 BUSY_SECONDS: Final = 0.1
 APPLICATION_ID: Final = 0x44505250
@@ -180,17 +179,7 @@ class ReplayFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    private_directory(path.parent)
-    try:
-        # SQLite would make the file with the process's umask; its journal gets the mode of the file.
-        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
-        connection = sqlite3.connect(
-            path, timeout=_OPEN_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except OSError as error:
-        raise StoreError(f"the file {str(path)!r} cannot be opened: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"the file {str(path)!r} cannot be opened: {error}") from error
+    connection = open_database(path, "the file", _OPEN_SECONDS)
     try:
         _prepare(connection, path)
     except sqlite3.Error as error:
