@@ -41,6 +41,7 @@ from authz.authenticate import (
 from authz.codes import Code
 from authz.decision import Allow, Decision, Deny, decide, denied, refused
 from authz.dpop import call_of
+from authz.epochs import require_epoch
 from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
 from authz.policy.port import Policy
@@ -223,13 +224,10 @@ async def _reach(credential: Credential, flow: Flow) -> None:
     if not isinstance(credential, DelegationToken | TransactionToken):
         return
     min_epoch = credential.min_epoch or 0
-    if min_epoch <= flow.rights.epoch:
-        return
     if flow.following is None:
-        raise StoreError(
-            f"a token of epoch {min_epoch}, and we are at {flow.rights.epoch}: was a backup restored?"
-        )
-    await flow.following.reach(min_epoch)
+        require_epoch(min_epoch, flow.rights.epoch)
+    elif min_epoch > flow.rights.epoch:
+        await flow.following.reach(min_epoch)
 
 
 async def _bind(

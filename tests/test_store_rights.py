@@ -1,6 +1,5 @@
 """Withdrawals and the epoch: the next reading sees them, no restart loses them, no refusal undoes them."""
 
-import asyncio
 import dataclasses
 import shutil
 import sqlite3
@@ -11,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from authz.audit.record import timestamp
+from authz.epochs import require_epoch
 from authz.errors import StoreError
 from authz.store import held_withdrawals
 from authz.store.held_withdrawals import KEPT_LINEAGE, KEPT_TOKEN, kept_until
 from authz.store.snapshot import State
-from authz.store.view import RightsView
 from identity.errors import WithdrawalError
 from identity.withdrawal import KINDS, Kind
 from tests.state_world import (
@@ -329,14 +328,11 @@ def test_what_gives_rights_moves_no_epoch(state: State) -> None:
 
 
 def test_reach_is_at_once_what_is_known_and_an_error_beyond(state: State) -> None:
-    view: RightsView = state
     epoch = state.withdraw(withdrawal("token", "jti-1"), NOW)
-    assert view.is_fresh
-    asyncio.run(view.refresh())
     for known in (0, 1, epoch):
-        asyncio.run(view.reach(known))
+        require_epoch(known, state.epoch)
     with pytest.raises(StoreError, match="was a backup restored"):
-        asyncio.run(view.reach(epoch + 1))
+        require_epoch(epoch + 1, state.epoch)
 
 
 def test_token_of_before_a_restore_names_an_epoch_that_the_restored_state_has_not(
@@ -354,7 +350,7 @@ def test_token_of_before_a_restore_names_an_epoch_that_the_restored_state_has_no
     restored = State.load(open_store(tmp_path), NOW)
     assert restored.epoch < min_epoch
     with pytest.raises(StoreError):
-        asyncio.run(restored.reach(min_epoch))
+        require_epoch(min_epoch, restored.epoch)
 
 
 def test_ended_withdrawals_leave_memory_and_later_the_disk(state: State) -> None:

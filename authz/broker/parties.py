@@ -23,6 +23,8 @@ from authz.broker.person_token import PersonToken, TokenKind
 from authz.broker.refusal import refuse
 from authz.broker.token_request import TokenRequest
 from authz.codes import Code
+from authz.epochs import require_epoch
+from authz.errors import StoreError
 from identity.caller import Agent, Binding, DpopBinding, Hop, Human, KeyBinding, Task, WorkloadBinding
 from identity.delegation import DelegationToken, verify_delegation_token
 from identity.dpop import DpopProof
@@ -193,9 +195,10 @@ def _from_delegation(token: UnverifiedToken, presenter: Presenter, case: Case) -
     case.evidence.human, case.evidence.token_id = subject.human, subject.token_id
     case.evidence.txn = subject.txn
     check_bound(subject, case.client, case.proof)
-    if subject.min_epoch > tasks.epoch:
-        text = f"a token of epoch {subject.min_epoch}, and we are at {tasks.epoch}: was a backup restored?"
-        raise refuse(Code.STALE, text)
+    try:
+        require_epoch(subject.min_epoch, tasks.epoch)
+    except StoreError as error:
+        raise refuse(Code.STALE, str(error)) from error
     agents = tuple(live_agent(tasks, hop.agent, now) for hop in subject.chain)
     runs = tuple(live_task(tasks, hop, subject.human, now) for hop in subject.chain)
     if case.request.unverified_actor is None:

@@ -27,7 +27,6 @@ OAuthError = Literal[
     "use_dpop_nonce",
     "unsupported_grant_type",
     "unsupported_token_type",
-    "unauthorized_client",
     "temporarily_unavailable",
 ]
 

@@ -89,25 +89,6 @@ class State:
         """All that is withdrawn."""
         return self._withdrawals.value
 
-    @property
-    def is_fresh(self) -> bool:
-        """Who writes the rights knows them."""
-        return True
-
-    async def refresh(self) -> None:
-        """Do nothing: what is here is what counts."""
-
-    async def reach(self, min_epoch: int) -> None:
-        """Check that an epoch is known.
-
-        Raises:
-            StoreError: if it is not: it was given out before the state was restored, or by somebody else.
-        """
-        if min_epoch > self._epoch:
-            raise StoreError(
-                f"epoch {min_epoch} is asked for, and this state is at {self._epoch}: was a backup restored?"
-            )
-
     def on_withdrawal(self, tell: Callable[[], None]) -> None:
         """Call this after each withdrawal, from whichever thread made it; it may not wait."""
         self._tell = tell

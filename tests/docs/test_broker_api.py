@@ -86,8 +86,7 @@ def test_the_context_of_a_transaction_is_whole() -> None:
 
 def test_every_oauth_error_is_explained() -> None:
     known = set(get_args(refusal.OAuthError))
-    # Nobody gets it yet.
-    assert known - {"unauthorized_client"} <= set(re.findall(r"`([a-z_]+)`", TEXT))
+    assert known <= set(re.findall(r"`([a-z_]+)`", TEXT))
 
 
 def test_the_details_that_are_shown_are_read() -> None:
