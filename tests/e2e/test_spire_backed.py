@@ -117,8 +117,8 @@ class Backed:
             assert workload.delete(f"{self.broker}/tasks/{task.id}").status_code == 204
         return answer
 
-    def is_of_newest_root(self, port: int) -> bool:
-        """Whether a server presents what the CA signed that signs now: ours do, so what we hold shows it."""
+    def presented(self, port: int) -> x509.Certificate:
+        """The certificate of a server."""
         tls = self.runner.tls(MESH)
         with (
             socket.create_connection(("localhost", port), timeout=30) as plain,
@@ -126,7 +126,16 @@ class Backed:
         ):
             der = connection.getpeercert(binary_form=True)
         assert der is not None
-        return x509.load_der_x509_certificate(der).issuer == self.runner.svid.leaf.issuer
+        return x509.load_der_x509_certificate(der)
+
+    def is_of_newest_root(self, port: int) -> bool:
+        """Whether a server presents what the CA signed that signs now: ours do, so what we hold shows it."""
+        return self.presented(port).issuer == self.runner.svid.leaf.issuer
+
+    def held(self) -> list[int]:
+        """The serial numbers of what SPIRE gave to the runner, our service and the Envoy."""
+        servers = [self.presented(port) for port in (self.service.check_port, self.port)]
+        return [each.serial_number for each in (self.runner.svid.leaf, *servers)]
 
 
 def is_let_in(backed: Backed) -> bool:
@@ -286,9 +295,13 @@ def test_spire_is_gone_for_a_while_and_no_call_fails(backed: Backed) -> None:
     """What everybody has is good for minutes; when SPIRE is back, they follow it again."""
     with Calls(backed) as calls:
         calls.wait_for_more()
+        before = backed.held()
         assert backed.spire.stop() == 0
         calls.wait_for_more()
         backed.spire.start()
+        # A new stream brings a new SVID. Who has none yet waits before it asks again, longer than these two
+        # seconds for which a root is published here; of a SPIRE it is published for hours.
+        until(lambda: all(now != was for now, was in zip(backed.held(), before, strict=True)))
         rotate_spire(backed)
         calls.wait_for_more()
     assert calls.failed == []
