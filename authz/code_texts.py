@@ -247,6 +247,11 @@ TEXTS: Final[Mapping[str, Text]] = {
         "this tool needs a token that is bound to the agent's own key",
         "connect with the task's own X.509-SVID",
     ),
+    "DPT-PAYLOAD": Text(
+        Form.POLICY,
+        "what is sent holds data of a kind that may not go there",
+        "leave it out, or send it where it may go",
+    ),
     "DPT-APPROVAL-REQUIRED": Text(
         Form.POLICY, "this needs approval by a person", "ask a person who may approve it"
     ),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from authz.approvals.prompt import Prompt
 from authz.codes import Code, find_code
 from authz.errors import CodedError
 from authz.form import Form
@@ -53,6 +54,8 @@ class Deny:
     revision: str = UNKNOWN_REVISION
     # The scopes that alone would have allowed it; a client is told to get them only then.
     needed_scopes: tuple[str, ...] = ()
+    # Where a person decides about this very call.
+    approval: Prompt | None = None
 
     def __bool__(self) -> bool:
         return False

@@ -81,7 +81,7 @@ def deny_response(
     resource_metadata: str = "",
 ) -> bytes:
     """Refuse the request in the form that its client can handle; a challenge says where tokens come from."""
-    is_mcp = operation is not None and operation.is_mcp
+    is_mcp = operation is not None and operation.is_json_rpc
     if rpc_id is None and operation is not None:
         rpc_id = operation.rpc_id
     status = _STATUS[deny.form]

@@ -3,12 +3,14 @@
 - A person counts only as `iss_sub`: the pair by which an OpenID Provider names them, and by which we do.
 - A complex subject is about its `user`. Its other members (a session, a device, a tenant) narrow the event to
   a part of what that person does; we do not know that part, so all of it is meant.
+- A `session` may be a JWT (`jwt_id`, SSF section 3.4.1): one token, and not all that its person does.
 - An address, a telephone number, an opaque name and formats that we do not know name nobody here: None.
 - A subject that is malformed, or that names two people, is refused: a half-read subject could be the wrong
   one.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from identity.caller import Human
@@ -16,6 +18,18 @@ from identity.errors import HumanError, TokenClaimsError
 
 MAX_ALIASES: Final = 16
 MAX_SESSION: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class JwtId:
+    """The name of one JWT: who issued it, and its `jti`; as a text, what a record says of it."""
+
+    issuer: str
+    jti: str
+
+    def __str__(self) -> str:
+        """Return the record's text."""
+        return f"token:{self.jti}"
 
 
 def person_of(sub_id: object) -> Human | None:
@@ -32,21 +46,28 @@ def person_of(sub_id: object) -> Human | None:
     return _simple(subject["user"]) if "user" in subject else None
 
 
-def session_of(sub_id: object) -> str | None:
-    """Return the opaque name of the session of a complex subject, for the record."""
+def session_of(sub_id: object) -> str | JwtId | None:
+    """Return the session of a complex subject: its opaque name, or the JWT that it is."""
     match sub_id:
+        case {"format": "complex", "session": {"format": "jwt_id", "iss": str(issuer), "jti": str(jti)}}:
+            return JwtId(issuer[:MAX_SESSION], jti[:MAX_SESSION])
         case {"format": "complex", "session": {"format": "opaque", "id": str(name)}}:
             return name[:MAX_SESSION]
         case _:
             return None
 
 
-def encode_subject(person: Human, session: str | None) -> dict[str, object]:
-    """Return the `sub_id` of a person, or of one session of theirs."""
+def encode_subject(person: Human, session: str | JwtId | None) -> dict[str, object]:
+    """Return the `sub_id` of a person, or of one session or token of theirs."""
     user = {"format": "iss_sub", "iss": person.issuer, "sub": person.subject}
     if session is None:
         return dict(user)
-    return {"format": "complex", "user": user, "session": {"format": "opaque", "id": session}}
+    named: dict[str, object] = (
+        {"format": "jwt_id", "iss": session.issuer, "jti": session.jti}
+        if isinstance(session, JwtId)
+        else {"format": "opaque", "id": session}
+    )
+    return {"format": "complex", "user": user, "session": named}
 
 
 def _simple(subject: object) -> Human | None:

@@ -27,7 +27,7 @@ from identity.errors import (
     TokenIssuerError,
     TokenNotYetValidError,
 )
-from identity.event_subject import encode_subject, person_of, session_of
+from identity.event_subject import JwtId, encode_subject, person_of, session_of
 from identity.jws import MAX_LEEWAY, UnverifiedToken, sign, verify
 from identity.keys import KeySet, SigningKey
 
@@ -73,7 +73,7 @@ class SecurityEvent:
     type_uri: str
     person: Human | None
     event_timestamp: int
-    session: str | None = None
+    session: str | JwtId | None = None
     txn: str | None = None
     initiating_entity: Initiator | None = None
     reason: str = ""

@@ -4,6 +4,8 @@
 - `before` None stops the subject until it is released. With a time it takes back what was issued, or signed
   in, at or before that second: what begins later counts again (CAEP session-revoked).
 - A withdrawal of a token, transaction, task or grant has an end, after which nothing of it can be alive.
+- One of a token or a transaction keeps whose it was, where that is known; a task and a grant name theirs
+  themselves. Who is denied does not depend on it: it is there to tell others.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,6 +25,8 @@ Kind = Literal["token", "txn", "task", "grant", "agent", "workload", "human"]
 
 # What can be stopped and released again; the rest never comes back.
 CONTAINED: Final[frozenset[str]] = frozenset({"agent", "workload", "human"})
+# Whose name says nothing of the person behind it.
+OF_SOMEBODY: Final[frozenset[str]] = frozenset({"token", "txn"})
 KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
 MAX_REASON: Final = 500
 MAX_SUBJECT: Final = 800
@@ -30,7 +34,7 @@ MAX_SUBJECT: Final = 800
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """One withdrawal; `by` says who ordered it, `reason` why."""
+    """One withdrawal; `by` says who ordered it, `reason` why, `human` whose it was (`issuer#subject`)."""
 
     kind: Kind
     subject: str
@@ -39,6 +43,7 @@ class Withdrawal:
     by: str
     at: datetime
     expires_at: datetime | None = None
+    human: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a withdrawal that names nothing, or has no reason.
@@ -53,6 +58,7 @@ class Withdrawal:
         if self.before is not None and self.kind != "human":
             raise WithdrawalError("only a person's sessions are withdrawn up to a time")
         _check_subject(self.kind, self.subject)
+        _check_human(self.kind, self.human)
 
     @property
     def is_containment(self) -> bool:
@@ -62,9 +68,12 @@ class Withdrawal:
     def covers(self, other: "Withdrawal") -> bool:
         """Say whether this takes back as much of its subject as another one, for as long.
 
-        Who contained somebody may release them, so one containment never stands for that of another author.
+        Who contained somebody may release them, so one containment never stands for that of another author;
+        and one that does not know whose it is does not for one that does, which others are told of.
         """
         if self.is_containment and self.by != other.by:
+            return False
+        if self.human is None and other.human is not None:
             return False
         if self.expires_at is not None and (other.expires_at is None or self.expires_at < other.expires_at):
             return False
@@ -78,7 +87,7 @@ class Withdrawal:
         before = None if self.before is None or other.before is None else max(self.before, other.before)
         ends = [self.expires_at, other.expires_at]
         expires_at = None if None in ends else max(end for end in ends if end is not None)
-        return replace(other, before=before, expires_at=expires_at)
+        return replace(other, before=before, expires_at=expires_at, human=other.human or self.human)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,17 @@ def _begun(caller: Caller) -> int | None:
     signed_in = caller.human.auth_time if caller.human else None
     times = [moment for moment in (caller.issued_at, signed_in) if moment is not None]
     return min(times, default=None)
+
+
+def _check_human(kind: Kind, human: str | None) -> None:
+    if human is None:
+        return
+    if kind not in OF_SOMEBODY:
+        raise WithdrawalError(f"a withdrawal of a {kind} does not keep whose it was")
+    try:
+        Human.parse_uri(human)
+    except IdentityError as error:
+        raise WithdrawalError(f"not a person whose it was: {error}") from error
 
 
 def _check_subject(kind: Kind, subject: str) -> None:

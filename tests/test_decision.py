@@ -13,7 +13,7 @@ from authz.response import deny_response
 from identity.caller import Caller
 from tests.fakes import LEAD, NOW, SCOPES, World, agent
 
-READ = Operation("mcp", "tools/call", "call", "tool", "read_ticket", {"a": 1}, "0" * 64, 7)
+READ = Operation("mcp", "tools/call", "call", "tool", "read_ticket", {"a": 1}, "0" * 64, 7, wire="json_rpc")
 REASON = {"code": "DPT-AGENT-TIER", "msg": "m", "rule": "r", "fix": "f", "audience": "agent"}
 
 

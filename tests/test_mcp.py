@@ -112,7 +112,7 @@ def test_arguments_and_their_hash_are_what_policy_and_token_see() -> None:
     assert operation.arguments == arguments
     assert operation.arguments_sha256 == arguments_sha256(arguments)
     assert operation.canonical_arguments == canonical_arguments(arguments)
-    assert operation.is_mcp
+    assert operation.is_json_rpc
 
 
 def test_absent_and_empty_arguments_hash_alike() -> None:

@@ -68,7 +68,7 @@ def _inspect_bodiless(request: Request, route: Route, method: str) -> Operation:
         raise InspectionError(Code.MCP_HTTP_METHOD, f"{request.method} with a body")
     if header_era(request.headers) is Era.MODERN:
         raise InspectionError(Code.MCP_HTTP_METHOD, f"{request.method}, which this era does not have")
-    return Operation("mcp", method, "lifecycle", "server", route.service)
+    return Operation("mcp", method, "lifecycle", "server", route.service, wire="json_rpc")
 
 
 def _inspect_post(request: Request, route: Route) -> Operation:
@@ -84,7 +84,7 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
     era = message_era(message, request.headers)
     if isinstance(message, RpcResponse):
         check_metadata(request.metadata, message, None)
-        return Operation("mcp", CLIENT_RESPONSE, "lifecycle", "server", route.service)
+        return Operation("mcp", CLIENT_RESPONSE, "lifecycle", "server", route.service, wire="json_rpc")
     target = read_target(message, route)
     check_routing_headers(message, target, era, request.headers)
     check_metadata(request.metadata, message, target.wire_name)
@@ -98,4 +98,5 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
         arguments_sha256=target.arguments_sha256,
         rpc_id=message.id if isinstance(message, RpcRequest) else None,
         canonical_arguments=target.canonical_arguments,
+        wire="json_rpc",
     )

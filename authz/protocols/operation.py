@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Protocol = Literal["mcp", "http"]
+Protocol = Literal["mcp", "a2a", "llm", "http", "grpc"]
 Phase = Literal["lifecycle", "list", "call"]
-ResourceType = Literal["tool", "resource", "prompt", "task", "server", "path"]
+ResourceType = Literal["tool", "resource", "prompt", "task", "server", "path", "agent", "model", "rpc"]
+# In which form the client expects its answers.
+Wire = Literal["json_rpc", "http", "grpc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,13 @@ class Operation:
     rpc_id: str | int | None = None
     # What the hashes of the arguments are taken of: made once, since it costs more than a hash.
     canonical_arguments: bytes | None = field(default=None, repr=False)
+    wire: Wire = "http"
+    # All that data may leave in, where that is more than the arguments.
+    payload: object = field(default=None, repr=False)
+    # Whether the client says that it can show a URL to its person; what it then answers proves nothing.
+    elicits_urls: bool = False
 
     @property
-    def is_mcp(self) -> bool:
+    def is_json_rpc(self) -> bool:
         """Say whether a refusal is answered in JSON-RPC."""
-        return self.protocol == "mcp"
+        return self.wire == "json_rpc"

@@ -150,6 +150,7 @@ def withdrawal_row(withdrawal: Withdrawal) -> dict[str, object]:
         "by": withdrawal.by,
         "at": timestamp(withdrawal.at),
         "expires_at": moment_text(withdrawal.expires_at),
+        "human": withdrawal.human,
     }
 
 
@@ -168,6 +169,7 @@ def read_withdrawal(row: RowMapping) -> Withdrawal:
             by=row["by"],
             at=datetime.fromisoformat(row["at"]),
             expires_at=_moment(row["expires_at"]),
+            human=row["human"],
         )
     except (IdentityError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"the state holds a withdrawal that we did not write: {row['subject']!r}") from error

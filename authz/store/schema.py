@@ -1,4 +1,4 @@
-"""The tables of the state, version 3.
+"""The tables of the state, version 4.
 
 - `user_version` holds the version; `application_id` says that the file is ours ("DPTY").
 - A file of an older version is brought up to this one by the statements of each step between, in order.
@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, St
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 APPLICATION_ID: Final = int.from_bytes(b"DPTY")
 FIRST_EPOCH: Final = 1
 
@@ -90,6 +90,7 @@ WITHDRAWALS: Final = Table(
     Column("released_at", String),
     Column("released_by", String),
     Column("release_reason", String),
+    Column("human", String),
     Index("withdrawals_subject", "kind", "subject"),
     Index("withdrawals_expires_at", "expires_at"),
     # A number is never given out twice, also when the rows are gone.
@@ -128,6 +129,17 @@ def create_statements(*tables: Table) -> tuple[str, ...]:
     return tuple(statements)
 
 
+# As version 3 made it: what a later version adds comes by its own step.
+_WITHDRAWALS_3: Final = (
+    """CREATE TABLE withdrawals (
+    n INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind VARCHAR NOT NULL, subject VARCHAR NOT NULL,
+    before INTEGER, reason VARCHAR NOT NULL, "by" VARCHAR NOT NULL, at VARCHAR NOT NULL, expires_at VARCHAR,
+    released_at VARCHAR, released_by VARCHAR, release_reason VARCHAR
+)""",
+    "CREATE INDEX withdrawals_subject ON withdrawals (kind, subject)",
+    "CREATE INDEX withdrawals_expires_at ON withdrawals (expires_at)",
+)
+
 # What brings a file from one version to the next.
 MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
     1: ("ALTER TABLE tasks ADD COLUMN origin VARCHAR",),
@@ -135,7 +147,11 @@ MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {
         "ALTER TABLE agents ADD COLUMN clients VARCHAR DEFAULT '[]' NOT NULL",
         "ALTER TABLE agents ADD COLUMN managed_by VARCHAR DEFAULT 'file' NOT NULL",
         # Who changes these tables writes their form of version 3 here, as it was.
-        *create_statements(CONSENTS, WITHDRAWALS, CHANGES, META),
+        *create_statements(CONSENTS),
+        *_WITHDRAWALS_3,
+        *create_statements(CHANGES, META),
         FIRST_META,
     ),
+    # Whose what was withdrawn before is, nobody can say any more.
+    3: ("ALTER TABLE withdrawals ADD COLUMN human VARCHAR",),
 }

@@ -5,7 +5,8 @@
   inodes: a file that was put in the place of the one that is open is opened instead.
 - The newest change that is known must still stand where it stood. A state without it, or one whose numbers
   went back, is another one: a backup was restored, and is not obeyed.
-- What is read together is read in one transaction: it is of one moment.
+- What is read together is read in one transaction: it is of one moment, and of the version that this program
+  knows. An authority that is upgraded under its replicas may take rights away in a form that they cannot read.
 """
 
 import sqlite3
@@ -97,6 +98,7 @@ class SqliteEpochs:
                 self._open()
             version = self._data_version()
             with self._reading() as connection:
+                self._require_version(connection.exec_driver_sql("PRAGMA user_version").scalar())
                 progress = read_progress(connection)
                 if known is not None:
                     self._refuse_older(known, progress, connection)
@@ -138,14 +140,17 @@ class SqliteEpochs:
         self._engine, self._connection = engine, opened
         opened.execute("PRAGMA query_only = ON")
         opened.execute("PRAGMA trusted_schema = OFF")
-        found = [opened.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
-        if found != [(APPLICATION_ID,), (SCHEMA_VERSION,)]:
+        if opened.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
             self.close()
+            raise StoreError(f"the state {str(self._path)!r} is another program's")
+        self._inodes = self._look()
+
+    def _require_version(self, version: object) -> None:
+        if version != SCHEMA_VERSION:
             raise StoreError(
-                f"the state {str(self._path)!r} is another program's, or of another version than "
+                f"the state {str(self._path)!r} has schema version {version}, this program knows "
                 f"{SCHEMA_VERSION}: run replicas of the same version as their authority"
             )
-        self._inodes = self._look()
 
     def _data_version(self) -> int:
         if self._connection is None:

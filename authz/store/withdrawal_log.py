@@ -3,8 +3,8 @@
 - A connection of its own, read-only: who reads here never holds the writer up, and what is damaged or busy
   delays nobody but the reader.
 - What was released since is left out. A number is never given out twice (`AUTOINCREMENT`).
-- A person is known of a withdrawal of a person, of a grant, which names who made it, and of a task, which
-  names for whom it runs. A token and a transaction name nobody here.
+- A person is known of a withdrawal of a person, of a grant, which names who made it, of a task, which names
+  for whom it runs, and of a token or a transaction, where its row says whose it was.
 """
 
 import sqlite3
@@ -29,8 +29,9 @@ _TASK: Final = and_(WITHDRAWALS.c.kind == "task", WITHDRAWALS.c.subject == TASKS
 _HUMAN: Final = case(
     (WITHDRAWALS.c.kind == "human", WITHDRAWALS.c.subject),
     (WITHDRAWALS.c.kind == "grant", CONSENTS.c.human),
-    else_=TASKS.c.human,
-).label("human")
+    (WITHDRAWALS.c.kind == "task", TASKS.c.human),
+    else_=WITHDRAWALS.c.human,
+).label("person")
 _ALL: Final = (
     select(WITHDRAWALS, _HUMAN)
     .outerjoin(CONSENTS, _GRANT)
@@ -69,7 +70,7 @@ class WithdrawalLog:
         except (sqlite3.Error, SQLAlchemyError) as error:
             reason = getattr(error, "orig", error)
             raise StoreError(f"the state {str(self._path)!r} cannot be read: {reason}") from error
-        return tuple(Written(int(row["n"]), read_withdrawal(row), row["human"]) for row in rows)
+        return tuple(Written(int(row["n"]), read_withdrawal(row), row["person"]) for row in rows)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(

@@ -16,7 +16,7 @@ from tests.docs.blocks import ROOT, Block, blocks_of
 
 PAGE = "docs/reference/denials.md"
 DECISION = "01M7YJZ3ZXTHFP8WXJWA8RZ96G"
-CALL = Operation("mcp", "tools/call", "call", "tool", "close_ticket", {}, "0" * 64, rpc_id=2)
+CALL = Operation("mcp", "tools/call", "call", "tool", "close_ticket", {}, "0" * 64, rpc_id=2, wire="json_rpc")
 PUT = Operation("http", "PUT", "call", "path", "/files/hours.txt")
 
 

@@ -1,0 +1,1 @@
+"""Approvals: what a person has to agree to before it happens, asked for call by call."""
