@@ -255,6 +255,19 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-APPROVAL-REQUIRED": Text(
         Form.POLICY, "this needs approval by a person", "ask a person who may approve it"
     ),
+    "DPT-APPROVAL-DENIED": Text(
+        Form.POLICY, "a person denied this call", "do not try it again; ask the person what they want instead"
+    ),
+    "DPT-APPROVAL-LIMIT": Text(
+        Form.POLICY,
+        "too many calls wait for a person's approval",
+        "wait until the person has decided on those that wait, or they have expired",
+    ),
+    "DPT-APPROVAL-SIZE": Text(
+        Form.POLICY,
+        "the call is too long to be shown to the person who would approve it",
+        "do it in several calls with less in each",
+    ),
     "DPT-DENIED": Text(Form.POLICY, "no rule allows this", "an operator grants it"),
     "DPT-NOT-PERMITTED": Text(
         Form.REFUSED,
@@ -296,6 +309,11 @@ TEXTS: Final[Mapping[str, Text]] = {
         Form.UNAVAILABLE,
         "it cannot be known now whether this was presented before",
         "try again in a moment with a new proof; if it goes on, an operator looks at the replay memory",
+    ),
+    "DPT-APPROVAL-UNKNOWN": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known now whether a person approved this",
+        "try again in a moment; if it goes on, an operator looks at the file of approvals",
     ),
     "DPT-OVERLOADED": Text(
         Form.UNAVAILABLE, "too many decisions are asked for at once", "try again in a moment"

@@ -5,6 +5,7 @@ AuthzError
 │   ├── RequestError         the CheckRequest
 │   ├── InspectionError      what the request asks for
 │   ├── AuthenticationError  who is calling
+│   ├── ApprovalError        what a person would have to approve
 │   ├── PolicyUnavailableError
 │   ├── PolicyRevisionError
 │   ├── PolicyShapeError
@@ -51,6 +52,10 @@ class InspectionError(CodedError):
 
 class AuthenticationError(CodedError):
     """A caller whom we do not know."""
+
+
+class ApprovalError(CodedError):
+    """A call that no person can be asked about now, or has denied."""
 
 
 class PolicyUnavailableError(CodedError):
