@@ -1,0 +1,1 @@
+"""What kinds of data a call carries that should perhaps not leave."""
