@@ -3,7 +3,7 @@
 - A person counts only as `iss_sub`: the pair by which an OpenID Provider names them, and by which we do.
 - A complex subject is about its `user`. Its other members (a session, a device, a tenant) narrow the event to
   a part of what that person does; we do not know that part, so all of it is meant.
-- A `session` may be a JWT (`jwt_id`, SSF section 3.4.1): one token, and not all that its person does.
+- A `session` may be a JWT (`jwt_id`, SSF section 3.5.1): one token, and not all that its person does.
 - An address, a telephone number, an opaque name and formats that we do not know name nobody here: None.
 - A subject that is malformed, or that names two people, is refused: a half-read subject could be the wrong
   one.
@@ -50,7 +50,7 @@ def session_of(sub_id: object) -> str | JwtId | None:
     """Return the session of a complex subject: its opaque name, or the JWT that it is."""
     match sub_id:
         case {"format": "complex", "session": {"format": "jwt_id", "iss": str(issuer), "jti": str(jti)}}:
-            return JwtId(issuer[:MAX_SESSION], jti[:MAX_SESSION])
+            return JwtId(issuer, jti[:MAX_SESSION])
         case {"format": "complex", "session": {"format": "opaque", "id": str(name)}}:
             return name[:MAX_SESSION]
         case _:

@@ -51,6 +51,7 @@ def test_an_agent_is_shown_as_it_was_registered_and_can_be_sent_back(play: Play)
     async def scenario(world: World) -> None:
         sent = {**BODY, "expires_at": "2031-01-31T10:00:00+02:00", "max_depth": 2, "sandbox": "gvisor"}
         made = ok(await world.post(OLGA, "/agents", sent), 201)
+        assert made.pop("epoch") == world.state.epoch
         assert made["expires_at"] == "2031-01-31T08:00:00Z"
         assert (made["managed_by"], made["contained"]) == ("api", None)
         shown = ok(await world.get(OONA, "/agents/travel"))
@@ -375,9 +376,36 @@ def test_a_person_revokes_the_token_that_acts_for_them_and_nobody_elses(
         no(await world.post(Person("bob"), "/withdrawals", body), 403, Code.NOT_PERMITTED)
         answer = ok(await world.post(ALICE, "/withdrawals", body), 201)
         assert (answer["kind"], answer["subject"], answer["by"]) == (kind, subject, uri("alice"))
+        # By its signature: nobody says whose a token is.
+        (held,) = world.state.withdrawals.items
+        assert held.human == answer["human"] == uri("alice")
         assert world.state.withdrawals.find(Standing(jti="j" * 22, txn="t" * 22)) is not None
         assert token not in str(world.records)
         assert token not in str(answer)
+
+    play(scenario)
+
+
+def test_nobody_says_whose_a_token_is_and_who_only_names_it_does_not_learn_it(play: Play) -> None:
+    """Else an operator could have an event sent about anybody, and learn by a name who acts."""
+
+    async def scenario(world: World) -> None:
+        named = {"kind": "token", "subject": "j" * 22, "reason": "found in a log"}
+        no(
+            await world.post(OLGA, "/withdrawals", {**named, "human": uri("bob")}),
+            400,
+            Code.REQUEST_MALFORMED,
+        )
+        answer = ok(await world.post(OLGA, "/withdrawals", named), 201)
+        assert answer["human"] is None
+        shown = {"kind": "token", "token": token_of(world, "alice"), "reason": "found in a log"}
+        later = ok(await world.post(OLGA, "/withdrawals", shown), 201)
+        # It is another withdrawal than that of nobody's token: of this one others are told.
+        assert (later["human"], later["epoch"] > answer["epoch"]) == (uri("alice"), True)
+        once_more = ok(await world.post(OLGA, "/withdrawals", named), 201)
+        assert (once_more["human"], once_more["epoch"]) == (None, later["epoch"])
+        listed = ok(await world.get(OLGA, "/withdrawals"))["withdrawals"]
+        assert [one["human"] for one in listed] == [uri("alice")]
 
     play(scenario)
 

@@ -79,6 +79,21 @@ def test_ca07_the_presenter_takes_its_token_back() -> None:
     run(act)
 
 
+@pytest.mark.parametrize("more", [{}, {"lineage": "true"}])
+def test_ca07_what_is_taken_back_keeps_whose_it_was(more: dict[str, str]) -> None:
+    """CA-07: the person of the token's signature; a parameter of the request names nobody."""
+
+    async def act(world: World) -> None:
+        task = await world.start()
+        token = await world.token(task)
+        await revoke(world, task.identity, token, human="https://idp.example#clerk", **more)
+        await revoke(world, task.identity, token, sub="https://idp.example#clerk", **more)
+        (held,) = world.tasks.withdrawals.items
+        assert (held.kind, held.human) == ("txn" if more else "token", "https://idp.example#lead")
+
+    run(act)
+
+
 def test_ca07_the_host_of_the_presenter_takes_it_back() -> None:
     """CA-07: the workload that started the task, also when the task is over."""
 

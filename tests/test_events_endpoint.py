@@ -53,6 +53,10 @@ SECRET = "s3cret-of-the-transmitter"
 LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
 
 
+def part(session: dict[str, object]) -> dict[str, object]:
+    return {"format": "complex", "user": iss_sub(), "session": session}
+
+
 def jwks(*keys: SigningKey) -> dict[str, object]:
     return {"keys": [{**key.public.jwk(), "use": "sig"} for key in keys]}
 
@@ -229,6 +233,9 @@ def test_the_record_comes_before_the_effect_and_says_what_was_heard(world: World
         (CAEP + "session-revoked", {"format": "email", "email": "lead@idp.example"}),
         (CAEP + "session-revoked", {"format": "never-heard-of", "x": 1}),
         (RISC + "account-disabled", {"format": "complex", "tenant": {"format": "opaque", "id": "t"}}),
+        # One token and one lineage of another broker, as this one would tell of its own.
+        (CAEP + "session-revoked", part({"format": "jwt_id", "iss": OTHER_PARTY, "jti": "j"})),
+        (CAEP + "session-revoked", part({"format": "opaque", "id": "txn:8675309"})),
     ],
 )
 def test_what_has_no_effect_here_is_acknowledged_and_recorded(
@@ -237,6 +244,24 @@ def test_what_has_no_effect_here_is_acknowledged_and_recorded(
     assert world.push(event_token(type_uri, {}, sub_id=sub_id)) == Reply(202, None)
     assert world.state.withdrawn == []
     assert world.sink.last["outcome"] == "ignored"
+
+
+@pytest.mark.parametrize(
+    ("type_uri", "session"),
+    [
+        (CAEP + "session-revoked", {"format": "jwt_id", "iss": TRANSMITTER, "jti": "j"}),
+        (CAEP + "session-revoked", {"format": "jwt_id", "iss": OTHER_PARTY}),
+        (CAEP + "session-revoked", {"format": "opaque", "id": "s-1"}),
+        (CAEP + "session-revoked", {"format": "opaque", "id": "txn:1"}),
+        (CAEP + "session-revoked", {"format": "opaque", "id": "grant:8675309"}),
+        (RISC + "account-disabled", {"format": "jwt_id", "iss": OTHER_PARTY, "jti": "j"}),
+    ],
+)
+def test_a_part_that_we_do_not_know_is_all_of_it(
+    world: World, type_uri: str, session: dict[str, object]
+) -> None:
+    assert world.push(event_token(type_uri, sub_id=part(session))).status == 202
+    assert [one.subject for one in world.state.withdrawn] == [LEAD.uri]
 
 
 def test_a_stream_is_verified(world: World) -> None:

@@ -22,7 +22,7 @@ from authz.broker.event_cursor import DIRECTORY, FileCursor
 from authz.broker.event_discovery import event_metadata
 from authz.broker.event_push import Pusher, PushError, PushRefusedError, Receiver
 from authz.broker.event_secret import EventSecret
-from authz.broker.event_signal import Signal, by_event, event_of, is_told
+from authz.broker.event_signal import LANES, Signal, by_event, ends_sign_ins, event_of, is_told
 from authz.broker.events_outgoing import (
     FIRST_PAUSE_SECONDS,
     GIVE_UP_AFTER,
@@ -33,14 +33,16 @@ from authz.broker.events_outgoing import (
 )
 from authz.errors import ConfigError, StoreError
 from authz.store.whole_file import read_whole, replace_whole
+from identity.caller import Human
 from identity.errors import IssuanceUnavailableError
+from identity.event_subject import JwtId
 from identity.jws import UnverifiedToken
 from identity.names import new_ulid
 from identity.security_event import SecurityEvent, issue_security_event, verify_security_event
 from identity.withdrawal import Withdrawal
 from tests.broker_fakes import FakeSink, serving
-from tests.event_world import EVENT_KEY, EVENT_KEYS, LEAD, OTHER_PARTY, TRANSMITTER
-from tests.identity_world import ISSUER, NOW, SECONDS, ulid
+from tests.event_world import EVENT_KEY, EVENT_KEYS, LEAD, OTHER_PARTY, TRANSMITTER, event, iss_sub
+from tests.identity_world import ISSUER, NOW, RUNNER, SECONDS, ulid
 
 AUDIENCE = "https://receiver.example"
 SECRET = "s3cret-of-the-receiver"
@@ -74,9 +76,7 @@ def test_a_person_who_is_stopped_is_told_as_a_person() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "subject"), [("token", "J" * 22), ("txn", "T" * 22), ("grant", ulid(1)), ("task", ulid(2))]
-)
+@pytest.mark.parametrize(("kind", "subject"), [("txn", "T" * 22), ("grant", ulid(1)), ("task", ulid(2))])
 def test_a_part_of_what_a_person_does_is_told_as_one_session(kind: Any, subject: str) -> None:
     told = event_of(signal(kind=kind, subject=subject, txn="T" * 22), ISSUER, AUDIENCE, SECONDS)
     assert (told.person, told.session, told.txn) == (LEAD, f"{kind}:{subject}", "T" * 22)
@@ -84,6 +84,17 @@ def test_a_part_of_what_a_person_does_is_told_as_one_session(kind: Any, subject:
         "format": "complex",
         "user": {"format": "iss_sub", "iss": TRANSMITTER, "sub": "lead"},
         "session": {"format": "opaque", "id": f"{kind}:{subject}"},
+    }
+
+
+def test_a_token_is_told_as_the_jwt_that_it_is() -> None:
+    """CAEP 1.0 section 3.1: a session by the properties by which a receiver finds it; SSF section 3.5.1."""
+    told = event_of(signal(kind="token", subject="J" * 22), ISSUER, AUDIENCE, SECONDS)
+    assert (told.kind, told.person, told.session) == ("session-revoked", LEAD, JwtId(ISSUER, "J" * 22))
+    assert told.to_claims(AUDIENCE)["sub_id"] == {
+        "format": "complex",
+        "user": {"format": "iss_sub", "iss": TRANSMITTER, "sub": "lead"},
+        "session": {"format": "jwt_id", "iss": ISSUER, "jti": "J" * 22},
     }
 
 
@@ -97,6 +108,30 @@ def test_who_revokes_what_is_their_own_is_a_user() -> None:
     assert told.initiating_entity == "user"
     other = event_of(signal(by=f"{TRANSMITTER}#admin"), ISSUER, AUDIENCE, SECONDS)
     assert other.initiating_entity == "admin"
+
+
+def test_what_a_workload_revokes_was_neither_the_person_nor_an_operator() -> None:
+    told = event_of(signal(kind="token", subject="J" * 22, by=str(RUNNER)), ISSUER, AUDIENCE, SECONDS)
+    assert told.initiating_entity == "system"
+
+
+@pytest.mark.parametrize(
+    ("session", "txn", "ends"),
+    [
+        (None, None, True),
+        ("s-1", None, True),
+        ("s-1", "8675309", True),
+        ("txn:8675309", None, True),
+        ("txn:8675309", "other", True),
+        ("txn:8675309", "8675309", False),
+        (JwtId(TRANSMITTER, "j"), None, True),
+        (JwtId(ISSUER, "j"), None, False),
+    ],
+)
+def test_a_token_of_another_than_the_persons_provider_is_no_sign_in(
+    session: str | JwtId | None, txn: str | None, *, ends: bool
+) -> None:
+    assert ends_sign_ins(event(session=session, txn=txn)) is ends
 
 
 def test_no_token_leaves_in_a_reason() -> None:
@@ -348,11 +383,16 @@ class World:
     def __init__(self, *signals: Signal) -> None:
         self.now = NOW
         self.signals = list(signals)
-        self.sink, self.pauses, self.cursor = FakeSink(), Pauses(), FakeCursor()
+        self.sink, self.pauses = FakeSink(), Pauses()
+        self.cursors = {lane: FakeCursor() for lane in LANES}
         self.asked: list[int] = []
         self.sign: Callable[[SecurityEvent, str], str] = lambda event, audience: issue_security_event(
             EVENT_KEY, event, audience
         )
+
+    @property
+    def cursor(self) -> FakeCursor:
+        return self.cursors["people"]
 
     def after(self, number: int, limit: int) -> Sequence[Signal]:
         self.asked.append(limit)
@@ -375,14 +415,15 @@ class World:
 
         async def scenario() -> Outbox:
             async with serving(party.app()) as base:
-                outbox = Outbox([receiver_at(base, **changes)], lambda _: self.cursor, self.outside)
+                receivers = [receiver_at(base, **changes)]
+                outbox = Outbox(receivers, lambda _, lane: self.cursors[lane], self.outside)
                 await self._run(outbox, until or self._is_done)
                 return outbox
 
         return asyncio.run(scenario())
 
     def _is_done(self, _: Outbox) -> bool:
-        return self.cursor.number == self.signals[-1].number
+        return {cursor.number for cursor in self.cursors.values()} == {self.signals[-1].number}
 
     @staticmethod
     async def _run(outbox: Outbox, until: Callable[[Outbox], bool]) -> None:
@@ -425,14 +466,14 @@ def test_all_is_told_in_order_and_what_is_for_nobody_is_passed_over() -> None:
         signal(3),
         signal(4, human=None, kind="agent", subject="triage"),
         signal(7, by=by_event(TRANSMITTER)),
-        signal(8, kind="token", subject="J" * 22),
-        *(signal(number, kind="txn", subject=str(number)) for number in range(20, 90)),
+        signal(8, kind="task", subject=ulid(8)),
+        *(signal(number, kind="grant", subject=ulid(number)) for number in range(20, 90)),
         signal(90, human=None, kind="agent", subject="triage"),
     )
     party = Party()
     world.tell(party)
     sessions = [one.session for one in party.heard()]
-    assert sessions == [None, "token:" + "J" * 22, *(f"txn:{number}" for number in range(20, 90))]
+    assert sessions == [None, f"task:{ulid(8)}", *(f"grant:{ulid(number)}" for number in range(20, 90))]
     assert world.outcomes == ["sent"] * 72
     assert world.cursor.number == 90
     # A few at a time, however many wait.
@@ -440,11 +481,14 @@ def test_all_is_told_in_order_and_what_is_for_nobody_is_passed_over() -> None:
 
 
 def test_a_start_goes_on_where_the_last_one_ended() -> None:
-    world = World(signal(1), signal(2, kind="txn", subject="x"))
-    world.cursor.number = 1
+    world = World(
+        signal(1), signal(2, kind="txn", subject="x"), signal(3), signal(4, kind="txn", subject="y")
+    )
+    world.cursor.number, world.cursors["tokens"].number = 1, 2
     party = Party()
     world.tell(party)
-    assert [one.session for one in party.heard()] == ["txn:x"]
+    assert {one.session for one in party.heard()} == {None, "txn:y"}
+    assert len(party.pushed) == 2
 
 
 def test_what_comes_later_is_told_when_it_comes() -> None:
@@ -453,7 +497,7 @@ def test_what_comes_later_is_told_when_it_comes() -> None:
 
     def until(_: Outbox) -> bool:
         if len(party.pushed) == 1 and len(world.signals) == 1:
-            world.signals.append(signal(2, kind="txn", subject="x"))
+            world.signals.append(signal(2, kind="task", subject=ulid(1)))
         return world.cursor.number == 2
 
     world.tell(party, until)
@@ -461,7 +505,7 @@ def test_what_comes_later_is_told_when_it_comes() -> None:
 
 
 def test_what_a_receiver_refuses_is_given_up_and_the_next_is_told() -> None:
-    world = World(signal(1), signal(2, kind="txn", subject="x"))
+    world = World(signal(1), signal(2, kind="task", subject=ulid(1)))
     no = JSONResponse({"err": "invalid_audience", "description": "no"}, 400)
     party = Party([*[no] * MAX_REFUSALS, Response(status_code=202)])
     outbox = world.tell(party)
@@ -487,11 +531,80 @@ def test_a_receiver_that_is_away_is_asked_less_and_less_and_given_up_after_a_day
 
 
 def test_what_is_older_than_a_day_is_tried_once() -> None:
-    world = World(*(signal(number, kind="txn", subject=str(number)) for number in range(1, 4)))
+    world = World(*(signal(number, kind="grant", subject=ulid(number)) for number in range(1, 4)))
     world.now += GIVE_UP_AFTER + timedelta(seconds=1)
     party = Party([Response(status_code=503)])
     world.tell(party)
     assert (len(party.pushed), world.outcomes) == (3, ["given-up"] * 3)
+
+
+# ---------------------------------------------------------------- tokens, of which there may be very many
+
+
+def token(number: int, end: timedelta = timedelta(minutes=10), **changes: Any) -> Signal:
+    return signal(number, kind="token", subject=f"{number:022d}", expires_at=NOW + end, **changes)
+
+
+def test_an_agent_that_revokes_without_end_holds_up_nothing_that_an_operator_ordered() -> None:
+    """Its tokens are never taken; who is contained behind a thousand of them is told at once."""
+
+    async def people_only(request: Request) -> Response:
+        return Response(status_code=202 if _subject(await request.body()) == iss_sub() else 503)
+
+    world = World(*(token(number) for number in range(1, 1000)), signal(1000))
+    party = Party([people_only])
+    outbox = world.tell(party, lambda _: world.cursor.number == 1000 and bool(world.pauses.asked))
+    assert world.outcomes == ["sent"]
+    assert world.cursors["tokens"].number == 0
+    (status,) = asyncio.run(outbox.status())
+    assert (status.waiting, status.last_delivered, status.last_error) == (999, NOW, "answer 503")
+
+
+def test_a_token_that_is_over_by_itself_is_not_told() -> None:
+    """Nor recorded: a receiver that is new hears nothing of the tokens of the last month."""
+    second = timedelta(seconds=1)
+    world = World(token(1, -second), token(2, timedelta(0)), token(3, second), signal(4))
+    party = Party()
+    world.tell(party)
+    assert {str(one.session) for one in party.heard()} == {f"token:{3:022d}", "None"}
+    assert world.outcomes == ["sent"] * 2
+
+
+def test_a_token_is_given_up_when_it_is_over() -> None:
+    world = World(token(1), token(2, timedelta(hours=9)))
+
+    def minutes_go_by() -> None:
+        world.now += timedelta(seconds=world.pauses.asked[-1])
+
+    world.pauses.meanwhile = minutes_go_by
+    no, taken = Response(status_code=503), Response(status_code=202)
+
+    async def second_only(request: Request) -> Response:
+        return taken if f"{2:022d}" in str(_subject(await request.body())) else no
+
+    party = Party([second_only])
+    outbox = world.tell(party)
+    assert world.outcomes == ["given-up", "sent"]
+    assert timedelta(minutes=10) <= world.now - NOW < timedelta(minutes=16)
+    assert asyncio.run(outbox.status())[0].given_up == 1
+
+
+def _subject(body: bytes) -> object:
+    return UnverifiedToken.parse(body.decode()).unverified_claims["sub_id"]
+
+
+def test_nobody_s_token_is_told_to_nobody() -> None:
+    world = World(token(1, human=None), token(2))
+    party = Party()
+    world.tell(party)
+    assert [str(one.session) for one in party.heard()] == [f"token:{2:022d}"]
+
+
+def test_a_receiver_hears_of_the_tokens_of_its_own_people_only() -> None:
+    world = World(token(1, human=Human.parse(OTHER_PARTY, "lead")), token(2))
+    party = Party()
+    world.tell(party, issuers=frozenset({TRANSMITTER}))
+    assert [one.person for one in party.heard()] == [LEAD]
 
 
 def test_without_its_record_an_event_is_not_done_with_nor_pushed_again() -> None:
@@ -571,7 +684,7 @@ def test_a_source_that_repeats_itself_is_not_told_again() -> None:
 def test_a_receiver_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither another receiver, nor the loop that withdraws."""
     monkeypatch.setattr(events_outgoing, "Pusher", lambda receiver: Pusher(receiver, 0.2))
-    world = World(*(signal(number, kind="txn", subject=str(number)) for number in range(1, 6)))
+    world = World(*(signal(number, kind="task", subject=ulid(number)) for number in range(1, 6)))
     cursors = {name: FakeCursor() for name in ("bad", "good")}
     bad, good = Party([_hang]), Party()
 
@@ -581,7 +694,11 @@ def test_a_receiver_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatc
                 replace(receiver_at(bad_base), audience="bad"),
                 replace(receiver_at(good_base), audience="good"),
             ]
-            outbox = Outbox(receivers, lambda one: cursors[one.audience], world.outside)
+            outbox = Outbox(
+                receivers,
+                lambda one, lane: cursors[one.audience] if lane == "people" else FakeCursor(),
+                world.outside,
+            )
             await World._run(outbox, lambda _: cursors["good"].number == 5 and len(bad.pushed) > 1)
             statuses = {status.receiver: status for status in await outbox.status()}
             assert (statuses["bad"].waiting, statuses["good"].waiting) == (5, 0)
@@ -589,11 +706,11 @@ def test_a_receiver_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatc
 
     asyncio.run(scenario())
     assert cursors["bad"].number == 0
-    assert [one.session for one in good.heard("good")] == [f"txn:{number}" for number in range(1, 6)]
+    assert [one.session for one in good.heard("good")] == [f"task:{ulid(number)}" for number in range(1, 6)]
 
 
 def test_nobody_to_tell_is_nothing_to_do() -> None:
-    outbox = Outbox([], lambda _: FakeCursor(), World().outside)
+    outbox = Outbox([], lambda *_: FakeCursor(), World().outside)
     asyncio.run(outbox.run())
     assert asyncio.run(outbox.status()) == ()
 
@@ -624,6 +741,7 @@ def test_a_cursor_is_kept_over_a_start(tmp_path: Path) -> None:
     assert FileCursor(tmp_path, "https://a.example", AUDIENCE).load() == 2**63
     assert FileCursor(tmp_path, "https://a.example", "other").load() == 0
     assert FileCursor(tmp_path, "https://b.example", AUDIENCE).load() == 0
+    assert FileCursor(tmp_path, "https://a.example", AUDIENCE, "tokens").load() == 0
     (path,) = (tmp_path / DIRECTORY).iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700

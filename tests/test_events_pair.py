@@ -27,18 +27,19 @@ from authz.broker.event_cursor import FileCursor
 from authz.broker.event_discovery import WELL_KNOWN_EVENTS, event_metadata
 from authz.broker.event_memory import EventMemory
 from authz.broker.event_push import Receiver
-from authz.broker.event_signal import Signal
+from authz.broker.event_signal import Lane, Signal, signal_of
 from authz.broker.event_transmitters import Transmitter, Transmitters
 from authz.broker.events_endpoint import Inbox, receive_event
 from authz.broker.events_outgoing import Outbox, Outside
 from authz.errors import StoreError
 from authz.hosts.http import HttpHost
 from authz.hosts.tls import TlsMaterial
+from authz.store.withdrawal_log import Written
 from identity.caller import Human
 from identity.keys import SigningKey
 from identity.names import new_ulid
 from identity.security_event import issue_security_event
-from identity.withdrawal import Withdrawal
+from identity.withdrawal import Kind, Withdrawal
 from tests.broker_fakes import FakeSink
 
 PERSON = Human("https://idp.example", "lead")
@@ -94,7 +95,8 @@ class Side:
         self.epoch += 1
 
     def signals(self, after: int, limit: int) -> Sequence[Signal]:
-        return [Signal(n, one, PERSON) for n, one in enumerate(self.withdrawn, 1) if n > after][:limit]
+        written = [Written(n, one, one.human or PERSON.uri) for n, one in enumerate(self.withdrawn, 1)]
+        return [signal_of(one) for one in written if one.number > after][:limit]
 
     async def events(self, request: Request) -> Response:
         assert self.inbox is not None
@@ -126,9 +128,9 @@ class Side:
             Transmitters([transmitter], 30), self, EventMemory.open(self.directory, self.clock)
         )
 
-    def told(self, other: "Side") -> int:
+    def told(self, other: "Side", lane: Lane = "people") -> int:
         """How far the other one was told."""
-        return FileCursor(self.directory, f"{other.issuer}/events", other.issuer).load()
+        return FileCursor(self.directory, f"{other.issuer}/events", other.issuer, lane).load()
 
     def outbox(self, other: "Side", ca_file: Path | None) -> Outbox:
         receiver = Receiver(f"{other.issuer}/events", other.issuer, ca_file=ca_file, allow_loopback=True)
@@ -141,7 +143,9 @@ class Side:
             self.new_id,
             sleep=lambda _: asyncio.sleep(0.01),
         )
-        return Outbox([receiver], lambda one: FileCursor(self.directory, one.url, one.audience), outside)
+        return Outbox(
+            [receiver], lambda one, lane: FileCursor(self.directory, one.url, one.audience, lane), outside
+        )
 
 
 @asynccontextmanager
@@ -198,6 +202,27 @@ def test_what_one_broker_withdraws_the_other_stops_and_does_not_send_back(tmp_pa
             assert len(here.withdrawn) == 2
             assert [entry.fields["outcome"] for entry in here.sink.entries] == ["sent", "sent"]
             assert [entry.fields["outcome"] for entry in there.sink.entries] == ["received", "received"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", ["token", "txn"])
+def test_an_agent_that_revokes_its_tokens_signs_its_person_out_nowhere_else(
+    tmp_path: Path, kind: Kind
+) -> None:
+    """The other broker is told, and keeps a record: a token of this one is no sign-in there."""
+
+    async def scenario() -> None:
+        async with pair(tmp_path) as (here, there):
+            now = datetime.now(UTC)
+            by, end = "spiffe://here.example/ns/agents/sa/runner", now + timedelta(minutes=10)
+            one = Withdrawal(kind, "J" * 22, None, "revoked by its presenter", by, now, end, PERSON.uri)
+            here.withdrawn.append(one)
+            await run([here.outbox(there, tmp_path / "ca.pem")], lambda: here.told(there, "tokens") == 1)
+            assert there.withdrawn == []
+            assert there.sink.last["outcome"] == "ignored"
+            assert f"session {kind}:{'J' * 22}; by system" in str(there.sink.last["detail"])
+            assert here.sink.last["human"] == {"issuer": PERSON.issuer, "subject": PERSON.subject}
 
     asyncio.run(scenario())
 

@@ -23,7 +23,7 @@ from identity.errors import (
     TokenSignatureError,
     TokenTypeError,
 )
-from identity.event_subject import MAX_ALIASES, person_of, session_of
+from identity.event_subject import MAX_ALIASES, JwtId, person_of, session_of
 from identity.jws import MAX_LEEWAY, UnverifiedToken
 from identity.keys import KeySet
 from identity.security_event import (
@@ -248,11 +248,16 @@ def test_the_old_place_of_the_subject_does_not_count() -> None:
         ({"format": "opaque", "id": "s-1"}, "s-1"),
         ({"format": "opaque", "id": "s" * 300}, "s" * 255),
         ({"format": "opaque", "id": 1}, None),
+        ({"format": "jwt_id", "iss": TRANSMITTER, "jti": "j-1"}, JwtId(TRANSMITTER, "j-1")),
+        ({"format": "jwt_id", "iss": TRANSMITTER, "jti": "j" * 300}, JwtId(TRANSMITTER, "j" * 255)),
+        ({"format": "jwt_id", "iss": TRANSMITTER}, None),
+        ({"format": "jwt_id", "iss": [TRANSMITTER], "jti": "j-1"}, None),
+        ({"format": "jwt-id", "iss": TRANSMITTER, "jti": "j-1"}, None),
         ({"format": "email"}, None),
         ("s-1", None),
     ],
 )
-def test_the_session_of_a_complex_subject_is_for_the_record(session: object, expected: str | None) -> None:
+def test_the_session_of_a_complex_subject_is_read(session: object, expected: str | JwtId | None) -> None:
     sub_id = {"format": "complex", "user": iss_sub(), "session": session}
     assert session_of(sub_id) == expected
     assert read(event_token(sub_id=sub_id)).session == expected
@@ -403,6 +408,16 @@ def test_what_we_send_is_what_a_receiver_reads() -> None:
                 "reason_admin": {"en": "the laptop was stolen"},
             }
         },
+    }
+
+
+def test_a_token_of_ours_is_what_a_receiver_reads() -> None:
+    sent = event(session=JwtId(TRANSMITTER, "J" * 22))
+    assert read(issue_security_event(EVENT_KEY, sent, EVENTS_AUDIENCE)) == sent
+    assert sent.to_claims(EVENTS_AUDIENCE)["sub_id"] == {
+        "format": "complex",
+        "user": iss_sub(),
+        "session": {"format": "jwt_id", "iss": TRANSMITTER, "jti": "J" * 22},
     }
 
 

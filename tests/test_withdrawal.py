@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,42 @@ def test_two_of_one_subject_take_back_what_either_does() -> None:
         assert (held.before, held.expires_at) == (second + 60, LATE)
         added = Withdrawals().plus(order[0]).plus(order[1])
         assert added.items == (held,)
+
+
+@pytest.mark.parametrize("kind", ["token", "txn"])
+def test_whose_it_was_is_known_of_a_token_and_a_lineage(kind: Any) -> None:
+    plain = Withdrawal(kind, "j" * 22, None, "stolen", "admin", NOW, SOON)
+    known = dataclasses.replace(plain, human=LEAD)
+    assert (plain.human, known.human) == (None, LEAD)
+    # Who is denied does not depend on it.
+    standing = Standing(jti="j" * 22) if kind == "token" else Standing(txn="j" * 22)
+    assert Withdrawals.of([plain]).find(standing) == plain
+    assert Withdrawals.of([known]).find(standing) == known
+    # Who was told of nobody's is told once more, and then never again.
+    assert (known.covers(plain), known.covers(known), plain.covers(known)) == (True, True, False)
+    for order in ((plain, known), (known, plain)):
+        assert Withdrawals.of(order).items == Withdrawals().plus(order[0]).plus(order[1]).items == (known,)
+
+
+@pytest.mark.parametrize("human", ["", "lead", "https://idp.example", f"{LEAD}\n", "https://idp.example#"])
+def test_refuses_a_person_whom_it_cannot_name(human: str) -> None:
+    with pytest.raises(WithdrawalError, match="not a person"):
+        Withdrawal("token", "j" * 22, None, "stolen", "admin", NOW, SOON, human)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"),
+    [
+        ("human", LEAD),
+        ("agent", "triage"),
+        ("workload", "spiffe://mesh.example/x"),
+        ("task", ulid(1)),
+        ("grant", ulid(2)),
+    ],
+)
+def test_what_names_its_person_itself_or_has_none_keeps_none(kind: Any, subject: str) -> None:
+    with pytest.raises(WithdrawalError, match="does not keep"):
+        Withdrawal(kind, subject, None, "stolen", "admin", NOW, None, OTHER)
 
 
 def test_no_end_is_later_than_any() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from authz.broker.event_signal import by_event, is_told, signal_of
+from authz.broker.event_signal import LANES, by_event, is_told, signal_of
 from authz.broker.events_outgoing import Outbox, Outside
 from authz.errors import StoreError
 from authz.store.snapshot import State
@@ -17,12 +17,13 @@ from authz.store.sqlite import Store
 from authz.store.withdrawal_log import WithdrawalLog, Written
 from identity.caller import Agent, Human, Task
 from identity.consent import Consent
+from identity.event_subject import JwtId
 from identity.names import new_ulid
 from identity.security_event import issue_security_event
 from identity.withdrawal import Withdrawal
 from tests.broker_fakes import FakeSink, serving
 from tests.event_world import EVENT_KEY, LEAD
-from tests.identity_world import ISSUER, NOW, RUNNER, ulid
+from tests.identity_world import ISSUER, NOW, RUNNER, SECONDS, ulid
 from tests.test_events_outgoing import FakeCursor, Party, receiver_at
 
 TRIAGE = Agent("triage", "support", "ops", "sorts tickets", "observer", hosts=frozenset({RUNNER}))
@@ -48,9 +49,16 @@ def state(path: Path) -> Iterator[State]:
     store.close()
 
 
-def withdraw(state: State, kind: Any, subject: str, before: int | None = None, by: str = "uid 0") -> None:
+def withdraw(  # noqa: PLR0917 - what a withdrawal says
+    state: State,
+    kind: Any,
+    subject: str,
+    before: int | None = None,
+    by: str = "uid 0",
+    human: str | None = None,
+) -> None:
     end = None if kind in {"human", "agent", "workload"} else NOW + timedelta(days=1)
-    state.withdraw(Withdrawal(kind, subject, before, "a reason", by, NOW, end), NOW)
+    state.withdraw(Withdrawal(kind, subject, before, "a reason", by, NOW, end, human), NOW)
 
 
 def test_each_withdrawal_names_the_person_behind_it_where_one_is_known(path: Path, state: State) -> None:
@@ -63,6 +71,8 @@ def test_each_withdrawal_names_the_person_behind_it_where_one_is_known(path: Pat
     withdraw(state, "agent", "triage")
     withdraw(state, "token", "J" * 22)
     withdraw(state, "txn", "T" * 22)
+    withdraw(state, "token", "K" * 22, human=LEAD.uri)
+    withdraw(state, "txn", "U" * 22, human=LEAD.uri)
 
     found = WithdrawalLog(path).after(0, 100)
 
@@ -77,13 +87,15 @@ def test_each_withdrawal_names_the_person_behind_it_where_one_is_known(path: Pat
         ("agent", None),
         ("token", None),
         ("txn", None),
+        ("token", LEAD.uri),
+        ("txn", LEAD.uri),
     ]
     numbers = [one.number for one in found]
     assert numbers == sorted(set(numbers))
     assert found[1].withdrawal.before == 7
     told = [is_told(signal_of(one), None) for one in found]
-    assert told == [True] * 4 + [False] * 5
-    assert signal_of(found[-1]).txn == "T" * 22
+    assert told == [True] * 4 + [False] * 5 + [True] * 2
+    assert signal_of(found[-1]).txn == "U" * 22
 
 
 def test_what_was_released_is_not_told_and_its_number_is_not_given_again(path: Path, state: State) -> None:
@@ -132,7 +144,11 @@ def test_what_the_state_withdraws_is_told(path: Path, state: State) -> None:
     withdraw(state, "human", LEAD.uri, before=7)
     withdraw(state, "agent", "triage")
     state.revoke_consent(GRANT, NOW)
-    log, cursor, sink, party = WithdrawalLog(path), FakeCursor(), FakeSink(), Party()
+    withdraw(state, "token", "J" * 22, by=str(RUNNER), human=LEAD.uri)
+    withdraw(state, "txn", "T" * 22, by=LEAD.uri, human=LEAD.uri)
+    withdraw(state, "token", "K" * 22)
+    log, sink, party = WithdrawalLog(path), FakeSink(), Party()
+    cursors = {lane: FakeCursor() for lane in LANES}
 
     async def scenario() -> None:
         outside = Outside(
@@ -144,16 +160,21 @@ def test_what_the_state_withdraws_is_told(path: Path, state: State) -> None:
             lambda now: new_ulid(now, os.urandom(10)),
         )
         async with serving(party.app()) as base, asyncio.timeout(20):
-            outbox = Outbox([receiver_at(base)], lambda _: cursor, outside)
+            outbox = Outbox([receiver_at(base)], lambda _, lane: cursors[lane], outside)
             running = asyncio.create_task(outbox.run())
-            while cursor.number < log.after(0, 9)[-1].number:
+            last = log.after(0, 9)[-1].number
+            while any(cursor.number < last for cursor in cursors.values()):
                 await asyncio.sleep(0.01)
                 outbox.wake()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(scenario())
-    assert [(one.session, one.event_timestamp, one.initiating_entity) for one in party.heard()] == [
-        (None, 7, "admin"),
-        (f"grant:{GRANT}", int(NOW.timestamp()), "user"),
-    ]
+    # The two lanes go beside each other.
+    assert {(one.session, one.event_timestamp, one.initiating_entity, one.txn) for one in party.heard()} == {
+        (None, 7, "admin", None),
+        (f"grant:{GRANT}", SECONDS, "user", None),
+        (JwtId(ISSUER, "J" * 22), SECONDS, "system", None),
+        ("txn:" + "T" * 22, SECONDS, "user", "T" * 22),
+    }
+    assert {one.person for one in party.heard()} == {LEAD}

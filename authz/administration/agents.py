@@ -111,14 +111,11 @@ async def register_agent(arrival: Arrival, registry: Registry, now: datetime) ->
         raise ExistenceError(f"agent {proposed.name!r} is registered already: change it with PUT", known)
     retired = await asyncio.to_thread(registry.state.retired_agent, proposed.name)
 
-    def act() -> None:
-        registry.state.register_agent(proposed, now, DecidedOn(retired))
-
     return Order(
         request=AdminRequest("agents/register", agent=retired, proposed=proposed, id=proposed.name),
         subject=f"agent {proposed.name}",
         body=lambda: _shown(proposed, registry.state),
-        act=act,
+        act=partial(registry.state.register_agent, proposed, now, DecidedOn(retired)),
         status=201,
     )
 

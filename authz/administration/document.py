@@ -158,5 +158,6 @@ def withdrawal_json(withdrawal: Withdrawal) -> dict[str, object]:
         "reason": withdrawal.reason,
         "by": withdrawal.by,
         "at": moment_json(withdrawal.at),
+        "human": withdrawal.human,
         "until": "released" if withdrawal.is_containment else moment_json(withdrawal.expires_at),
     }

@@ -112,14 +112,11 @@ async def create_grant(arrival: Arrival, new_id: str, state: Consents, actor: Ac
     )
     request = AdminRequest("grants/create", agent=state.agent(agent), human=actor.id, kind="grant", id=new_id)
 
-    def add() -> None:
-        state.add_consent(consent, now)
-
     return Order(
         request=request,
         subject=f"grant {new_id}",
         body=lambda: consent_json(consent, now),
-        act=add,
+        act=partial(state.add_consent, consent, now),
         status=201,
     )
 

@@ -1,7 +1,8 @@
 """The kill switch: stop a token, a task, a lineage, a grant, an agent, a workload or a person; and release.
 
 - A token is named by its `jti`, or sent whole: then it is verified as ours, whoever it is for, and its person
-  may revoke it, too. It is read and not kept.
+  may revoke it, too. It is read and not kept; its person is kept, so that others can be told. Of what is only
+  named nobody knows whose it is: no caller says so.
 - A task ends; what it holds is dead with it.
 - `sessions` true takes back what a person began until it acts; what they begin afterwards counts.
 - The answer names the epoch; `wait` true waits until every replica obeys it.
@@ -25,7 +26,7 @@ from identity.caller import Agent, Task
 from identity.consent import Consent
 from identity.jws import UnverifiedToken
 from identity.spiffe import SpiffeId
-from identity.withdrawal import CONTAINED, KINDS, Kind, Withdrawal, Withdrawals
+from identity.withdrawal import CONTAINED, KINDS, OF_SOMEBODY, Kind, Withdrawal, Withdrawals
 
 _CONTAIN: Final[Mapping[Kind, Action]] = {
     "agent": "agents/contain",
@@ -99,14 +100,15 @@ async def withdraw(arrival: Arrival, state: Switch, desk: Desk, actor: Actor, no
     )
     named, reason = _named(body, state, desk, now), reason_of(body)
     before = int(now.timestamp()) if flag(body, "sessions") else None
+    human = named.human if named.kind in OF_SOMEBODY else None
     withdrawal = Withdrawal(
-        named.kind, named.subject, before, reason, actor.id, now, kept_until(named.kind, now)
+        named.kind, named.subject, before, reason, actor.id, now, kept_until(named.kind, now), human
     )
     request = _request(named, _CONTAIN, state)
     return Order(
         request=request,
         subject=f"{named.kind} {named.subject}",
-        body=lambda: withdrawal_json(state.withdrawals.standing(withdrawal) or withdrawal),
+        body=lambda: _shown(withdrawal, state),
         act=partial(_withdraw, withdrawal, state, desk.broker.clock, DecidedOn(request.contained_by)),
         reason=reason,
         status=201,
@@ -158,6 +160,12 @@ def _list(state: Switch) -> dict[str, object]:
         "total": len(items),
         "withdrawals": [withdrawal_json(item) for item in (*contained, *others[-MAX_LISTED:])],
     }
+
+
+def _shown(withdrawal: Withdrawal, state: Switch) -> dict[str, object]:
+    """Return what stands now; whose it is only to whom showed the token, for others may not list that."""
+    standing = state.withdrawals.standing(withdrawal) or withdrawal
+    return withdrawal_json(replace(standing, human=withdrawal.human))
 
 
 def _withdraw(

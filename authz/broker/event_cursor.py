@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Final, Protocol
 
+from authz.broker.event_signal import Lane
 from authz.errors import StoreError
 from authz.store.whole_file import read_whole, replace_whole
 
@@ -33,12 +34,13 @@ class Cursor(Protocol):
 
 
 class FileCursor:
-    """A file for each receiver; another address or audience is another receiver."""
+    """A file for each receiver and lane; another address or audience is another receiver."""
 
-    def __init__(self, data_dir: Path, url: str, audience: str) -> None:
+    def __init__(self, data_dir: Path, url: str, audience: str, lane: Lane = "people") -> None:
         """Name the file; nothing is read or written yet."""
         name = hashlib.sha256(f"{url}\n{audience}".encode()).hexdigest()[:32]
-        self._path = data_dir / DIRECTORY / f"{name}.sent"
+        # The names of the first lane are older than the other one.
+        self._path = data_dir / DIRECTORY / (f"{name}.sent" if lane == "people" else f"{name}.{lane}.sent")
 
     def load(self) -> int:
         """Return the number."""

@@ -63,7 +63,7 @@ def open_outbox(
         new_id=new_id,
     )
     receivers = [_receiver(one) for one in events.receivers]
-    return Outbox(receivers, lambda one: FileCursor(data_dir, one.url, one.audience), outside)
+    return Outbox(receivers, lambda one, lane: FileCursor(data_dir, one.url, one.audience, lane), outside)
 
 
 def _transmitter(config: TransmitterConfig, issuer: str) -> Transmitter:

@@ -3,7 +3,8 @@
 - `session-revoked` takes back what the person had, and what they signed in to, at or before it; an account
   that was disabled or purged stops the person until an operator releases them. Everything else is recorded
   and has no effect; the sender learns no difference.
-- Part of a session is all of it: what we do not know the parts of is taken back whole.
+- Part of a session is all of it: what we do not know the parts of is taken back whole. One token of another
+  broker is no part of it, and is recorded only.
 - The order is record, effect, 202. An event is remembered only after its effect: one that was not
   acknowledged has it when it comes again; one that was acknowledged never has it twice, so nobody who kept
   one can stop a person again whom an operator released.
@@ -25,7 +26,7 @@ from authz.audit.strangers import Admission
 from authz.audit.text import sentence
 from authz.broker.arrival import Arrival
 from authz.broker.deps import Broker
-from authz.broker.event_signal import by_event
+from authz.broker.event_signal import by_event, ends_sign_ins
 from authz.broker.event_transmitters import Transmitters
 from authz.broker.evidence import Evidence
 from authz.broker.refusal import RefusedError, malformed, refuse
@@ -167,6 +168,8 @@ def _withdrawal(event: SecurityEvent, now: datetime) -> Withdrawal | None:
         return None
     match event.kind:
         case "session-revoked":
+            if not ends_sign_ins(event):
+                return None
             before: int | None = event.event_timestamp
             expires_at: datetime | None = now + SESSION_MEMORY
         case "account-disabled" | "account-purged":
@@ -180,7 +183,7 @@ def _withdrawal(event: SecurityEvent, now: datetime) -> Withdrawal | None:
 def _entry(event: SecurityEvent, outcome: EventOutcome, evidence: Evidence) -> Entry:
     told = {
         "at": str(event.event_timestamp),
-        "session": event.session or "",
+        "session": str(event.session or ""),
         "by": event.initiating_entity or "",
         "reason": event.reason,
     }

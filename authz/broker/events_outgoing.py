@@ -1,11 +1,14 @@
-"""Telling others of withdrawals: one task for each receiver, behind the withdrawal and never before it.
+"""Telling others of withdrawals: two tasks for each receiver, behind the withdrawal and never before it.
 
 - A withdrawal is told after it is in effect here; nothing that a receiver does or leaves delays one, and no
   receiver delays another.
-- Each receiver is told all that is for it, in order, at least once: how far it was told is kept on disk after
-  the receiver took it, and what is told twice has the `jti` of the first time.
+- Each receiver is told all that is for it, at least once: how far it was told is kept on disk after the
+  receiver took it, and what is told twice has the `jti` of the first time.
+- What is said of tokens and what is said of people go in order each, and neither waits for the other: whoever
+  revokes tokens without end delays nobody who is contained.
 - What is not taken is pushed again after a second, then two, then four, up to five minutes. What a receiver
-  refuses for a reason of its own is given up after five times; anything else, a day after the withdrawal.
+  refuses for a reason of its own is given up after five times; anything else, a day after the withdrawal, or
+  when the token that it is about is over by itself.
 - Every event that was taken or given up leaves one record. Where that cannot be written, the next waits.
 - Memory holds a few withdrawals a receiver: the rest is asked for when it is their turn.
 """
@@ -23,7 +26,7 @@ from authz.audit.facts import EventFacts
 from authz.audit.sink import Sink
 from authz.broker.event_cursor import Cursor
 from authz.broker.event_push import Pusher, PushError, PushRefusedError, Receiver
-from authz.broker.event_signal import Signal, event_of, is_told
+from authz.broker.event_signal import LANES, Lane, Signal, event_of, is_told
 from authz.errors import AuthzError
 from identity.errors import IdentityError
 from identity.security_event import SecurityEvent
@@ -72,18 +75,22 @@ class Outbox:
     """All receivers."""
 
     def __init__(
-        self, receivers: Iterable[Receiver], cursor_of: Callable[[Receiver], Cursor], outside: Outside
+        self, receivers: Iterable[Receiver], cursor_of: Callable[[Receiver, Lane], Cursor], outside: Outside
     ) -> None:
         """Take the receivers; nothing is read or sent yet.
 
         Raises:
             ConfigError: if the address of one is not one that we push to.
         """
-        self._deliveries = tuple(_Delivery(one, Pusher(one), cursor_of(one), outside) for one in receivers)
+        # A connection for each lane: one that hangs would hold up the other.
+        self._receivers = tuple(
+            tuple(_Delivery(one, lane, Pusher(one), cursor_of(one, lane), outside) for lane in LANES)
+            for one in receivers
+        )
 
     async def run(self) -> None:
         """Tell all of them, until this is cancelled."""
-        tasks = [asyncio.create_task(delivery.run()) for delivery in self._deliveries]
+        tasks = [asyncio.create_task(delivery.run()) for lanes in self._receivers for delivery in lanes]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -93,8 +100,9 @@ class Outbox:
 
     def wake(self) -> None:
         """Say that there may be something to tell; call it in the event loop, after a withdrawal."""
-        for delivery in self._deliveries:
-            delivery.wake()
+        for lanes in self._receivers:
+            for delivery in lanes:
+                delivery.wake()
 
     async def status(self) -> tuple[Status, ...]:
         """Return how each receiver is doing, for an operator.
@@ -102,14 +110,28 @@ class Outbox:
         Raises:
             StoreError: if it cannot be read what is waiting.
         """
-        return tuple([await delivery.status() for delivery in self._deliveries])
+        return tuple([_joined([await each.status() for each in lanes]) for lanes in self._receivers])
+
+
+def _joined(lanes: Sequence[Status]) -> Status:
+    """Return how one receiver is doing, of all its lanes."""
+    delivered = [one.last_delivered for one in lanes if one.last_delivered is not None]
+    return Status(
+        lanes[0].receiver,
+        max(delivered, default=None),
+        min(sum(one.waiting for one in lanes), _MOST_COUNTED),
+        sum(one.given_up for one in lanes),
+        next((one.last_error for one in lanes if one.last_error), ""),
+    )
 
 
 class _Delivery:
-    """One receiver."""
+    """What is told to one receiver in one lane."""
 
-    def __init__(self, receiver: Receiver, pusher: Pusher, cursor: Cursor, outside: Outside) -> None:
-        self._receiver = receiver
+    def __init__(
+        self, receiver: Receiver, lane: Lane, pusher: Pusher, cursor: Cursor, outside: Outside
+    ) -> None:
+        self._receiver, self._lane = receiver, lane
         self._pusher = pusher
         self._cursor = cursor
         self._outside = outside
@@ -173,8 +195,9 @@ class _Delivery:
             except (PushError, IdentityError) as error:
                 self._failed(error)
                 refusals += isinstance(error, PushRefusedError)
-                late = self._outside.clock() - signal.withdrawal.at > GIVE_UP_AFTER
-                if late or refusals >= MAX_REFUSALS:
+                later = self._outside.clock()
+                is_late = later - signal.withdrawal.at > GIVE_UP_AFTER or signal.is_over(later)
+                if is_late or refusals >= MAX_REFUSALS:
                     self._status = replace(self._status, given_up=self._status.given_up + 1)
                     await self._record("given-up", event, f"{error}; tried {tries} times")
                     return
@@ -194,7 +217,7 @@ class _Delivery:
             jti=event.jti,
             human=event.person,
             txn=event.txn,
-            detail="; ".join(filter(None, (event.session, detail))),
+            detail="; ".join(filter(None, (str(event.session or ""), detail))),
         )
         outside = self._outside
 
@@ -221,7 +244,8 @@ class _Delivery:
                 return
 
     def _is_told(self, signal: Signal) -> bool:
-        return is_told(signal, self._receiver.issuers)
+        is_worth_it = signal.lane == self._lane and not signal.is_over(self._outside.clock())
+        return is_worth_it and is_told(signal, self._receiver.issuers)
 
     def _failed(self, error: Exception) -> None:
         # The message of an error that is not ours could quote the other side.

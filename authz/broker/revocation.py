@@ -7,6 +7,7 @@
   cannot be taken back here is `unsupported_token_type`.
 - A token of somebody else is refused: whoever finds one cannot stop its owner.
 - What anybody may take back is bounded and forgotten in minutes, so that nobody fills the memory with it.
+- The withdrawal keeps the token's person, by its signature, so that others can be told.
 - The order is recorded, durably, before it acts; it acts on the next call.
 """
 
@@ -94,7 +95,7 @@ def _order(
     if is_lineage and len(broker.tasks.withdrawals) >= MAX_WITHDRAWALS:
         raise StoreError("too much is withdrawn to take back a lineage")
     # No token outlives the one that its lineage began with, and that one lives no longer than any token.
-    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until("token", now))
+    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until("token", now), token.human.uri)
     facts = AdminFacts(
         action="tokens/revoke",
         outcome="ordered",

@@ -24,7 +24,7 @@ _COLUMNS: Final = {
 }
 _ORPHANS: Final = {"name": "name", "owner": "owner", "sponsor": "sponsor", "why": "why", "by": "managed_by"}
 # What an answer tells of an agent and a registration does not say.
-_TOLD: Final = frozenset({"managed_by", "contained"})
+_TOLD: Final = frozenset({"managed_by", "contained", "epoch"})
 
 
 def list_agents(where: Where, output: Output) -> None:
@@ -48,9 +48,7 @@ def change_agent(where: Where, file: Path, output: Output) -> None:
     name = body.get("name")
     if not isinstance(name, str):
         raise ConfigError(f"{str(file)!r} does not say the agent's name")
-    answer = Api.of(where).put("agents", name, body=body)
-    answer.pop("epoch", None)
-    _show(answer, output)
+    _show(Api.of(where).put("agents", name, body=body), output)
 
 
 def retire_agent(where: Where, name: str, reason: str, *, wait: bool) -> int:

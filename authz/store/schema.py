@@ -133,7 +133,7 @@ def create_statements(*tables: Table) -> tuple[str, ...]:
 _WITHDRAWALS_3: Final = (
     """CREATE TABLE withdrawals (
     n INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind VARCHAR NOT NULL, subject VARCHAR NOT NULL,
-    before INTEGER, reason VARCHAR NOT NULL, "by" VARCHAR NOT NULL, at VARCHAR NOT NULL, expires_at VARCHAR,
+    "before" INTEGER, reason VARCHAR NOT NULL, "by" VARCHAR NOT NULL, at VARCHAR NOT NULL, expires_at VARCHAR,
     released_at VARCHAR, released_by VARCHAR, release_reason VARCHAR
 )""",
     "CREATE INDEX withdrawals_subject ON withdrawals (kind, subject)",

@@ -6,7 +6,7 @@
 - The newest change that is known must still stand where it stood. A state without it, or one whose numbers
   went back, is another one: a backup was restored, and is not obeyed.
 - What is read together is read in one transaction: it is of one moment, and of the version that this program
-  knows. An authority that is upgraded under its replicas may take rights away in a form that they cannot read.
+  knows. An authority that was upgraded may take rights away in a form that its old replicas cannot read.
 """
 
 import sqlite3
