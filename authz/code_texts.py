@@ -79,6 +79,32 @@ TEXTS: Final[Mapping[str, Text]] = {
         "the parameters do not fit the method",
         "send the parameters that the MCP schema names",
     ),
+    "DPT-JSON-LOOKALIKE-KEY": Text(
+        Form.MALFORMED, "a key looks like one of the protocol but is not", "spell the protocol's keys exactly"
+    ),
+    "DPT-A2A-ENVELOPE": Text(
+        Form.MALFORMED,
+        "the body is not one JSON-RPC 2.0 request",
+        "send one request with jsonrpc, id, method and params in each body",
+    ),
+    "DPT-A2A-VERSION": Text(
+        Form.MALFORMED,
+        "the A2A version is unknown or does not fit the method",
+        "send A2A-Version: 1.0 with the names of 1.0, and 0.3 or no header with the older ones",
+    ),
+    "DPT-A2A-EXTENSIONS": Text(
+        Form.MALFORMED, "the A2A extensions cannot be read", "send one A2A-Extensions header with URIs"
+    ),
+    "DPT-A2A-PARAMS": Text(
+        Form.MALFORMED,
+        "the parameters do not fit the A2A method",
+        "send what the A2A specification names, and each push configuration in a call of its own",
+    ),
+    "DPT-LLM-BODY": Text(
+        Form.MALFORMED,
+        "the body asks a model for something that is not known here",
+        "send the documented parameters of this API, with the model and each tool in plain sight",
+    ),
     "DPT-PATH": Text(Form.MALFORMED, "the path is ambiguous", "send a normalised path"),
     "DPT-HEADER-DUPLICATE": Text(
         Form.MALFORMED, "a header that must stand once stands twice", "send the header once"
@@ -91,6 +117,19 @@ TEXTS: Final[Mapping[str, Text]] = {
         Form.REFUSED, "the method is not known here", "use a method of the MCP specification"
     ),
     "DPT-MCP-HTTP-METHOD": Text(Form.REFUSED, "the HTTP method is not one of MCP", "use POST, GET or DELETE"),
+    "DPT-A2A-METHOD-UNKNOWN": Text(
+        Form.REFUSED,
+        "this is no A2A operation that is known here",
+        "use an operation of the A2A specification at the agent's own path",
+    ),
+    "DPT-LLM-PATH": Text(
+        Form.REFUSED,
+        "this is no model call that is known here",
+        "call /v1/chat/completions, /v1/responses, /v1/messages or /v1/models",
+    ),
+    "DPT-GRPC-PATH": Text(
+        Form.REFUSED, "this is no gRPC call", "POST to /package.Service/Method as application/grpc"
+    ),
     "DPT-PARSER-DISAGREEMENT": Text(
         Form.REFUSED,
         "two parsers read the request differently",
