@@ -118,7 +118,7 @@ def test_operation_is_the_method_on_the_path() -> None:
     assert (operation.protocol, operation.method, operation.phase) == ("http", "DELETE", "call")
     assert (operation.resource_type, operation.resource_name) == ("path", "/reports/7")
     assert (operation.arguments, operation.arguments_sha256, operation.rpc_id) == (None, None, None)
-    assert not operation.is_mcp
+    assert operation.wire == "http"
 
 
 def test_body_of_plain_http_is_not_read() -> None:

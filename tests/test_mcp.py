@@ -16,9 +16,9 @@ from authz.errors import InspectionError, RequestError
 from authz.form import Form
 from authz.protocols.inspect import inspect
 from authz.protocols.mcp_era import KNOWN_VERSIONS, decode_header
-from authz.protocols.mcp_members import fold
 from authz.protocols.mcp_methods import NOTIFICATIONS, REQUESTS
 from authz.protocols.mcp_params import _TYPES
+from authz.protocols.members import fold
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from identity.canonical import arguments_sha256, canonical_arguments
@@ -308,3 +308,36 @@ def test_no_header_turns_the_request_into_another(method: str, name: str, route:
     headers = (*MCP_HEADERS, (name, "websocket"))
     refused = refusal(body, route, method=method, headers=headers)
     assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)
+
+
+def _modern(capabilities: object) -> Operation:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": capabilities,
+    }
+    headers = (("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "echo"))
+    return inspect(request(tool_call(_meta=meta), headers=(*MCP_HEADERS, *headers)), TICKETS)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "shows"),
+    [
+        ({"elicitation": {"url": {}}}, True),
+        ({"elicitation": {"form": {}, "url": {}}}, True),
+        ({}, False),
+        ({"elicitation": {}}, False),
+        ({"elicitation": {"form": {}}}, False),
+        ({"elicitation": {"url": True}}, False),
+        ({"elicitation": {"url": None}}, False),
+        ({"elicitation": []}, False),
+        ({"Elicitation": {"url": {}}}, False),
+    ],
+)
+def test_url_is_elicited_only_where_the_client_declares_it(capabilities: object, shows: bool) -> None:
+    assert _modern(capabilities).elicits_urls is shows
+
+
+def test_no_client_of_the_legacy_era_is_asked_to_show_a_url() -> None:
+    """Its capabilities stood in a handshake that we did not see; a `_meta` that says so proves nothing."""
+    meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
+    assert not inspect(request(tool_call(_meta=meta)), TICKETS).elicits_urls

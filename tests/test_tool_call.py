@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from authz.protocols.mcp_envelope import RpcRequest
+from authz.protocols.json_rpc import RpcRequest
 from authz.protocols.mcp_methods import REQUESTS, read_target
 from authz.protocols.route import Route
 from identity.canonical import arguments_sha256

@@ -7,7 +7,7 @@ The steps, each in a file of its own:
 2. Transport: media type, charset, content encoding.
 3. Strict JSON, an object, no look-alikes of the envelope's members.
 4. Envelope: request, notification or response, and its id.
-5. Era: known version; headers that repeat the body equal it.
+5. Era: known version; headers that repeat the body equal it (what repeats an argument: after step 6).
 6. Method: known, with its params and nothing else; what it is aimed at.
 7. What Envoy's MCP filter read, where there is one, is what we read.
 
@@ -18,12 +18,21 @@ The steps, each in a file of its own:
 from authz.codes import Code
 from authz.errors import InspectionError, RequestError
 from authz.protocols.http_path import HttpPath
-from authz.protocols.mcp_envelope import Message, RpcRequest, RpcResponse, decode, read_message, readable_id
-from authz.protocols.mcp_era import Era, check_routing_headers, header_era, message_era
+from authz.protocols.json_body import check_json_headers
+from authz.protocols.json_rpc import Message, RpcRequest, RpcResponse, decode, read_message, readable_id
+from authz.protocols.mcp_era import (
+    SESSION_HEADER,
+    Era,
+    check_routing_headers,
+    header_era,
+    message_era,
+)
 from authz.protocols.mcp_metadata import check_metadata
 from authz.protocols.mcp_methods import read_target
-from authz.protocols.mcp_transport import SESSION_HEADER, check_transport
+from authz.protocols.mcp_param_headers import check_param_headers
+from authz.protocols.mcp_params import shows_urls
 from authz.protocols.operation import Operation
+from authz.protocols.reader_codes import MCP
 from authz.protocols.route import Route
 from authz.request import Request
 
@@ -72,10 +81,11 @@ def _inspect_bodiless(request: Request, route: Route, method: str) -> Operation:
 
 
 def _inspect_post(request: Request, route: Route) -> Operation:
-    check_transport(request.headers)
-    document = decode(request.body)
+    check_json_headers(request.headers)
+    request.headers.one(SESSION_HEADER)
+    document = decode(request.body, MCP)
     try:
-        return _inspect_message(read_message(document), request, route)
+        return _inspect_message(read_message(document, MCP), request, route)
     except (InspectionError, RequestError) as error:
         raise InspectionError(error.code, error.detail, readable_id(document)) from error
 
@@ -87,6 +97,7 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
         return Operation("mcp", CLIENT_RESPONSE, "lifecycle", "server", route.service, wire="json_rpc")
     target = read_target(message, route)
     check_routing_headers(message, target, era, request.headers)
+    check_param_headers(request.headers, target.arguments if target.resource_type == "tool" else None)
     check_metadata(request.metadata, message, target.wire_name)
     return Operation(
         protocol="mcp",
@@ -99,4 +110,5 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
         rpc_id=message.id if isinstance(message, RpcRequest) else None,
         canonical_arguments=target.canonical_arguments,
         wire="json_rpc",
+        elicits_urls=era is Era.MODERN and shows_urls(message.params),
     )

@@ -16,12 +16,12 @@ from enum import Enum
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.headers import Headers
-from authz.protocols.mcp_envelope import Message, Params, RpcNotification, RpcRequest, RpcResponse
+from authz.protocols.json_rpc import Message, Params, RpcNotification, RpcRequest, RpcResponse
 from authz.protocols.mcp_params import CAPABILITIES_META, PROTOCOL_VERSION_META, meta_of
 from authz.protocols.mcp_target import Target
-from authz.protocols.mcp_transport import SESSION_HEADER
 
 VERSION_HEADER = "mcp-protocol-version"
+SESSION_HEADER = "mcp-session-id"
 METHOD_HEADER = "mcp-method"
 NAME_HEADER = "mcp-name"
 

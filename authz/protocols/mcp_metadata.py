@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from authz.codes import Code
 from authz.errors import InspectionError
-from authz.protocols.mcp_envelope import Message, RpcNotification, RpcResponse
+from authz.protocols.json_rpc import Message, RpcNotification, RpcResponse
 
 # Seen with Envoy 1.39.3.
 _OK = "mcp_ok"

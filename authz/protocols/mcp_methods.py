@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.protocols import mcp_target as aim
-from authz.protocols.mcp_envelope import RpcNotification, RpcRequest
+from authz.protocols.json_rpc import RpcNotification, RpcRequest
 from authz.protocols.mcp_params import Shape
 from authz.protocols.mcp_target import ReadTarget, Target
 from authz.protocols.route import Route

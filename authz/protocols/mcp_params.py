@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from authz.codes import Code
 from authz.errors import InspectionError
-from authz.protocols.mcp_envelope import Params
-from authz.protocols.mcp_members import MemberNames
+from authz.protocols.json_rpc import Params
+from authz.protocols.members import MemberNames
+from authz.protocols.reader_codes import MCP
 
 PROTOCOL_VERSION_META = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
@@ -84,13 +85,20 @@ class Shape:
         Raises:
             InspectionError: with MCP_PARAMS or MCP_LOOKALIKE_KEY.
         """
-        self.members.check(members, Code.MCP_PARAMS, what)
+        self.members.check(members, MCP, what)
         if not self.required <= members.keys():
             missing = min(self.required - members.keys())
             raise InspectionError(Code.MCP_PARAMS, f"{what} without {missing!r}")
         for name, value in members.items():
             if type(value) not in _TYPES[name]:
                 raise InspectionError(Code.MCP_PARAMS, f"{what} with {name!r} of the wrong type")
+
+
+def shows_urls(params: Params) -> bool:
+    """Say whether the client declares that it can show a URL to its person (modern era)."""
+    capabilities = meta_of(params).get(CAPABILITIES_META)
+    elicitation = capabilities.get("elicitation") if isinstance(capabilities, dict) else None
+    return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
 
 
 def meta_of(params: Params) -> Mapping[str, object]:
@@ -104,5 +112,5 @@ def meta_of(params: Params) -> Mapping[str, object]:
         return {}
     if not isinstance(meta, dict):
         raise InspectionError(Code.MCP_PARAMS, "_meta that is not an object")
-    _META.check_lookalikes(meta, "_meta")
+    _META.check_lookalikes(meta, MCP, "_meta")
     return meta

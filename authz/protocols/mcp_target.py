@@ -14,10 +14,11 @@ from typing import cast
 
 from authz.codes import Code
 from authz.errors import InspectionError
-from authz.protocols.mcp_envelope import Params
-from authz.protocols.mcp_members import check_distinct
+from authz.protocols.json_rpc import Params
 from authz.protocols.mcp_params import Shape
+from authz.protocols.members import check_distinct
 from authz.protocols.operation import Phase, ResourceType
+from authz.protocols.reader_codes import MCP
 from authz.protocols.route import Route
 from identity.canonical import canonical_arguments, sha256_hex
 
@@ -134,7 +135,7 @@ def _arguments(params: Params) -> Params | None:
         return None
     arguments = _object(params["arguments"])
     # The names are the tool's own, so two that one parser takes for one are never meant.
-    check_distinct(arguments, "arguments")
+    check_distinct(arguments, MCP, "arguments")
     return arguments
 
 

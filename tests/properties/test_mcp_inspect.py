@@ -59,7 +59,7 @@ def read(body: bytes, **parts: Any) -> Operation | None:
     except InspectionError as error:
         assert error.rpc_id is None or type(error.rpc_id) in {int, str}
         return None
-    assert operation.is_mcp
+    assert operation.protocol == "mcp"
     assert (operation.phase == "call") == (operation.resource_type != "server")
     assert operation.resource_name
     return operation

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from authz.codes import Code
 from authz.errors import InspectionError
+from authz.protocols.reader_codes import ReaderCodes
 
 # Characters of all names of one object that are not printable ASCII.
 MAX_FOLDED_CHARS = 4096
@@ -30,32 +31,32 @@ class MemberNames:
         """Fold the names once."""
         return cls(frozenset(names), frozenset(fold(name) for name in names))
 
-    def check(self, members: Mapping[str, object], unknown: Code, what: str) -> None:
-        """Refuse look-alikes and, with the code `unknown`, every other name that is not known.
+    def check(
+        self, members: Mapping[str, object], codes: ReaderCodes, what: str, *, unknown: Code | None = None
+    ) -> None:
+        """Refuse look-alikes and, with the code `unknown` or that of params, every other name.
 
         Raises:
             InspectionError: if there is one.
         """
         if members.keys() <= self.names:
             return
-        self.check_lookalikes(members, what)
+        self.check_lookalikes(members, codes, what)
         strange = min(members.keys() - self.names)
-        raise InspectionError(unknown, f"{what} with an unknown member {strange[:80]!r}")
+        raise InspectionError(unknown or codes.params, f"{what} with an unknown member {strange[:80]!r}")
 
-    def check_lookalikes(self, members: Mapping[str, object], what: str) -> None:
+    def check_lookalikes(self, members: Mapping[str, object], codes: ReaderCodes, what: str) -> None:
         """Refuse what looks like a known name without being one; other names pass.
 
         Raises:
             InspectionError: if there is one.
         """
-        for name, folded in _folded(members.keys() - self.names, what):
+        for name, folded in _folded(members.keys() - self.names, codes, what):
             if folded in self.folded:
-                raise InspectionError(
-                    Code.MCP_LOOKALIKE_KEY, f"{what} with the look-alike member {name[:80]!r}"
-                )
+                raise InspectionError(codes.lookalike, f"{what} with the look-alike member {name[:80]!r}")
 
 
-def check_distinct(names: Collection[str], what: str) -> None:
+def check_distinct(names: Collection[str], codes: ReaderCodes, what: str) -> None:
     """Refuse names that a case-folding parser takes for one.
 
     Raises:
@@ -64,9 +65,9 @@ def check_distinct(names: Collection[str], what: str) -> None:
     if _are_distinct(names):
         return
     seen: set[str] = set()
-    for name, folded in _folded(names, what):
+    for name, folded in _folded(names, codes, what):
         if folded in seen:
-            raise InspectionError(Code.MCP_LOOKALIKE_KEY, f"{what} with two members like {name[:80]!r}")
+            raise InspectionError(codes.lookalike, f"{what} with two members like {name[:80]!r}")
         seen.add(folded)
 
 
@@ -93,13 +94,11 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and name.isprintable()
 
 
-def _folded(names: Iterable[str], what: str) -> Iterator[tuple[str, str]]:
+def _folded(names: Iterable[str], codes: ReaderCodes, what: str) -> Iterator[tuple[str, str]]:
     left = MAX_FOLDED_CHARS
     for name in names:
         if not _is_plain(name):
             left -= len(name)
         if left < 0:
-            raise InspectionError(
-                Code.MCP_PARAMS, f"{what} with too much to fold in the names of its members"
-            )
+            raise InspectionError(codes.params, f"{what} with too much to fold in the names of its members")
         yield name, fold(name)
