@@ -3,13 +3,15 @@
 - Two outcomes, no third: an error is a denial whose code says that we cannot know.
 - A denial is falsy and an allow is truthy, whatever their fields hold.
 - This file alone makes a `Grant`; a test walks the code for other places.
-- `approve` is a denial until a person has approved: code APPROVAL_REQUIRED.
+- `approve` is a denial until a person has approved this very call: code APPROVAL_REQUIRED. An approval turns
+  nothing else into an allow: what the policy denies stays denied, whoever approved it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from authz.approvals.approval import Spent
 from authz.approvals.prompt import Prompt
 from authz.codes import Code, find_code
 from authz.errors import CodedError
@@ -65,29 +67,40 @@ Decision = Allow | Deny
 
 
 def decide(
-    verdict: Verdict, caller: Caller, operation: Operation, *, service: str, decision_id: str, now: datetime
+    verdict: Verdict,
+    caller: Caller,
+    operation: Operation,
+    *,
+    service: str,
+    decision_id: str,
+    now: datetime,
+    approval: Spent | None = None,
 ) -> Decision:
     """Turn the policy's verdict into a decision; only here does a grant come to be."""
-    match verdict.effect:
-        case "allow":
-            return Allow(
-                grant=Grant(
-                    decision_id=decision_id,
-                    human=caller.human.uri if caller.human else None,
-                    agent=caller.agent.name,
-                    task=caller.task.id,
-                    service=service,
-                    action=operation.method,
-                    resource=operation.resource_name,
-                    arguments_sha256=operation.arguments_sha256,
-                    scopes=caller.scopes,
-                    granted_at=now,
-                ),
-                revision=verdict.revision,
-                obligations=verdict.obligations,
-            )
-        case _:
-            return denied_by(verdict)
+    if verdict.effect != "allow" and (verdict.effect != "approve" or approval is None):
+        return denied_by(verdict)
+    return Allow(
+        grant=Grant(
+            decision_id=decision_id,
+            human=caller.human.uri if caller.human else None,
+            agent=caller.agent.name,
+            task=caller.task.id,
+            service=service,
+            action=operation.method,
+            resource=operation.resource_name,
+            arguments_sha256=operation.arguments_sha256,
+            scopes=caller.scopes,
+            granted_at=now,
+            approval=approval.id if approval is not None else None,
+        ),
+        revision=verdict.revision,
+        obligations=verdict.obligations,
+    )
+
+
+def awaited(verdict: Verdict, prompt: Prompt) -> Deny:
+    """Deny what waits for a person, and say where that person decides."""
+    return replace(denied_by(verdict), approval=prompt)
 
 
 def refused(error: CodedError, revision: str = UNKNOWN_REVISION) -> Deny:

@@ -22,3 +22,5 @@ class Grant:
     arguments_sha256: str | None
     scopes: frozenset[str]
     granted_at: datetime
+    # The approval that was used for it, where the policy asks for a person's.
+    approval: str | None = None

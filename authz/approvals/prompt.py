@@ -4,6 +4,10 @@
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+# By this name a client is asked to show the URL, and by it the client says that it did, which proves nothing.
+INPUT: Final = "approval"
 
 
 @dataclass(frozen=True, slots=True)
