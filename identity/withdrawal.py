@@ -83,7 +83,13 @@ class Withdrawal:
         return self.before >= other.before
 
     def joined(self, other: "Withdrawal") -> "Withdrawal":
-        """Return what takes back as much as both of one subject; reason and author are the newer one's."""
+        """Return what takes back as much as both of one subject; reason and author are the newer one's.
+
+        One that only adds whose it was leaves them: who presents a token that an operator revoked is not the
+        one who did.
+        """
+        if self.human is None and other.human is not None and self.covers(replace(other, human=None)):
+            return replace(self, human=other.human)
         before = None if self.before is None or other.before is None else max(self.before, other.before)
         ends = [self.expires_at, other.expires_at]
         expires_at = None if None in ends else max(end for end in ends if end is not None)

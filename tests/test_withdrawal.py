@@ -59,6 +59,17 @@ def test_whose_it_was_is_known_of_a_token_and_a_lineage(kind: Any) -> None:
         assert Withdrawals.of(order).items == Withdrawals().plus(order[0]).plus(order[1]).items == (known,)
 
 
+def test_who_presents_what_an_operator_revoked_does_not_become_its_author() -> None:
+    operators = Withdrawal("txn", "t" * 22, None, "stolen", "admin", NOW, LATE)
+    its_own = Withdrawal("txn", "t" * 22, None, "mine", "spiffe://mesh.example/x", NOW, SOON, LEAD)
+    expected = dataclasses.replace(operators, human=LEAD)
+    assert Withdrawals().plus(operators).plus(its_own).items == (expected,)
+    assert Withdrawals.of([operators, its_own]).items == (expected,)
+    # What lasts longer is another withdrawal, with its own author.
+    later = dataclasses.replace(its_own, expires_at=LATE + timedelta(seconds=1))
+    assert operators.joined(later) == later
+
+
 @pytest.mark.parametrize("human", ["", "lead", "https://idp.example", f"{LEAD}\n", "https://idp.example#"])
 def test_refuses_a_person_whom_it_cannot_name(human: str) -> None:
     with pytest.raises(WithdrawalError, match="not a person"):

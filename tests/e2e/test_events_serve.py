@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from authz.broker.token_request import ACCESS_TOKEN, ID_TOKEN
 from authz.codes import Code
+from identity.jws import UnverifiedToken
 from identity.security_event import issue_security_event
 from identity.spiffe import TrustDomain
 from tests.e2e.peopled import CONSOLE, Task, World, command, issuer, peopled, provider, sign_in, world
@@ -128,6 +130,36 @@ def test_a_grant_that_a_person_revokes_here_ends_their_session_there(companies: 
     companies.wait_until_refused(task, token)
     assert len(companies.heard()) == before + 1
     companies.begun()
+
+
+def test_what_an_agent_takes_back_is_told_and_signs_its_person_out_nowhere_else(
+    companies: Companies, tmp_path: Path
+) -> None:
+    """By RFC 7009, by the command with a token; by its name alone, nobody knows whose it was."""
+    there_task, there_token = companies.begun()
+    task = companies.here.task()
+    tokens = [task.token() for _ in range(3)]
+    by_itself, only_named, in_a_file = (UnverifiedToken.parse(token).unverified_claims for token in tokens)
+    before = len(companies.heard())
+
+    taken_back = task.http.post(f"{companies.here.base}/revoke", data={"token": tokens[0]})
+    assert (taken_back.status_code, taken_back.json()) == (200, {})
+    companies.order("token", "revoke", "--jti", str(only_named["jti"]), "--reason", "in a log")
+    path = tmp_path / "token"
+    path.write_text(tokens[2])
+    companies.order("token", "revoke", str(path), "--lineage", "--reason", "in a chat")
+    until(lambda: len(companies.heard()) >= before + 2, why=companies.there.service.log_end)
+
+    heard = companies.heard()[before:]
+    assert [(each["outcome"], each["event"]) for each in heard] == [("ignored", SESSION_REVOKED)] * 2
+    sessions = [f"session token:{by_itself['jti']}; by system", f"session txn:{in_a_file['txn']}; by admin"]
+    for each, session in zip(heard, sessions, strict=True):
+        assert session in each["detail"]
+        assert f"{each['human']['issuer']}#{each['human']['subject']}" == companies.person
+    assert heard[1]["txn"] == in_a_file["txn"]
+    assert [task.read(token) for token in tokens] == [Code.REVOKED] * 3
+    assert there_task.read(there_token) == ""
+    assert not any(token in str(each) for token in tokens for each in heard)
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
