@@ -20,14 +20,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from authz.config_events import EventsConfig
 from authz.config_forms import (
-    EndpointPath,
     FilePath,
-    Host,
-    HttpsUri,
     OpaUrl,
     ServiceName,
-    SpiffeText,
-    ToolPrefix,
     TrustDomainName,
 )
 from authz.config_identity import IdentityConfig
@@ -42,10 +37,10 @@ from authz.config_sections import (
     ProviderConfig,
     Section,
 )
+from authz.config_service import ServiceConfig
 from authz.errors import ConfigError
 from authz.policy.yaml_strict import YamlError, load_yaml
-from authz.protocols.route import Route
-from authz.services import Asker, Service, Services
+from authz.services import Asker, Services
 from identity.caller import Agent, OidcClient
 from identity.errors import AttestationError
 from identity.spiffe import SpiffeId, TrustDomain
@@ -98,48 +93,6 @@ class PolicyConfig(Section):
     def _opa_has_address(self) -> Self:
         if (self.engine == "opa") != (self.opa is not None):
             raise ValueError("policy.opa goes with engine: opa, and only with it")
-        return self
-
-
-class ServiceConfig(Section):
-    """A service behind the authorizer."""
-
-    audience: HttpsUri = Field(description="`aud` of the tokens for it: an absolute URI without fragment")
-    protocol: Literal["mcp", "http"] = Field(default="mcp", description="how its requests are read")
-    tool_prefix: ToolPrefix = Field(default="", description="prefix that a gateway puts before tool names")
-    paths: list[EndpointPath] = Field(
-        default_factory=list,
-        description="paths of its MCP endpoint, as clients send them; by default each one that ends in /mcp",
-    )
-    hosts: list[Host] = Field(
-        default_factory=list,
-        description="authorities that mean this service, where the mesh names no service",
-    )
-    destinations: list[SpiffeText] = Field(
-        default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
-    )
-    workloads: list[SpiffeText] = Field(
-        default_factory=list,
-        description="identities of the service itself: they alone may pass on the transaction tokens it gets",
-    )
-    txn: Literal["per_call", "per_tool"] = Field(
-        default="per_call",
-        description="`per_call`: a transaction token for each call, with the hash of its arguments; "
-        "`per_tool`: one without it serves a task's calls of one tool for some seconds",
-    )
-
-    @model_validator(mode="after")
-    def _paths_are_of_mcp(self) -> Self:
-        if self.paths and self.protocol != "mcp":
-            raise ValueError("paths belong to protocol: mcp; the paths of plain HTTP stand in the grants")
-        return self
-
-    @model_validator(mode="after")
-    def _hosts_have_destinations(self) -> Self:
-        if bool(self.hosts) != bool(self.destinations):
-            raise ValueError(
-                "hosts and destinations go together: a host counts only behind a proxy that is named"
-            )
         return self
 
 
@@ -248,7 +201,7 @@ class Config(Section):
 
     def to_services(self) -> Services:
         """Return services and askers as the flow takes them."""
-        services = tuple(_service(name, service) for name, service in self.services.items())
+        services = tuple(service.to_service(name) for name, service in self.services.items())
         askers = tuple(
             Asker(SpiffeId.parse(caller.id), frozenset(caller.may_ask)) for caller in self.check.callers
         )
@@ -334,23 +287,6 @@ def _absolute(value: object, directory: Path) -> object:
         case dict():
             return {key: _absolute(item, directory) for key, item in value.items()}
     return value
-
-
-def _service(name: str, config: ServiceConfig) -> Service:
-    return Service(
-        name=name,
-        audience=config.audience,
-        route=Route(
-            service=name,
-            protocol=config.protocol,
-            tool_prefix=config.tool_prefix,
-            paths=frozenset(path.removesuffix("/") for path in config.paths),
-        ),
-        hosts=frozenset(config.hosts),
-        destinations=frozenset(SpiffeId.parse(text) for text in config.destinations),
-        workloads=frozenset(SpiffeId.parse(text) for text in config.workloads),
-        txn=config.txn,
-    )
 
 
 def to_agent(config: AgentConfig) -> Agent:

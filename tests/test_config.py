@@ -435,7 +435,7 @@ WRONG = [
     ("policy.opa.url", "unix:///run/opa.sock", "belong to https"),
     ("policy.opa.timeout_ms", 0, "must be at least 1"),
     ("services.tickets.audience", "tickets", "must be an https URL"),
-    ("services.tickets.protocol", "grpc", "must be 'mcp' or 'http'"),
+    ("services.tickets.protocol", "soap", "must be 'mcp', 'a2a', 'llm', 'http' or 'grpc'"),
     ("services.tickets.tool_prefix", "a b", "must be at most 64 of"),
     ("services.tickets.hosts.0", "tickets.mesh.example:8443", "must be a host without its port"),
     ("services.tickets.hosts.0", "[::1]:8443", "must be a host without its port"),

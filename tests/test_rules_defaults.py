@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from authz.config import ServiceConfig
+from authz.config_service import ServiceConfig
 from authz.config_identity import IdentityConfig
 from authz.config_sections import AgentConfig, LimitsConfig
 from authz.protocols.route import Route

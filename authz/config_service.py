@@ -1,0 +1,71 @@
+"""`services:` of `deputy.yaml`: what is behind the authorizer, and how to read what is asked of it."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from authz.config_forms import EndpointPath, Host, HttpsUri, SpiffeText, ToolPrefix
+from authz.config_sections import Section
+from authz.protocols.operation import Protocol
+from authz.protocols.route import Route
+from authz.services import Service
+from identity.spiffe import SpiffeId
+
+
+class ServiceConfig(Section):
+    """A service behind the authorizer."""
+
+    audience: HttpsUri = Field(description="`aud` of the tokens for it: an absolute URI without fragment")
+    protocol: Protocol = Field(default="mcp", description="how its requests are read")
+    tool_prefix: ToolPrefix = Field(default="", description="prefix that a gateway puts before tool names")
+    paths: list[EndpointPath] = Field(
+        default_factory=list,
+        description="paths of its MCP endpoint, as clients send them; by default each one that ends in /mcp",
+    )
+    hosts: list[Host] = Field(
+        default_factory=list,
+        description="authorities that mean this service, where the mesh names no service",
+    )
+    destinations: list[SpiffeText] = Field(
+        default_factory=list, description="identities of the proxies in front of it, needed beside hosts"
+    )
+    workloads: list[SpiffeText] = Field(
+        default_factory=list,
+        description="identities of the service itself: they alone may pass on the transaction tokens it gets",
+    )
+    txn: Literal["per_call", "per_tool"] = Field(
+        default="per_call",
+        description="`per_call`: a transaction token for each call, with the hash of its arguments; "
+        "`per_tool`: one without it serves a task's calls of one tool for some seconds",
+    )
+
+    @model_validator(mode="after")
+    def _paths_are_of_mcp(self) -> Self:
+        if self.paths and self.protocol != "mcp":
+            raise ValueError("paths belong to protocol: mcp; the paths of plain HTTP stand in the grants")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_have_destinations(self) -> Self:
+        if bool(self.hosts) != bool(self.destinations):
+            raise ValueError(
+                "hosts and destinations go together: a host counts only behind a proxy that is named"
+            )
+        return self
+
+    def to_service(self, name: str) -> Service:
+        """Return the service as the flow takes it."""
+        return Service(
+            name=name,
+            audience=self.audience,
+            route=Route(
+                service=name,
+                protocol=self.protocol,
+                tool_prefix=self.tool_prefix,
+                paths=frozenset(path.removesuffix("/") for path in self.paths),
+            ),
+            hosts=frozenset(self.hosts),
+            destinations=frozenset(SpiffeId.parse(text) for text in self.destinations),
+            workloads=frozenset(SpiffeId.parse(text) for text in self.workloads),
+            txn=self.txn,
+        )
