@@ -18,24 +18,19 @@ import asyncio
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never
 
-import h11
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.errors import ConfigError
+from authz.hosts.http_connection import Connection
 from authz.hosts.tls import Credential, TlsMaterial, TlsSource, server_context
 from identity.errors import SocketError
-from identity.peer_chain import presented_chain
 from identity.unix_socket import GROUP, bind_socket
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +102,7 @@ class HttpHost:
         self._servers: list[asyncio.Server] = []
         self._config = Config(
             app,
-            http=_Connection,
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -117,7 +112,6 @@ class HttpHost:
             server_header=False,
             limit_concurrency=self.limits.connections,
             timeout_keep_alive=self.limits.idle_seconds,
-            h11_max_incomplete_event_size=self.limits.head_bytes,
         )
         self._config.load()
         # uvicorn logs the tracebacks of applications and the faults of clients; ours answers for itself.
@@ -162,7 +156,12 @@ class HttpHost:
         self._servers.clear()
 
     def _connection(self) -> asyncio.Protocol:
-        return _Connection(self._config, self._state, self.limits)
+        return Connection(
+            self._config,
+            self._state,
+            head_bytes=self.limits.head_bytes,
+            request_seconds=self.limits.request_seconds,
+        )
 
     def _tls_options(self) -> dict[str, Any]:
         if self._tls is None:
@@ -211,76 +210,3 @@ def _bind_unix(address: UnixAddress, mode: int) -> socket.socket:
         return bind_socket(Path(address.path), mode)
     except SocketError as error:
         raise ConfigError(str(error)) from error
-
-
-class _Connection(H11Protocol):
-    """One connection: uvicorn's reading of HTTP, with the peer's certificate and a deadline."""
-
-    def __init__(self, config: Config, server_state: ServerState, limits: Limits) -> None:
-        super().__init__(config, server_state, {})
-        self._head_bytes = limits.head_bytes
-        self._deadline_seconds = limits.request_seconds
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        super().connection_made(transport)
-        self.app = _guarded(self.app, _chain_of(transport), self._head_bytes)
-        self._arm()
-
-    def data_received(self, data: bytes) -> None:
-        if self._deadline is None:
-            self._arm()
-        self.server_state.default_headers = _date(int(time.time()))
-        super().data_received(data)
-
-    def on_response_complete(self) -> None:
-        self._disarm()
-        super().on_response_complete()
-        # A client that still sends the body of an answered request, or the next one, gets one more deadline.
-        if self.conn.their_state is not h11.IDLE and not self.transport.is_closing():
-            self._arm()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _arm(self) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(self._deadline_seconds, self.transport.abort)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-
-@lru_cache(maxsize=2)  # the same for a second
-def _date(seconds: int) -> list[tuple[bytes, bytes]]:
-    return [(b"date", formatdate(seconds, usegmt=True).encode())]
-
-
-def _chain_of(transport: asyncio.Transport) -> tuple[bytes, ...]:
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    if tls is None or tls.context.verify_mode is ssl.CERT_NONE:
-        return ()
-    return presented_chain(tls)
-
-
-def _guarded(app: App, chain: tuple[bytes, ...], head_bytes: int) -> App:
-    """Let an application see its peer, and no head that is too long."""
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {"tls": {"client_chain_der": chain}}
-        # h11 bounds a head that comes in pieces only; one that comes at once it takes whole.
-        if _head_length(scope) > head_bytes:
-            await send({"type": "http.response.start", "status": 431, "headers": [(b"connection", b"close")]})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await app(scope, receive, send)
-
-    return guarded
-
-
-def _head_length(scope: Scope) -> int:
-    fields = sum(len(name) + len(value) for name, value in scope["headers"])
-    return len(scope["raw_path"]) + len(scope["query_string"]) + fields
