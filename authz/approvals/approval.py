@@ -16,6 +16,7 @@ from typing import Final, Literal, cast, get_args
 from authz.approvals.key import ApprovalKey
 from authz.errors import StoreError
 from identity.canonical import sha256_hex
+from identity.errors import IdentityError
 from identity.names import parse_ulid
 from identity.withdrawal import Standing
 
@@ -23,6 +24,16 @@ State = Literal["pending", "approved", "denied", "used", "expired"]
 Verdict = Literal["approved", "denied"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
+_NOT_OURS: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    OSError,
+    AttributeError,
+    RecursionError,
+    IdentityError,
+)
 # What may still come to something: a decision, a use, or a refusal that counts.
 OPEN: Final[tuple[State, ...]] = ("pending", "approved", "denied")
 
@@ -68,7 +79,7 @@ class Approval:
                 arguments=arguments,
             )
             is_ours = state in STATES and key.digest == row["key_sha256"] and _fits(key, arguments)
-        except (LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
+        except _NOT_OURS as error:
             raise StoreError("an approval that is not as we wrote it") from error
         if not is_ours:
             raise StoreError("an approval that is not as we wrote it")
