@@ -741,6 +741,7 @@ def test_a_cursor_is_kept_over_a_start(tmp_path: Path) -> None:
     assert FileCursor(tmp_path, "https://a.example", AUDIENCE).load() == 2**63
     assert FileCursor(tmp_path, "https://a.example", "other").load() == 0
     assert FileCursor(tmp_path, "https://b.example", AUDIENCE).load() == 0
+    assert FileCursor(tmp_path, "https://a.example", AUDIENCE, "people").load() == 2**63
     assert FileCursor(tmp_path, "https://a.example", AUDIENCE, "tokens").load() == 0
     (path,) = (tmp_path / DIRECTORY).iterdir()
     assert path.stat().st_mode & 0o777 == 0o600

@@ -12,6 +12,7 @@
 """
 
 from datetime import datetime
+from sys import intern
 from typing import Final
 
 from authz.audit.entry import administration
@@ -94,8 +95,10 @@ def _order(
     subject = token.txn if is_lineage else token.jti
     if is_lineage and len(broker.tasks.withdrawals) >= MAX_WITHDRAWALS:
         raise StoreError("too much is withdrawn to take back a lineage")
+    # Of one person very many may be held: their name is held once.
+    human = intern(token.human.uri)
     # No token outlives the one that its lineage began with, and that one lives no longer than any token.
-    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until("token", now), token.human.uri)
+    withdrawal = Withdrawal(kind, subject, None, reason, by, now, kept_until("token", now), human)
     facts = AdminFacts(
         action="tokens/revoke",
         outcome="ordered",

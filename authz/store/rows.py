@@ -4,6 +4,7 @@
 """
 
 from datetime import datetime
+from sys import intern
 from typing import Literal, cast
 
 from sqlalchemy import RowMapping
@@ -169,7 +170,8 @@ def read_withdrawal(row: RowMapping) -> Withdrawal:
             by=row["by"],
             at=datetime.fromisoformat(row["at"]),
             expires_at=_moment(row["expires_at"]),
-            human=row["human"],
+            # Of one person very many may be held: their name is held once.
+            human=None if row["human"] is None else intern(row["human"]),
         )
     except (IdentityError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(f"the state holds a withdrawal that we did not write: {row['subject']!r}") from error
