@@ -28,6 +28,10 @@ Action = Literal[
     "agents/register",
     "agents/release",
     "agents/retire",
+    "approvals/approve",
+    "approvals/deny",
+    "approvals/list",
+    "approvals/show",
     "epochs/show",
     "events/receive",
     "grants/create",
@@ -72,8 +76,9 @@ class AdminRequest:
     """What is asked for, and what it is done to; a part that the action does not concern is None.
 
     `agent` is as it is registered, or was, and `proposed` as it would be; `human` is the person (their URI)
-    whose grants, token, task or sessions they are, None where all are meant; `contained_by` is the author of
-    the containment in force, if there is one; `kind` and `id` name what is revoked.
+    whose grants, token, task or sessions they are, or whom a call acts for, None where all are meant, or
+    nobody; `contained_by` is the author of the containment in force, if there is one; `kind` and `id` name
+    what is revoked, and `id` what is approved.
     """
 
     action: Action

@@ -97,6 +97,18 @@ grants/revoke other            Y    Y    Y    Y    -     Y      -      -      - 
 tokens/revoke self             Y    Y    Y    Y    Y     Y      Y      Y      Y       -      Y      -
 tokens/revoke other            Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 tokens/revoke all              Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+approvals/list self            Y    Y    Y    Y    Y     Y      Y      Y      Y       -      Y      -
+approvals/list other           Y    Y    Y    Y    -     Y      -      Y      Y       -      -      -
+approvals/list all             Y    Y    Y    Y    -     Y      -      Y      Y       -      -      -
+approvals/show self            Y    Y    Y    Y    Y     Y      Y      Y      Y       -      Y      -
+approvals/show other           Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+approvals/show nobody's        Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+approvals/approve self         Y    Y    Y    -    Y     Y      Y      Y      Y       -      Y      -
+approvals/approve other        Y    Y    Y    -    -     -      -      -      -       -      -      -
+approvals/approve nobody's     Y    Y    Y    -    -     -      -      -      -       -      -      -
+approvals/deny self            Y    Y    Y    Y    Y     Y      Y      Y      Y       -      Y      -
+approvals/deny other           Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+approvals/deny nobody's        Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 people/contain self            Y    Y    Y    Y    Y     Y      Y      Y      Y       -      Y      -
 people/contain self-another's  Y    -    -    Y    -     -      -      -      -       -      -      -
 people/contain other           Y    Y    Y    Y    -     Y      -      -      -       -      -      -
@@ -184,6 +196,9 @@ def _target(name: str, action: Action, target: str) -> dict[str, Any]:
     if action.startswith("agents/"):
         return _agent_target(actor, _agent_of(name), target)
     kind, unlike, other = ("human", uri("pat"), uri("another"))
+    if action.startswith("approvals/"):
+        whose = {"self": actor.id if actor.kind == kind else unlike, "other": other, "nobody's": None}[target]
+        return {"human": whose, "agent": _agent_of(name), "id": "01JD8Z7Y3M5E0QX2V9T4B6N8KA"}
     if action.startswith("workloads/"):
         kind, unlike, other = ("workload", str(RUNNER), str(OTHER_HOST))
     who = {"self": actor.id if actor.kind == kind else unlike, "other": other}
@@ -278,6 +293,28 @@ def test_what_another_contained_is_not_contained_over_to_be_released() -> None:
         asked = ask(actor, "agents/contain", agent=agent, contained_by=uri("olga"))
         assert not asked.allowed
         assert _said(asked)[0] in {"owner_may", "releases_own"}
+
+
+def test_four_eyes_who_owns_the_agent_reads_who_approves_instead() -> None:
+    target = {"agent": replace(AGENT, owner=uri("omar")), "human": uri("pat"), "id": "01"}
+    assert _said(ask(person("omar"), "approvals/approve", **target)) == (
+        "approves_own",
+        "who owns an agent does not approve what it asks for in another's name",
+    )
+    assert ask(person("omar"), "approvals/deny", **target).allowed
+
+
+def test_no_workload_approves_whatever_its_role() -> None:
+    target = {"agent": AGENT, "human": uri("pat"), "id": "01"}
+    asked = ask(workload("ns/ci/sa/deploy"), "approvals/approve", **target)
+    assert _said(asked) == ("approves_unseen", "a call is approved by a person, and by no workload")
+
+
+def test_nobody_approves_for_an_agent_that_is_not_there() -> None:
+    """Who owned it cannot be seen any more; what it asked for ended with it."""
+    asked = ask(person("omar"), "approvals/approve", human=uri("pat"), id="01")
+    assert isinstance(asked.answer, Deny)
+    assert asked.answer.code == "DPT-POLICY-SHAPE"
 
 
 def test_only_the_person_makes_a_grant_in_their_name() -> None:
@@ -457,6 +494,9 @@ class _Says:
 
     def __init__(self, verdict: Verdict | None) -> None:
         self._verdict = verdict
+
+    def payload_classes(self, service: str) -> frozenset[str]:
+        raise AssertionError(f"no call was made to {service}")
 
     async def decide(self, query: Query) -> Verdict:
         assert query["version"] == "deputy.admin/v1"

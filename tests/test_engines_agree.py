@@ -81,6 +81,8 @@ def test_the_corpus_tells_the_reasons_of_administration_apart() -> None:
     assert set(effects) == {"allow", "deny"}
     assert min(effects.values()) > 500
     assert {rule for rule, _ in rules} == {
+        "approves_own",
+        "approves_unseen",
         "is_self",
         "owner_may",
         "permitted",

@@ -49,7 +49,7 @@ class _Making:
     def query(self) -> Mapping[str, object]:
         """Make one question."""
         actor = self._actor()
-        action = self._random.choice([*get_args(Action), *["agents/change"] * 12])
+        action = self._random.choice([*get_args(Action), *["agents/change"] * 12, *["approvals/approve"] * 2])
         agent = self._agent(actor["id"])
         compares = action in {"agents/change", "agents/register"}
         is_new = action == "agents/register" and self._maybe(70)

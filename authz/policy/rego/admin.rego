@@ -3,6 +3,7 @@
 # - Deny is what is left. The private socket and operators may do everything but speak in a person's name.
 # - Nobody raises what they own: an owner changes little, and an operator who owns an agent needs another operator.
 # - Nobody lets themselves go: what another contained is released by another.
+# - A call that needs approval is approved by a person: whom it acts for, or an operator who does not own the agent.
 # - Names are compared exactly, and each kind of actor only with names of its kind.
 # - It reads questions of deputy.admin/v1, and no rule of another package.
 package deputy.admin
@@ -34,15 +35,16 @@ understood if {
 
 actions := [
 	"agents/change", "agents/contain", "agents/list", "agents/register", "agents/release", "agents/retire",
-	"epochs/show", "events/receive", "grants/create", "grants/list", "grants/revoke", "people/contain",
-	"people/release", "policy/reload", "tokens/revoke", "workloads/contain", "workloads/release",
+	"approvals/approve", "approvals/deny", "approvals/list", "approvals/show", "epochs/show", "events/receive",
+	"grants/create", "grants/list", "grants/revoke", "people/contain", "people/release", "policy/reload",
+	"tokens/revoke", "workloads/contain", "workloads/release",
 ]
 
 # A change is of one agent; a name that was registered before is compared with what it was. Who is contained or
-# released is named, else nobody could tell that it is the actor.
+# released is named, else nobody could tell that it is the actor; and so is whose agent asks to be approved.
 shaped if {
 	not input.action in [
-		"agents/change", "agents/register",
+		"agents/change", "agents/register", "approvals/approve", "approvals/deny", "approvals/show",
 		"people/contain", "people/release", "workloads/contain", "workloads/release",
 	]
 } else if {
@@ -51,6 +53,13 @@ shaped if {
 } else if {
 	input.action in ["workloads/contain", "workloads/release"]
 	is_string(input.target.workload)
+} else if {
+	input.action in ["approvals/deny", "approvals/show"]
+	is_string(input.target.id)
+} else if {
+	input.action == "approvals/approve"
+	is_string(input.target.id)
+	is_string(input.target.agent.owner)
 } else if {
 	input.action in ["agents/change", "agents/register"]
 	input.target.proposed.name == input.target.agent.name
@@ -68,8 +77,10 @@ permitted if {
 	input.action != "grants/create"
 	not raises_own
 	not releases_own
+	not approves_own
+	not approves_unseen
 } else if {
-	input.action in ["agents/list", "grants/list"]
+	input.action in ["agents/list", "approvals/list", "grants/list"]
 	has_role("auditors")
 } else if {
 	input.action == "events/receive"
@@ -101,9 +112,13 @@ is_self if {
 	input.target.human == input.actor.id
 }
 
+# What an agent asks of the person whom it acts for is that person's to see and to decide, whoever owns the agent.
 # One's own containment does not take the place of somebody else's, which may be wider.
 self_may if {
-	input.action in ["grants/create", "grants/list", "grants/revoke", "tokens/revoke"]
+	input.action in [
+		"approvals/approve", "approvals/deny", "approvals/list", "approvals/show",
+		"grants/create", "grants/list", "grants/revoke", "tokens/revoke",
+	]
 } else if {
 	input.action == "people/contain"
 	contained_by_no_other
@@ -143,6 +158,18 @@ raises_own if {
 	input.actor.kind == "human"
 	input.target.proposed.owner == input.actor.id
 	count(raised) > 0
+}
+
+# Four eyes here, too: who answers for an agent does not wave through what it asks for in another's name.
+approves_own if {
+	input.action == "approvals/approve"
+	owns
+}
+
+# No pipeline has eyes.
+approves_unseen if {
+	input.action == "approvals/approve"
+	input.actor.kind == "workload"
 }
 
 # Containing oneself, or one's own agent, over what another did is the first step of releasing it.

@@ -161,6 +161,20 @@ reason := refusal(
 	operates
 	releases_own
 } else := refusal(
+	"approves_own",
+	"who owns an agent does not approve what it asks for in another's name",
+	"let the person whom it acts for decide, or another operator",
+) if {
+	operates
+	approves_own
+} else := refusal(
+	"approves_unseen",
+	"a call is approved by a person, and by no workload",
+	"let the person whom it acts for decide, or an operator who signs in",
+) if {
+	operates
+	approves_unseen
+} else := refusal(
 	"owner_may",
 	concat("", ["an owner does not raise an agent of their own: ", concat(", ", raised_names)]),
 	"ask an operator, who does not own the agent",

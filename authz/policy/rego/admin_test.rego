@@ -53,7 +53,11 @@ everything := object.union(nothing, {
 	"proposed": agent,
 	"human": "https://idp.example#pat",
 	"workload": "spiffe://mesh.example/ns/agents/sa/runner",
+	"id": "01JD8Z7Y3M5E0QX2V9T4B6N8KA",
 })
+
+# What no role gives: to speak for a person, and, to what is no person, to approve.
+never(actor) := {"human": ["grants/create"], "workload": ["grants/create", "approvals/approve"]}[actor.kind]
 
 asks(actor, action, target) := {
 	"version": "deputy.admin/v1",
@@ -68,6 +72,10 @@ changes(actor, owner, parts) := asks(actor, "agents/change", {
 	"agent": owned_by(owner),
 	"proposed": object.union(owned_by(owner), parts),
 })
+
+not_in(value, list) := false if {
+	value in list
+} else := true
 
 rules(answer) := [found.rule | some found in answer.reasons]
 
@@ -95,7 +103,7 @@ test_an_operator_may_all_but_speak_for_a_person[note] if {
 	}
 	every action in admin.actions {
 		answer := admin.decision with input as asks(actor, action, everything) with data.grants as grants
-		expected := {true: "allow", false: "deny"}[action != "grants/create"]
+		expected := {true: "allow", false: "deny"}[not_in(action, never(actor))]
 		answer.effect == expected
 	}
 }
@@ -104,7 +112,7 @@ test_auditors_list_and_transmitters_report if {
 	signals := {"kind": "workload", "id": "spiffe://mesh.example/ns/idp/sa/signals", "groups": []}
 	every action in admin.actions {
 		listed := admin.decision with input as asks(human("ada"), action, everything) with data.grants as grants
-		list_only := {true: "allow", false: "deny"}[action in ["agents/list", "grants/list"]]
+		list_only := {true: "allow", false: "deny"}[action in ["agents/list", "approvals/list", "grants/list"]]
 		listed.effect == list_only
 		told := admin.decision with input as asks(signals, action, everything) with data.grants as grants
 		report_only := {true: "allow", false: "deny"}[action == "events/receive"]
@@ -161,11 +169,28 @@ test_a_person_has_their_own_only[note] if {
 		"everybody's": {"human": null, "effect": "deny"},
 		"in other letters": {"human": "https://idp.example#Pat", "effect": "deny"},
 	}
-	every action in ["grants/create", "grants/list", "grants/revoke", "tokens/revoke"] {
-		question := asks(human("pat"), action, {"human": tc.human})
+	every action in [
+		"approvals/approve", "approvals/deny", "approvals/list", "approvals/show",
+		"grants/create", "grants/list", "grants/revoke", "tokens/revoke",
+	] {
+		question := asks(human("pat"), action, {"human": tc.human, "agent": agent, "id": "01"})
 		answer := admin.decision with input as question with data.grants as grants
 		answer.effect == tc.effect
 	}
+}
+
+test_four_eyes_who_owns_the_agent_approves_for_nobody_else[note] if {
+	some note, tc in {
+		"another's": {"actor": human("olga"), "human": "https://idp.example#pat", "rules": ["approves_own"]},
+		"nobody's": {"actor": human("olga"), "human": null, "rules": ["approves_own"]},
+		"an owner's": {"actor": human("oona"), "human": "https://idp.example#pat", "rules": ["permitted"]},
+		"their own": {"actor": human("olga"), "human": "https://idp.example#olga", "rules": []},
+		"a pipeline": {"actor": deploy, "human": "https://idp.example#pat", "rules": ["approves_unseen"]},
+	}
+	owned := object.union(agent, {"owner": tc.actor.id})
+	question := asks(tc.actor, "approvals/approve", {"agent": owned, "human": tc.human, "id": "01"})
+	answer := admin.decision with input as question with data.grants as grants
+	rules(answer) == tc.rules
 }
 
 test_nobody_releases_themselves[note] if {
@@ -186,6 +211,8 @@ test_denies_what_is_no_question[note] if {
 		"kind": {"actor": {"kind": "agent", "id": "uid:0"}},
 		"nobody is meant": {"action": "people/release"},
 		"a change of nothing": {"action": "agents/change"},
+		"an approval of nothing": {"action": "approvals/deny"},
+		"an approval of nobody's agent": {"action": "approvals/approve", "target": {"id": "01", "agent": null}},
 	}
 	question := object.union(asks(socket, "epochs/show", {}), changed)
 	answer := admin.decision with input as question with data.grants as grants
