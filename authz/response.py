@@ -3,20 +3,24 @@
 - `status` is always set: an empty CheckResponse is an allow in Envoy.
 - On an allow the caller's credential and every header of ours that the client sent are removed, and one
   fresh transaction token is set, never appended.
-- A denial has the form that agents' clients survive (docs/reference/denials.md): a policy denial of
-  an MCP call is HTTP 200 with a JSON-RPC error that echoes the id; a missing or bad token is 401; what is
-  malformed is 400; what we cannot know is 503, never 403, so that a client knows to try again.
-- The caller sees code, sentence, fix and decision id; the detail stays in the record.
+- A denial has the form that agents' clients survive (docs/reference/denials.md); what it says in which
+  protocol is for authz/denials. A missing or bad token is 401 with a challenge; what we cannot know is 503,
+  never 403, so that a client knows to try again.
+- The caller sees code, sentence, fix and decision id; the detail stays in the record. Where the operator
+  hides what a caller may not use, the caller does not see the code either.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from google.protobuf.struct_pb2 import Struct
 
 from authz.codes import Code, find_code
 from authz.decision import Allow, Deny, denied
-from authz.form import Form
+from authz.denials.answer import answer_of
+from authz.denials.speech import Speech, spoken
+from authz.denials.told import JSON_TYPE, Answer, Told
+from authz.form import DenialForm, Form
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
 from identity.dpop import PROOF_ALGORITHMS
@@ -44,20 +48,8 @@ _PROOF_CODES = {
 # gRPC codes (google.rpc.Code).
 _OK = 0
 _PERMISSION_DENIED = 7
-# MCP asks for codes outside JSON-RPC's own range; the number follows ToolHive's precedent.
-_RPC_DENIED = 403
-_RPC_INVALID_REQUEST = -32600
-_RPC_PARSE_ERROR = -32700
 
-_STATUS = {
-    Form.MALFORMED: 400,
-    Form.REFUSED: 403,
-    Form.TOKEN: 401,
-    Form.SCOPE: 403,
-    Form.POLICY: 403,
-    Form.UNAVAILABLE: 503,
-}
-_UNREADABLE = frozenset({Code.JSON_MALFORMED, Code.BODY_ENCODING, Code.JSON_SURROGATE})
+_NO_STORE = ("cache-control", "no-store")
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -78,22 +70,43 @@ def deny_response(
     operation: Operation | None = None,
     rpc_id: str | int | None = None,
     *,
+    speech: Speech | None = None,
+    denials: DenialForm = "json_rpc",
     resource_metadata: str = "",
+    scopes: Collection[str] = (),
 ) -> bytes:
-    """Refuse the request in the form that its client can handle; a challenge says where tokens come from."""
-    is_mcp = operation is not None and operation.is_json_rpc
+    """Refuse the request in the form that its client can handle.
+
+    `speech` says in which words, where more is known than the operation. A challenge says where tokens come
+    from, and which scopes there are; it is for those who have no token, so it does not depend on the call.
+    """
     if rpc_id is None and operation is not None:
         rpc_id = operation.rpc_id
-    status = _STATUS[deny.form]
-    if deny.form is Form.POLICY and is_mcp and rpc_id is not None:
-        status = 200
+    if speech is None:
+        # What is malformed came as JSON-RPC, as far as anybody knows.
+        speech = "mcp" if deny.form is Form.MALFORMED and operation is None else spoken(operation, rpc_id)
+    answer = answer_of(Told.of(deny, decision_id), speech, operation, rpc_id, denials)
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED, message=deny.code))
     denied_response = response.denied_response
-    denied_response.status.code = status
-    for name, value in _headers(deny, decision_id, resource_metadata):
+    denied_response.status.code = answer.status
+    challenge = _challenge(deny, resource_metadata, scopes)
+    for name, value in _headers(deny, decision_id, answer, challenge):
         _set_header(denied_response.headers.add(), name, value)
-    denied_response.body = _body(deny, decision_id, rpc_id, is_rpc=is_mcp or rpc_id is not None)
+    denied_response.body = answer.body
     _name_decision(response.dynamic_metadata, decision_id, deny.code)
+    return response.SerializeToString()
+
+
+def metadata_response(document: Mapping[str, object]) -> bytes:
+    """Answer with a public document in place of the service (authz/protected_resource.py).
+
+    To the proxy it is a denial, with the status that the client sees: nothing goes upstream.
+    """
+    response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
+    response.denied_response.status.code = 200
+    for name, value in (JSON_TYPE, _NO_STORE):
+        _set_header(response.denied_response.headers.add(), name, value)
+    response.denied_response.body = json.dumps(document)
     return response.SerializeToString()
 
 
@@ -119,32 +132,32 @@ def _ours(header_names: Collection[str]) -> list[str]:
     return sorted({name for name in header_names if name.startswith(OUR_PREFIX)})
 
 
-def _headers(deny: Deny, decision_id: str, resource_metadata: str) -> list[tuple[str, str]]:
-    headers = [
-        ("content-type", "application/json"),
-        ("cache-control", "no-store"),
-        (REASON_HEADER, deny.code),
-    ]
+def _headers(deny: Deny, decision_id: str, answer: Answer, challenge: str) -> list[tuple[str, str]]:
+    headers = [*answer.headers, _NO_STORE]
+    if not answer.is_hiding:
+        headers.append((REASON_HEADER, deny.code))
     if decision_id:
         headers.append((DECISION_HEADER, decision_id))
-    match deny.form:
-        case Form.TOKEN:
-            headers.append(("www-authenticate", _challenge(*_unclear(deny), resource_metadata)))
-        case Form.SCOPE:
-            needed = " ".join(deny.needed_scopes)
-            known = f'error="insufficient_scope", scope="{needed}"'
-            headers.append(("www-authenticate", _challenge("Bearer", known, resource_metadata)))
-        case Form.UNAVAILABLE:
-            headers.append(("retry-after", "1"))
-        case _:
-            pass
+    if challenge and not answer.is_hiding:
+        headers.append(("www-authenticate", challenge))
+    if deny.form is Form.UNAVAILABLE:
+        headers.append(("retry-after", "1"))
     return headers
 
 
-def _challenge(scheme: str, known: str, resource_metadata: str) -> str:
+def _challenge(deny: Deny, resource_metadata: str, scopes: Collection[str]) -> str:
     """RFC 9728 section 5.1: a client that has no token, or not the right one, is told where to read on."""
     where = f'resource_metadata="{resource_metadata}"' if resource_metadata else ""
-    return f"{scheme} {', '.join(filter(None, (known, where)))}".rstrip()
+    match deny.form:
+        case Form.TOKEN:
+            scheme, known = _unclear(deny)
+            scope = f'scope="{" ".join(sorted(scopes))}"' if scopes else ""
+            return f"{scheme} {', '.join(filter(None, (known, where, scope)))}".rstrip()
+        case Form.SCOPE:
+            known = f'error="insufficient_scope", scope="{" ".join(deny.needed_scopes)}"'
+            return f"Bearer {', '.join(filter(None, (known, where)))}"
+        case _:
+            return ""
 
 
 def _unclear(deny: Deny) -> tuple[str, str]:
@@ -158,20 +171,6 @@ def _unclear(deny: Deny) -> tuple[str, str]:
         text = f'error="{_PROOF_CODES[known]}", error_description="{known.sentence}", algs="{algorithms}"'
         return "DPoP", text
     return "Bearer", f'error="invalid_token", error_description="{known.sentence}"'
-
-
-def _body(deny: Deny, decision_id: str, rpc_id: str | int | None, *, is_rpc: bool) -> str:
-    data = {"reason": deny.code, "fix": deny.fix, "decision_id": decision_id}
-    if not is_rpc and deny.form is not Form.MALFORMED:
-        return json.dumps({"error": deny.message, **data})
-    error = {"code": _rpc_code(deny), "message": deny.message, "data": data}
-    return json.dumps({"jsonrpc": "2.0", "id": rpc_id, "error": error})
-
-
-def _rpc_code(deny: Deny) -> int:
-    if deny.form is not Form.MALFORMED:
-        return _RPC_DENIED
-    return _RPC_PARSE_ERROR if deny.code in _UNREADABLE else _RPC_INVALID_REQUEST
 
 
 # Fields are set where they are: a message that is made by keywords, then copied, costs three times as much.

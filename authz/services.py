@@ -13,6 +13,7 @@ from typing import Literal
 
 from authz.codes import Code
 from authz.errors import ConfigError, RequestError
+from authz.form import DenialForm
 from authz.protocols.route import Route
 from authz.request import Request
 from identity.spiffe import SpiffeId
@@ -34,6 +35,8 @@ class Service:
     workloads: frozenset[SpiffeId] = frozenset()
     # How long one transaction token serves: one call, or a task's calls of one tool for some seconds.
     txn: Literal["per_call", "per_tool"] = "per_call"
+    # How a client that speaks JSON-RPC is told that the policy says no.
+    denials: DenialForm = "json_rpc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -498,7 +498,7 @@ def test_an_agent_does_not_come_back_in_a_chain() -> None:
     [(b"[" + READ + b"]", "DPT-MCP-BATCH", 400) for READ in (b'{"jsonrpc":"2.0","id":1,"method":"ping"}',)]
     + [
         (b'{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}', "DPT-JSON-DUPLICATE-KEY", 400),
-        (b'{"jsonrpc":"2.0","id":1,"method":"evil/method"}', "DPT-MCP-METHOD-UNKNOWN", 403),
+        (b'{"jsonrpc":"2.0","id":1,"method":"evil/method"}', "DPT-MCP-METHOD-UNKNOWN", 200),
         (b"{", "DPT-JSON-MALFORMED", 400),
     ],
 )

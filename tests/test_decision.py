@@ -95,7 +95,7 @@ def test_the_challenge_names_the_scope_that_is_needed() -> None:
     ("code", "status"),
     [
         (Code.REQUEST_MALFORMED, 400),
-        (Code.MCP_METHOD_UNKNOWN, 403),
+        (Code.MCP_METHOD_UNKNOWN, 200),
         (Code.TOKEN_EXPIRED, 401),
         (Code.POLICY_UNAVAILABLE, 503),
         (Code.AGENT_TIER, 200),
