@@ -16,7 +16,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "fiscale, Swiss AHV number, Brazilian CPF",
     "phone": "a telephone number in international form, beginning with a plus sign",
     "private_key": "a private key: PEM, OpenSSH, PuTTY, age, a JWK, or the known beginning of one in base64",
-    "secret": "a token with the known prefix of its provider, a JWT, a credential in a URL or behind Bearer or "
-    "Basic, or a member that is named as a password is",
+    "secret": "a token with the known prefix of its provider, a JWT, a credential in a URL or behind Bearer "
+    "or Basic, or a member that is named as a password is",
 }
 PAYLOAD_CLASSES: Final = tuple(MEANINGS)
