@@ -194,15 +194,19 @@ TEXTS: Final[Mapping[str, Text]] = {
         "do not delegate back to an agent of the chain",
     ),
     "DPT-AGENT-UNKNOWN": Text(
-        Form.TOKEN, "the agent is not registered, or retired", "an operator registers the agent"
+        Form.TOKEN,
+        "the agent is not registered, or retired",
+        "an operator registers it: 'deputy agents register'",
     ),
     "DPT-AGENT-EXPIRED": Text(
-        Form.TOKEN, "the agent's registration has expired", "the agent's owner asks for its renewal"
+        Form.TOKEN,
+        "the agent's registration has expired",
+        "its owner asks an operator to renew it: 'deputy agents change'",
     ),
     "DPT-AGENT-HOST": Text(
         Form.TOKEN,
         "this workload may not host the agent",
-        "an operator adds the workload to the agent's hosts",
+        "an operator adds the workload to the agent's hosts: 'deputy agents change'",
     ),
     "DPT-TASK-UNKNOWN": Text(Form.TOKEN, "the task is not known", "start a task"),
     "DPT-TASK-ENDED": Text(Form.TOKEN, "the task has ended", "start a new task"),
@@ -255,7 +259,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-HUMAN-NOT-GRANTED": Text(
         Form.POLICY,
         "the person may not do this, so nobody may do it for them",
-        "an operator grants it to one of the person's groups",
+        "an operator grants it to one of the person's groups in grants.yaml",
     ),
     "DPT-HUMAN-REQUIRED": Text(
         Form.POLICY, "this tool is only used for a person", "call it in a task that was started for a person"
@@ -263,12 +267,12 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-AGENT-NOT-GRANTED": Text(
         Form.POLICY,
         "the agent may not use this service",
-        "an operator adds the service to the agent's grants",
+        "an operator adds the service to the agent's grants in grants.yaml",
     ),
     "DPT-AGENT-TIER": Text(
         Form.POLICY,
         "the agent's tier does not reach this far",
-        "use an agent of a higher tier, or ask its owner to raise it",
+        "use an agent of a higher tier, or its owner asks an operator to raise it",
     ),
     "DPT-CHAIN-NARROWED": Text(
         Form.POLICY,
@@ -279,7 +283,9 @@ TEXTS: Final[Mapping[str, Text]] = {
         Form.SCOPE, "the token's scope does not cover this", "get a token with the scope at the broker"
     ),
     "DPT-ARGUMENT-LIMIT": Text(
-        Form.POLICY, "an argument is outside its limits", "keep the argument within the limits of the tool"
+        Form.POLICY,
+        "an argument is outside its limits",
+        "keep the argument within the limits of the tool; an operator sets them in grants.yaml",
     ),
     "DPT-BINDING-WEAK": Text(
         Form.POLICY,
@@ -289,10 +295,12 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-PAYLOAD": Text(
         Form.POLICY,
         "what is sent holds data of a kind that may not go there",
-        "leave it out, or send it where it may go",
+        "leave it out, or send it where it may go; an operator says in grants.yaml what may go where",
     ),
     "DPT-APPROVAL-REQUIRED": Text(
-        Form.POLICY, "this needs approval by a person", "ask a person who may approve it"
+        Form.POLICY,
+        "this needs approval by a person",
+        "ask a person who may approve it ('deputy approvals approve'), then send the same call again",
     ),
     "DPT-APPROVAL-DENIED": Text(
         Form.POLICY, "a person denied this call", "do not try it again; ask the person what they want instead"
@@ -307,7 +315,7 @@ TEXTS: Final[Mapping[str, Text]] = {
         "the call is too long to be shown to the person who would approve it",
         "do it in several calls with less in each",
     ),
-    "DPT-DENIED": Text(Form.POLICY, "no rule allows this", "an operator grants it"),
+    "DPT-DENIED": Text(Form.POLICY, "no rule allows this", "an operator grants it in grants.yaml"),
     "DPT-NOT-PERMITTED": Text(
         Form.REFUSED,
         "you may not administer this",
@@ -357,5 +365,7 @@ TEXTS: Final[Mapping[str, Text]] = {
     "DPT-OVERLOADED": Text(
         Form.UNAVAILABLE, "too many decisions are asked for at once", "try again in a moment"
     ),
-    "DPT-INTERNAL": Text(Form.UNAVAILABLE, "the request could not be decided", "tell an operator"),
+    "DPT-INTERNAL": Text(
+        Form.UNAVAILABLE, "the request could not be decided", "tell an operator the id of the decision"
+    ),
 }

@@ -18,10 +18,10 @@ A policy of your own may use further codes (`DPT-` and capitals); they travel as
 
 FORMS = {
     Form.ALLOWED: "Allowed",
-    Form.POLICY: "The policy says no — HTTP 200 with a JSON-RPC error for MCP calls, else 403",
+    Form.POLICY: "The policy says no — HTTP 200 to a JSON-RPC request with an id (MCP, A2A), else 403",
     Form.SCOPE: "More scope would help — HTTP 403 with a challenge",
     Form.TOKEN: "Who is calling is not clear — HTTP 401",
-    Form.REFUSED: "What is asked for is not known here — HTTP 403",
+    Form.REFUSED: "What is asked for is not known here — HTTP 200 to a JSON-RPC request with an id, else 403",
     Form.MALFORMED: "The request is ambiguous or malformed — HTTP 400",
     Form.UNAVAILABLE: "It cannot be known now — HTTP 503, try again",
 }
