@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from authz.config_forms import EndpointPath, Host, HttpsUri, SpiffeText, ToolPrefix
 from authz.config_sections import Section
+from authz.form import DenialForm
 from authz.protocols.operation import Protocol
 from authz.protocols.route import Route
 from authz.services import Service
@@ -38,6 +39,11 @@ class ServiceConfig(Section):
         description="`per_call`: a transaction token for each call, with the hash of its arguments; "
         "`per_tool`: one without it serves a task's calls of one tool for some seconds",
     )
+    denials: DenialForm = Field(
+        default="json_rpc",
+        description="how a client that speaks JSON-RPC is told that the policy says no: an error, a tool's "
+        "result with `isError`, a tool that does not exist, or HTTP 403",
+    )
 
     @model_validator(mode="after")
     def _paths_are_of_mcp(self) -> Self:
@@ -68,4 +74,5 @@ class ServiceConfig(Section):
             destinations=frozenset(SpiffeId.parse(text) for text in self.destinations),
             workloads=frozenset(SpiffeId.parse(text) for text in self.workloads),
             txn=self.txn,
+            denials=self.denials,
         )

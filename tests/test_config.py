@@ -77,6 +77,7 @@ def full() -> Json:
                 "destinations": ["spiffe://mesh.example/ns/tickets/sa/proxy"],
                 "workloads": ["spiffe://mesh.example/ns/tickets/sa/server"],
                 "txn": "per_tool",
+                "denials": "http",
             },
             "billing": {"audience": "https://billing.mesh.example"},
         },
