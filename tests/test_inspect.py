@@ -32,7 +32,7 @@ def test_route_decides_the_protocol_and_no_header_does() -> None:
 
 def test_refuses_a_protocol_without_reader() -> None:
     with pytest.raises(InspectionError) as refused:
-        inspect(request(PING), Route("tickets", cast("Protocol", "a2a")))
+        inspect(request(PING), Route("tickets", cast("Protocol", "smtp")))
     assert refused.value.code == Code.SERVICE_UNKNOWN
 
 
