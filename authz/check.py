@@ -19,18 +19,14 @@
 - Time, randomness, keys, policy and log are arguments; hosts only move bytes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from authz.audit import entry
-from authz.audit.arguments import ArgumentsKey, hmac_arguments
-from authz.audit.sink import Sink
-from authz.audit.strangers import Admission, Strangers
+from authz.audit.arguments import hmac_arguments
+from authz.audit.strangers import Admission
 from authz.authenticate import (
     Credential,
-    Registered,
     Trust,
     bind,
     bind_with_proof,
@@ -44,101 +40,25 @@ from authz.dpop import call_of
 from authz.epochs import require_epoch
 from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
-from authz.policy.port import Policy
+from authz.flow import Flow
 from authz.policy.query import check_query
 from authz.protected_resource import metadata_uri
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.request import Request
 from authz.response import allow_response, deny_response
-from authz.reused_tokens import ReusedTokens
-from authz.services import Service, Services
-from authz.token_cache import VerifiedTokens
+from authz.services import Service
 from identity.authorization_details import covers
 from identity.caller import Caller
 from identity.delegation import DelegationToken
 from identity.dpop import DpopProof
 from identity.errors import TokenError
-from identity.names import ENTROPY_BYTES, new_ulid
 from identity.spiffe import SpiffeId
-from identity.transaction import TOOL_CALL, IssuedTransaction, TransactionIssuer, TransactionToken
+from identity.transaction import TOOL_CALL, IssuedTransaction, TransactionToken
 from identity.withdrawal import Standing
 
 # What a replica may not have read yet, when a call arrives that is about it.
 _NOT_KNOWN_YET: Final = frozenset({Code.TASK_UNKNOWN, Code.AGENT_UNKNOWN})
-
-
-class Rights(Registered, Protocol):
-    """The registry, with the number that moves when rights are withdrawn."""
-
-    @property
-    def epoch(self) -> int:
-        """Count withdrawals."""
-
-
-class Following(Protocol):
-    """What a replica adds: rights and keys are another process's to change, and are read from there."""
-
-    async def refresh(self) -> None:
-        """Read again what was read too long ago.
-
-        Raises:
-            StoreError: if that cannot be read, or is older than what was read before.
-        """
-
-    async def reach(self, min_epoch: int) -> None:
-        """Wait until so many withdrawals are known.
-
-        Raises:
-            StoreError: if they cannot be had in time.
-        """
-
-    async def learn(self) -> None:
-        """Read once more, because something is not known here; many who ask at one time share a reading.
-
-        Raises:
-            StoreError: if that cannot be read.
-        """
-
-
-class Spend(Protocol):
-    """Counts proofs, each once; the memory may be a file that other processes share."""
-
-    async def __call__(self, proof: DpopProof, *, presenter: str, now: datetime, call: str) -> None:
-        """Count a proof; `call` names the request that it came with.
-
-        Raises:
-            AuthenticationError: with REPLAYED, or with REPLAY_UNKNOWN where it cannot be known.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """All that the flow takes besides the request.
-
-    `trust` is asked at each call, for keys rotate; it gives the same value until something has changed.
-    `known` and `reused` save work and decide nothing.
-    `following` is for replicas: the process that writes the rights knows them, and waits for nobody.
-    """
-
-    services: Services
-    trust: Callable[[], Trust]
-    rights: Rights
-    policy: Policy
-    sink: Sink
-    strangers: Strangers
-    transactions: TransactionIssuer
-    spend: Spend
-    arguments_key: ArgumentsKey
-    clock: Callable[[], datetime]
-    entropy: Callable[[int], bytes]
-    following: Following | None = None
-    known: VerifiedTokens = field(default_factory=VerifiedTokens)
-    reused: ReusedTokens = field(default_factory=ReusedTokens)
-
-    def new_id(self, now: datetime) -> str:
-        """Make the id of a decision or a record."""
-        return new_ulid(now, self.entropy(ENTROPY_BYTES))
 
 
 async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:

@@ -14,8 +14,8 @@ from authz.audit.facts import PolicyFacts
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
-from authz.check import Flow, Following, Rights
 from authz.config import Config
+from authz.flow import Flow, Following, Rights
 from authz.live_trust import LiveTrust
 from authz.policy.live import LivePolicy
 from authz.replay import Replay

@@ -24,7 +24,6 @@ from authz.broker.events_endpoint import Inbox
 from authz.broker.events_outgoing import Outbox
 from authz.broker.human import OpenIdPeople
 from authz.broker_parts import REPLAY, broker_settings, nonces, providers
-from authz.check import Flow
 from authz.check_parts import (
     Clock,
     Entropy,
@@ -36,6 +35,7 @@ from authz.check_parts import (
     write_summaries,
 )
 from authz.config import Config
+from authz.flow import Flow
 from authz.identity_parts import IdentityParts, open_identity
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy

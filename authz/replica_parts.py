@@ -19,7 +19,6 @@ from types import MappingProxyType
 
 from authz.audit.log import AuditLog
 from authz.broker_parts import REPLAY
-from authz.check import Flow
 from authz.check_parts import (
     DISTRIBUTION,
     Clock,
@@ -32,6 +31,7 @@ from authz.check_parts import (
 )
 from authz.config import Config
 from authz.errors import ConfigError
+from authz.flow import Flow
 from authz.hosts.tls import ListenerTls
 from authz.identity_parts import DEPUTY_PATH, KEYS
 from authz.identity_service.federation import FILE_NAME

@@ -30,9 +30,10 @@ from authz.administration_parts import private_socket, routes
 from authz.authzen.endpoint import DecisionPoint, authzen_routes
 from authz.broker.app import broker_app, read_arrival
 from authz.broker.event_routes import event_routes
-from authz.check import Flow, check
+from authz.check import check
 from authz.check_parts import Clock
 from authz.config import Config
+from authz.flow import Flow
 from authz.hosts.grpc import Denials, GrpcHost
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost

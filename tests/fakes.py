@@ -13,8 +13,9 @@ from authz.audit.arguments import ArgumentsKey
 from authz.audit.entry import Entry
 from authz.audit.sink import Receipt
 from authz.audit.strangers import Strangers
-from authz.check import Flow, check
+from authz.check import check
 from authz.errors import AuditError
+from authz.flow import Flow
 from authz.live_trust import LiveTrust
 from authz.pb import ext_authz_pb2 as pb
 from authz.policy.port import Query
@@ -80,6 +81,11 @@ class FakePolicy:
     act: Callable[[], None] = lambda: None
     revision: str = "policy.data"
     asked: list[Query] = field(default_factory=list)
+    payload: frozenset[str] = frozenset()
+
+    def payload_classes(self, service: str) -> frozenset[str]:
+        del service
+        return self.payload
 
     async def decide(self, query: Query) -> Verdict:
         self.asked.append(query)

@@ -16,10 +16,11 @@ from authz.audit.entry import Entry
 from authz.audit.sink import Receipt
 from authz.audit.strangers import Strangers
 from authz.authenticate import Trust
-from authz.check import Flow, check
+from authz.check import check
 from authz.commands.registry import open_registry
 from authz.config import Config
 from authz.errors import CodedError, ConfigError
+from authz.flow import Flow
 from authz.identity_service.federation import read_relationships
 from authz.policy.port import Policy, Query
 from authz.policy.verdict import Verdict
@@ -54,6 +55,9 @@ class _Asked:
     @property
     def revision(self) -> str:
         return self.policy.revision
+
+    def payload_classes(self, service: str) -> frozenset[str]:
+        return self.policy.payload_classes(service)
 
     async def decide(self, query: Query) -> Verdict:
         self.query = query

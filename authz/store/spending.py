@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
-from authz.check import Spend
 from authz.dpop import spend
+from authz.flow import Spend
 from authz.replay import Replay, ReplayMemory
 from identity.dpop import DpopProof
 

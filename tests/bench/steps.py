@@ -13,9 +13,9 @@ from typing import TypeVar, cast
 from authz.audit import entry
 from authz.audit.arguments import hmac_arguments
 from authz.authenticate import Credential, bind, verify
-from authz.check import Flow
 from authz.decision import Allow, decide
 from authz.evidence import Evidence
+from authz.flow import Flow
 from authz.policy.port import Query
 from authz.policy.query import check_query
 from authz.protocols.inspect import inspect
