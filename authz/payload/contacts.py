@@ -20,10 +20,12 @@ _EMAIL: Final = re.compile(
     r"@(?<=[\w.%+-]@)(?<!\bgit@)(?:[^\W_](?:[\w-]{0,62})\.){1,8}"
     r"(?!(?:png|jpe?g|gif|svg|webp)\b)[^\W\d_]{2,24}(?![\w-])"
 )
-_PHONE: Final = re.compile(r"\+(?<![\w/+=.]\+)[1-9](?:[ ().-]{0,2}[0-9]){8,14}(?![\w]|[ .-][0-9])")
+_PHONE: Final = re.compile(
+    r"\+(?<![\w/+=.]\+)(?:[17](?:[ ().-]{0,2}[0-9]){10}|[2-689](?:[ ().-]{0,2}[0-9]){8,14})(?!\w)"
+)
 _NOT_DIGITS: Final = re.compile("[^0-9]")
-# The North American plan, the one of Russia and Kazakhstan, and everybody else.
-_PLANS: Final = re.compile("1[2-9][0-9]{2}[2-9][0-9]{6}|7[0-9]{10}|[2-689][0-9]{8,14}")
+# The North American plan, whose areas and offices do not begin with 0 or 1, and everybody else.
+_PLANS: Final = re.compile("1[2-9][0-9]{2}[2-9][0-9]{6}|[2-9][0-9]{8,14}")
 
 
 def find(page: Page, wanted: frozenset[str]) -> Iterator[str]:

@@ -9,7 +9,6 @@
 - A secret without any of these marks is not found.
 """
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -230,7 +229,6 @@ def _is_random(text: str) -> bool:
 
 
 def _decoded(encoded: str) -> bytes:
-    try:
-        return b64decode(encoded[: len(encoded) // 4 * 4], validate=True)
-    except binascii.Error:
-        return b""
+    """Return the whole groups of a text of base64's alphabet."""
+    encoded = encoded.rstrip("=")
+    return b64decode(encoded[: len(encoded) // 4 * 4])
