@@ -15,14 +15,19 @@ from starlette.exceptions import HTTPException
 from authz.address import UnixAddress
 from authz.administration.agents import Registry
 from authz.administration.app import Administration, admin_routes
+from authz.administration.approval_page import page_route
+from authz.administration.approvals import Inbox
 from authz.administration.order import Desk
 from authz.administration.place import ADMIN
+from authz.approvals.key import Asked
 from authz.audit.record import GENESIS
 from authz.broker.app import broker_app, gone, read_arrival, unknown
 from authz.errors import PolicyUnavailableError
 from authz.hosts.http import BodyMissingError, HttpHost
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
+from authz.store.approvals import ApprovalFile
+from authz.store.approvals_database import APPROVALS_FILE
 from authz.store.snapshot import State
 from authz.store.sqlite import Store
 from identity.caller import Agent, OidcClient
@@ -88,6 +93,9 @@ class OpenPolicy:
         self.meanwhile: Callable[[], object] = lambda: None
         self.revision = policy().revision
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        return policy().payload_classes(service)
+
     async def decide(self, query: Query) -> Verdict:
         if self.is_down:
             raise PolicyUnavailableError("the engine is gone")
@@ -124,6 +132,7 @@ class World:
     sink: FakeSink
     barrier: Barrier
     socket: Path
+    approvals: ApprovalFile
     base: str = ""
     reloads: int = 0
 
@@ -186,6 +195,12 @@ class World:
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
 
+    def ask(self, asked: Asked) -> str:
+        """Let an agent ask for approval, by the policy that counts now."""
+        now = self.brokers.clock.now
+        of = replace(asked, key=replace(asked.key, revision=self.policy.revision))
+        return self.approvals.request(of, now, lambda: self.brokers.broker.new_id(now))
+
     def trusting(self) -> Any:
         import ssl
 
@@ -202,7 +217,9 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
     open_policy, barrier = OpenPolicy(), Barrier()
     broker = replace(brokers.broker, policy=open_policy, tasks=state)
     brokers.broker = broker
-    world = World(brokers, state, open_policy, brokers.sink, barrier, directory / "api.sock")
+    approvals = ApprovalFile.open(directory / APPROVALS_FILE)
+    inbox = Inbox(approvals, state, lambda: open_policy.revision, lambda: brokers.clock.now)
+    world = World(brokers, state, open_policy, brokers.sink, barrier, directory / "api.sock", approvals)
 
     async def reload() -> None:
         world.reloads += 1
@@ -210,9 +227,10 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
     def routes(path: str, *, is_local: bool) -> list[Any]:
         desk = Desk(broker, state.agents, barrier, is_local, frozenset({ISSUER}))
         registry = Registry(state, frozenset({OidcClient(ISSUER, CLIENT)}))
-        return admin_routes(Administration(desk, state, registry, reload), path, read_arrival)
+        return admin_routes(Administration(desk, state, registry, reload, inbox), path, read_arrival)
 
-    app = broker_app(broker, lambda: True, routes(SETTINGS.path, is_local=False))
+    page = page_route(SETTINGS.path, SETTINGS.issuer)
+    app = broker_app(broker, lambda: True, [*routes(SETTINGS.path, is_local=False), page])
     private = Starlette(
         routes=routes("", is_local=True), exception_handlers={HTTPException: unknown, BodyMissingError: gone}
     )
@@ -227,6 +245,7 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
         await host.close(grace_seconds=0.2)
         with contextlib.suppress(OSError):
             world.socket.unlink()
+        approvals.close()
         store.close()
 
 

@@ -31,6 +31,7 @@ from tests.administration_world import (
     World,
     play_in,
 )
+from tests.approvals_world import ASKED, asked
 from tests.broker_fakes import CLIENT, CONSOLE, RUNNER
 from tests.state_world import broken_disk, task
 
@@ -135,6 +136,22 @@ async def _grants_revoke(world: World, who: Who) -> httpx2.Response:
     return await world.post(who, f"/grants/{grant}/revoke", {"reason": "over"})
 
 
+async def _approvals_list(world: World, who: Who) -> httpx2.Response:
+    return await world.get(who, "/approvals", params={"human": uri("alice")})
+
+
+async def _approvals_show(world: World, who: Who) -> httpx2.Response:
+    return await world.get(who, f"/approvals/{world.ask(ASKED)}")
+
+
+async def _approvals_approve(world: World, who: Who) -> httpx2.Response:
+    return await world.post(who, f"/approvals/{world.ask(asked(agent='travel'))}/approve", {})
+
+
+async def _approvals_deny(world: World, who: Who) -> httpx2.Response:
+    return await world.post(who, f"/approvals/{world.ask(ASKED)}/deny", {"reason": "not now"})
+
+
 async def _epochs_show(world: World, who: Who) -> httpx2.Response:
     return await world.get(who, "/withdrawals")
 
@@ -151,7 +168,10 @@ PEOPLE: Mapping[str, Person] = {
     "person": ALICE,
     "passer-by": Person("mallory2"),
 }
+# What only reads has no record.
+READING = {"agents/list", "approvals/list", "approvals/show", "grants/list", "epochs/show"}
 Order = Callable[[World, Who], Awaitable[httpx2.Response]]
+WORKLOADS = {"deployer": str(DEPLOY), "runner": str(RUNNER)}
 OPERATORS = {"operator", "by-group", "deployer", "local"}
 # Each order, its action, and who may.
 ORDERS: Mapping[str, tuple[Action, Order, set[str]]] = {
@@ -171,6 +191,10 @@ ORDERS: Mapping[str, tuple[Action, Order, set[str]]] = {
     "make a grant": ("grants/create", _grants_create, set(PEOPLE)),
     "list a person's grants": ("grants/list", _grants_list, OPERATORS | {"auditor", "person"}),
     "revoke a grant": ("grants/revoke", _grants_revoke, OPERATORS | {"person"}),
+    "list what waits": ("approvals/list", _approvals_list, OPERATORS | {"auditor", "person"}),
+    "show what waits": ("approvals/show", _approvals_show, OPERATORS | {"person"}),
+    "approve": ("approvals/approve", _approvals_approve, OPERATORS - {"deployer"} | {"person"}),
+    "deny": ("approvals/deny", _approvals_deny, OPERATORS | {"person"}),
     "list what is withdrawn": ("epochs/show", _epochs_show, OPERATORS),
     "reload the policy": ("policy/reload", _policy_reload, OPERATORS),
 }
@@ -197,15 +221,14 @@ def test_who_may(order: str, tmp_path: Path) -> None:
             response = await send(world, who)
             if name in allowed:
                 assert response.status_code in {200, 201}, (order, name, response.text)
-                # What only reads has no record.
-                if action not in {"agents/list", "grants/list", "epochs/show"}:
+                if action not in READING:
                     assert (world.last["outcome"], world.last["action"]) == ("ordered", action)
             elif order == "make a grant":
                 no(response, 400, Code.REQUEST_MALFORMED)
             else:
                 no(response, 403, Code.NOT_PERMITTED)
                 assert (world.last["outcome"], world.last["action"]) == ("refused", action)
-                assert world.last["by"] == (uri(who.name) if isinstance(who, Person) else str(RUNNER))
+                assert world.last["by"] == (uri(who.name) if isinstance(who, Person) else WORKLOADS[name])
 
         play_in(directory)(scenario)
 
@@ -385,7 +408,7 @@ def test_nobody_without_a_role_learns_which_agents_there_are(play: Play) -> None
 CHANGES: Mapping[str, tuple[Who, Order]] = {
     name: (ALICE if name == "make a grant" else LOCAL, send)
     for name, (action, send, _) in ORDERS.items()
-    if action not in {"agents/list", "grants/list", "epochs/show"}
+    if action not in READING
 }
 
 
@@ -399,6 +422,7 @@ def seen(world: World) -> object:
         world.state.agents(),
         world.state.withdrawals.items,
         world.state.consents(),
+        [each for each in world.approvals.newest(world.brokers.clock.now) if each.state != "pending"],
         world.reloads,
     )
 

@@ -15,15 +15,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authz.admin import Actor, AdminRequest
-from authz.administration import agents, grants, withdrawals
+from authz.administration import agents, approvals, grants, withdrawals
 from authz.administration.agents import Agents, Registry
+from authz.administration.approvals import Inbox
 from authz.administration.grants import Consents, Filter
 from authz.administration.order import Desk, Order, OrderError, carry_out
 from authz.administration.place import ADMIN
 from authz.administration.withdrawals import Switch
+from authz.approvals.approval import Verdict
 from authz.broker.arrival import Arrival
 
-_QUERIES: Final = {("GET", "/grants"): ("human", "agent")}
+_QUERIES: Final = {("GET", "/grants"): ("human", "agent"), ("GET", "/approvals"): ("human", "state")}
 
 Read = Callable[[Request], Awaitable[Arrival]]
 Planner = Callable[[Request, Arrival, Actor, datetime], Awaitable[Order]]
@@ -44,6 +46,7 @@ class Administration:
     state: Administered
     registry: Registry
     reload: Reload
+    inbox: Inbox | None = None
 
 
 def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
@@ -65,7 +68,7 @@ def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
 
         return Route(f"{path}{ADMIN}{at}", endpoint, methods=[method])
 
-    rows = (*_of_agents(what.registry), *_of_grants(what), *_of_the_switch(what))
+    rows = (*_of_agents(what.registry), *_of_approvals(what), *_of_grants(what), *_of_the_switch(what))
     return [route(*row) for row in rows]
 
 
@@ -102,6 +105,36 @@ def _of_agents(registry: Registry) -> list[Row]:
             "agents/retire",
             lambda request, arrival, _, now: agents.retire_orphan(_name(request), arrival, registry, now),
         ),
+    ]
+
+
+def _of_approvals(what: Administration) -> list[Row]:
+    inbox = what.inbox
+    if inbox is None:
+        return []
+
+    def deciding(verdict: Verdict) -> Planner:
+        return lambda request, arrival, actor, now: approvals.decide_approval(
+            _name(request), verdict, arrival, inbox, actor, now
+        )
+
+    return [
+        (
+            "/approvals",
+            "GET",
+            "approvals/list",
+            lambda request, _, actor, now: approvals.list_approvals(
+                request.query_params.get("human"), request.query_params.get("state"), inbox, actor, now
+            ),
+        ),
+        (
+            "/approvals/{name}",
+            "GET",
+            "approvals/show",
+            lambda request, _, __, now: approvals.show_approval(_name(request), inbox, now),
+        ),
+        ("/approvals/{name}/approve", "POST", "approvals/approve", deciding("approved")),
+        ("/approvals/{name}/deny", "POST", "approvals/deny", deciding("denied")),
     ]
 
 

@@ -63,7 +63,7 @@ async def list_grants(wanted: Filter, state: Consents, actor: Actor, now: dateti
     Raises:
         OrderError: if what is asked for is no person.
     """
-    human = _whose(wanted, actor)
+    human = whose(wanted.human, actor)
 
     def body() -> dict[str, object]:
         found = state.consents() if human is None else state.consents_of(human)
@@ -153,13 +153,17 @@ async def revoke_grant(
     )
 
 
-def _whose(wanted: Filter, actor: Actor) -> str | None:
-    """Return the person whose grants are meant; None is everybody."""
-    if wanted.human is None:
+def whose(human: str | None, actor: Actor) -> str | None:
+    """Return the person who is meant, where one may be named; None is everybody.
+
+    Raises:
+        OrderError: if it is no person.
+    """
+    if human is None:
         return actor.id if actor.kind == "human" else None
-    if wanted.human == EVERYBODY:
+    if human == EVERYBODY:
         return None
     try:
-        return Human.parse_uri(wanted.human).uri
+        return Human.parse_uri(human).uri
     except HumanError as error:
         raise OrderError("human is not issuer#subject, nor * for everybody") from error
