@@ -1,10 +1,8 @@
 """MCP: every row of the known bypasses, every method, both eras, and what real clients send.
 
-The vectors say what each message is read as: `<phase> <method> <type>:<name>`, or the code of the refusal.
-In a body PAD stands for `pad` letters; `rpc_id` is the id that an answer may echo.
+The vectors say what each message is read as (tests/reader_vectors.py).
 """
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from authz.codes import Code
-from authz.errors import InspectionError, RequestError
+from authz.errors import InspectionError
 from authz.form import Form
 from authz.protocols.inspect import inspect
 from authz.protocols.mcp_era import KNOWN_VERSIONS, decode_header
@@ -22,43 +20,21 @@ from authz.protocols.members import fold
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from identity.canonical import arguments_sha256, canonical_arguments
+from tests import reader_vectors
 from tests.check_requests import FILES, MCP_HEADERS, TICKETS, request
+from tests.reader_vectors import Case, check_case, params_of
 
-VECTORS = Path(__file__).parent / "vectors" / "mcp"
 SPECIFICATION = Path(__file__).resolve().parents[2] / "shared" / "data" / "mcp"
-
-Case = dict[str, Any]
 
 
 def vectors() -> list[tuple[str, Case]]:
     """Return every case with the name of its file."""
-    return [
-        (path.stem, case)
-        for path in sorted(VECTORS.glob("*.json"))
-        for case in json.loads(path.read_text("utf-8"))["cases"]
-    ]
-
-
-def body_of(case: Case) -> bytes:
-    if "body_base64" in case:
-        return base64.b64decode(case["body_base64"])
-    text: str = case.get("body", "")
-    return text.replace("PAD", "x" * case.get("pad", 0)).encode()
-
-
-def inspect_case(case: Case) -> Operation:
-    parts = {key: case[key] for key in ("method", "path", "size", "partial", "metadata") if key in case}
-    headers = [(name, value) for name, value in case.get("headers", MCP_HEADERS)]
-    return inspect(request(body_of(case), headers=headers, **parts), TICKETS)
+    return reader_vectors.vectors("mcp")
 
 
 def tool_call(name: str = "echo", **params: Any) -> bytes:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, **params}}
     return json.dumps(message).encode()
-
-
-def summary(operation: Operation) -> str:
-    return f"{operation.phase} {operation.method} {operation.resource_type}:{operation.resource_name}"
 
 
 def refusal(body: bytes, route: Route = TICKETS, **parts: Any) -> InspectionError:
@@ -67,21 +43,9 @@ def refusal(body: bytes, route: Route = TICKETS, **parts: Any) -> InspectionErro
     return refused.value
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=f"{stem}: {case['comment']}") for stem, case in vectors()]
-)
+@pytest.mark.parametrize("case", params_of("mcp"))
 def test_message_is_read_as_the_vector_says(case: Case) -> None:
-    try:
-        operation = inspect_case(case)
-    except (InspectionError, RequestError) as error:
-        assert error.code == case["expect"], error
-        if "rpc_id" in case:
-            assert isinstance(error, InspectionError)
-            assert (type(error.rpc_id), error.rpc_id) == (type(case["rpc_id"]), case["rpc_id"])
-        return
-    assert summary(operation) == case["expect"]
-    if "rpc_id" in case:
-        assert (type(operation.rpc_id), operation.rpc_id) == (type(case["rpc_id"]), case["rpc_id"])
+    check_case(case, TICKETS, MCP_HEADERS)
 
 
 def test_refusals_name_codes_of_a_malformed_or_unknown_request() -> None:
@@ -339,5 +303,5 @@ def test_url_is_elicited_only_where_the_client_declares_it(capabilities: object,
 
 def test_no_client_of_the_legacy_era_is_asked_to_show_a_url() -> None:
     """Its capabilities stood in a handshake that we did not see; a `_meta` that says so proves nothing."""
-    meta = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
+    meta: dict[str, object] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
     assert not inspect(request(tool_call(_meta=meta)), TICKETS).elicits_urls

@@ -20,9 +20,9 @@ from authz.request import Request
 from identity.canonical import canonical_json, sha256_hex
 from tests.check_requests import FILES, MCP_HEADERS, TICKETS, check_request
 from tests.mutations import mutated
-from tests.test_mcp import body_of, vectors
+from tests.reader_vectors import body_of, vectors
 
-_SMALL = [(stem, case) for stem, case in vectors() if "pad" not in case]
+_SMALL = [(stem, case) for stem, case in vectors("mcp") if "pad" not in case]
 _REAL = [case for stem, case in _SMALL if stem.startswith("real-")]
 
 _names = st.sampled_from([*_TYPES, "id", "method", "params", "jsonrpc", "Name", "name\0"]) | st.text(
