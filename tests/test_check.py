@@ -261,9 +261,9 @@ def test_dm02_a_challenge_says_where_tokens_for_the_service_come_from() -> None:
     run = world.run("triage")
     query = "resource=https%3A%2F%2Ftickets.mesh.example"
     where = f'resource_metadata="https://broker.mesh.example/.well-known/oauth-protected-resource?{query}"'
-    assert _header(world.check(world.request(None, run)), "www-authenticate") == f"Bearer {where}"
+    assert _header(world.check(world.request(None, run)), "www-authenticate").startswith(f"Bearer {where}")
     tampered = world.request(f"{world.token(run)[:-4]}AAAA", run)
-    assert _header(world.check(tampered), "www-authenticate").endswith(f'", {where}')
+    assert f'", {where}' in _header(world.check(tampered), "www-authenticate")
     unknown = world.check(world.request(None, run, extensions={"service": "payroll"}))
     assert "www-authenticate" not in {each.header.key for each in unknown.denied_response.headers}
 
