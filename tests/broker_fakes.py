@@ -173,6 +173,10 @@ class FakePolicy:
         self.queries: list[Mapping[str, object]] = []
         self.meanwhile: Callable[[], object] = lambda: None
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        del service
+        return frozenset()
+
     async def decide(self, query: Query) -> Verdict:
         assert problems("input", query) == ()
         self.queries.append(query)

@@ -36,6 +36,7 @@ def question(tool: str = "read_ticket", service: str = "tickets", agent: str = "
         "action": {"protocol": "mcp", "method": "tools/call", "phase": "call"},
         "resource": {"service": service, "type": "tool", "name": tool},
         "arguments": {"ticket": "T-1"},
+        "payload": [],
         "request": {"method": "POST", "path": "/mcp", "host": "tickets.mesh.example"},
     }
 

@@ -125,10 +125,15 @@ def test_limits_are_read_as_the_policy_reads_them() -> None:
         broken = {
             f"the argument {limit['pointer']} must be {limit['text']}"
             for limit in limits
-            if not within(limit, asked.argument(limit["path"]))
+            if limit["kind"] != "matches" and not within(limit, asked.argument(limit["path"]))
+        }
+        patterns = {
+            f"the argument {limit['pointer']} must be {limit['text']}"
+            for limit in limits
+            if limit["kind"] == "matches"
         }
         if verdict.effect == "deny" and asked.query["phase"] == "check":
-            assert told == broken, case.name
+            assert told - patterns == broken, case.name
 
 
 def test_a_way_was_allowed_by_the_engine() -> None:

@@ -74,6 +74,9 @@ class Watched:
         self.asked: list[Query] = []
         self.act: Callable[[], None] = lambda: None
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        return self._policy.payload_classes(service)
+
     async def decide(self, query: Query) -> Verdict:
         self.asked.append(query)
         self.act()

@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from authz.errors import GrantsError
+from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy import schema
 from authz.policy.grants import MAX_BYTES, Grants
 from authz.policy.grants_service import METHODS
+from authz.policy.patterns import is_whole_pattern
 from authz.policy.yaml_strict import load_yaml
 from authz.protocols import mcp_target as aim
 from authz.protocols.mcp_methods import REQUESTS
@@ -36,6 +39,10 @@ def base() -> dict[str, Any]:
                     "refund": {"class": "write", "arguments": {"/amount": {"min": 0, "max": 100}}},
                 },
                 "methods": {"resources/read": "read"},
+                "a2a": {"GetTask": "read"},
+                "models": {"gpt-4o": "write"},
+                "grpc": {"/ledger.v1.Ledger/Get": "read"},
+                "payload": {"secret": "deny", "email": "record"},
                 "http": [
                     {"methods": ["GET", "POST"], "paths": ["/v1/items", "/v1/items/*"], "class": "read"}
                 ],
@@ -71,8 +78,13 @@ def parse(grants: object) -> Grants:
 TOOLS = "services|tickets|tools"
 LIMITS = "services|tickets|tools|refund|arguments"
 HTTP = "services|tickets|http"
+A2A = "services|tickets|a2a"
+MODELS = "services|tickets|models"
+GRPC = "services|tickets|grpc"
+PAYLOAD = "services|tickets|payload"
 CORRECT = "list it there, or correct the name"
 MIN_MAX = "min is above max, so no value would ever be allowed: correct one of them"
+AT_AMOUNT = "line 1, services.tickets.tools.refund.arguments./amount"
 SUBJECTS = "humans|subjects"
 
 # Each breaks a rule that the JSON Schema knows as well.
@@ -137,6 +149,60 @@ SHAPES: dict[str, tuple[str, object]] = {
     "prefix that is empty": (f"{LIMITS}|/a", {"prefix": ""}),
     "prefix as number": (f"{LIMITS}|/a", {"prefix": 1}),
     "too many arguments": (LIMITS, {f"/a{number}": {"max": 1} for number in range(17)}),
+    "only nothing": (f"{LIMITS}|/a", {"only": []}),
+    "only a text": (f"{LIMITS}|/a", {"only": "EUR"}),
+    "only lists": (f"{LIMITS}|/a", {"only": [["EUR"]]}),
+    "only too many": (f"{LIMITS}|/a", {"only": list(range(257))}),
+    "matches a number": (f"{LIMITS}|/a", {"matches": 1}),
+    "matches nothing": (f"{LIMITS}|/a", {"matches": ""}),
+    "matches a long pattern": (f"{LIMITS}|/a", {"matches": "a" * 257}),
+    "below nothing": (f"{LIMITS}|/a", {"below": ""}),
+    "below a file": (f"{LIMITS}|/a", {"below": "docs"}),
+    "below two slashes": (f"{LIMITS}|/a", {"below": "docs//"}),
+    "below slashes": (f"{LIMITS}|/a", {"below": "//"}),
+    "below a parent": (f"{LIMITS}|/a", {"below": "../docs/"}),
+    "below a parent within": (f"{LIMITS}|/a", {"below": "docs/../"}),
+    "below the working directory": (f"{LIMITS}|/a", {"below": "./"}),
+    "below an escape": (f"{LIMITS}|/a", {"below": "docs%2f/"}),
+    "below a backslash": (f"{LIMITS}|/a", {"below": "docs\\"}),
+    "below what is long": (f"{LIMITS}|/a", {"below": "a" * 128 + "/"}),
+    "below another alphabet": (f"{LIMITS}|/a", {"below": "d\u043ecs/"}),
+    "agent without methods": (f"{A2A}", {}),
+    "agent with tenants alone": (f"{A2A}", {"tenants": ["acme"]}),
+    "agent with an older name of a method": (f"{A2A}|message/send", "write"),
+    "agent with a method in small letters": (f"{A2A}|getTask", "read"),
+    "agent with a wildcard of methods": (f"{A2A}|*", "read"),
+    "agent with the public card as a call": (f"{A2A}|GetAgentCard", "read"),
+    "agent's method with an unknown class": (f"{A2A}|ListTasks", "see"),
+    "agent's method with an unknown key": (f"{A2A}|ListTasks", {"class": "read", "tenants": ["x"]}),
+    "agent's method without class": (f"{A2A}|ListTasks", {"human": "required"}),
+    "no tenants": (f"{A2A}|tenants", []),
+    "tenants as text": (f"{A2A}|tenants", "acme"),
+    "any tenant": (f"{A2A}|tenants", ["*"]),
+    "tenant of nothing": (f"{A2A}|tenants", [""]),
+    "tenant with a slash": (f"{A2A}|tenants", ["a/b"]),
+    "tenant twice": (f"{A2A}|tenants", ["acme", "acme"]),
+    "no models": (MODELS, {}),
+    "any model": (f"{MODELS}|*", "read"),
+    "models by beginning": (f"{MODELS}|gpt-*", "read"),
+    "model with a space": (f"{MODELS}|gpt 4", "read"),
+    "model of nothing": (f"{MODELS}|", "read"),
+    "model with a long name": (f"{MODELS}|" + "a" * 129, "read"),
+    "model with an unknown class": (f"{MODELS}|gpt", "use"),
+    "no methods of gRPC": (GRPC, {}),
+    "gRPC without slash": (f"{GRPC}|ledger.v1.Ledger/Get", "read"),
+    "gRPC without method": (f"{GRPC}|/ledger.v1.Ledger", "read"),
+    "gRPC with any method": (f"{GRPC}|/ledger.v1.Ledger/*", "read"),
+    "gRPC with an empty step": (f"{GRPC}|/ledger..Ledger/Get", "read"),
+    "gRPC with three parts": (f"{GRPC}|/a.B/C/D", "read"),
+    "gRPC with a long path": (f"{GRPC}|/a.B/" + "c" * 252, "read"),
+    "gRPC with arguments": (f"{GRPC}|/a.B/C", {"class": "read", "arguments": {"/a": {"max": 1}}}),
+    "no rules for data": (PAYLOAD, {}),
+    "rules for data alone": ("services|tickets", {"payload": {"secret": "deny"}}),
+    "rule for unknown data": (f"{PAYLOAD}|passwords", "deny"),
+    "rule for any data": (f"{PAYLOAD}|*", "deny"),
+    "data that are allowed": (f"{PAYLOAD}|email", "allow"),
+    "rules for data as a list": (PAYLOAD, ["secret"]),
     "method that is unknown": ("services|tickets|methods|resources/reed", "read"),
     "method that calls tools": ("services|tickets|methods|tools/call", "read"),
     "method with an unknown class": ("services|tickets|methods|resources/read", "see"),
@@ -204,10 +270,15 @@ MEANINGS: dict[str, tuple[str, object, str]] = {
         ["read"],
         "line 1, tiers.contributor.approve.0: the class read is in allow and in approve: keep one",
     ),
+    "pattern that engines read differently": (
+        f"{LIMITS}|/amount",
+        {"matches": "[A-Z]\\d+"},
+        f"{AT_AMOUNT}.matches: '\\\\d' at character 6 is not read alike by every engine: write [0-9]",
+    ),
     "min above max": (
         f"{LIMITS}|/amount",
         {"min": 2, "max": 1},
-        "line 1, services.tickets.tools.refund.arguments./amount.min: " + MIN_MAX,
+        f"{AT_AMOUNT}.min: {MIN_MAX}",
     ),
 }
 
@@ -247,7 +318,9 @@ def test_accepts_grants_that_name_nobody(path: str) -> None:
     parse(grants)
 
 
-@pytest.mark.parametrize("path", ["humans", "humans|groups", "humans|subjects", "services|tickets|http"])
+@pytest.mark.parametrize(
+    "path", ["humans", "humans|groups", "humans|subjects", HTTP, A2A, MODELS, GRPC, PAYLOAD, TOOLS]
+)
 def test_accepts_grants_without_what_is_optional(path: str) -> None:
     grants = broken(path, ...)
     assert schema.problems("grants", grants) == ()
@@ -269,7 +342,8 @@ def test_a_refusal_is_one_sentence_that_names_line_and_key() -> None:
     with pytest.raises(GrantsError) as caught:
         Grants.parse(text)
     assert str(caught.value) == (
-        "line 6, services.tickets.tols: an unknown key; known here: tools, methods, http"
+        "line 6, services.tickets.tols: an unknown key; known here: "
+        "tools, methods, a2a, models, grpc, http, payload"
     )
 
 
@@ -297,7 +371,12 @@ def test_data_are_keyed_by_what_the_policy_looks_up() -> None:
                             ],
                         },
                     },
-                    "methods": {"resources/read": {"class": "read", "human": False, "limits": []}},
+                    "methods": {"resources/read": _operation("read")},
+                    "a2a": {"GetTask": _operation("read")},
+                    "tenants": {"tickets": True},
+                    "models": {"gpt-4o": _operation("write")},
+                    "grpc": {"/ledger.v1.Ledger/Get": _operation("read")},
+                    "payload": {"secret": "deny", "email": "record"},
                     "http": {"GET": [_rule("/v1/items", below=False), _rule("/v1/items/", below=True)]}
                     | {"POST": [_rule("/v1/items", below=False), _rule("/v1/items/", below=True)]},
                 }
@@ -307,6 +386,10 @@ def test_data_are_keyed_by_what_the_policy_looks_up() -> None:
             "agents": {"triage": {"tier": "observer", "services": {"tickets": True}}},
         }
     }
+
+
+def _operation(name: str) -> dict[str, object]:
+    return {"class": name, "human": False, "limits": []}
 
 
 def _limit(kind: str, value: int, text: str) -> dict[str, object]:
@@ -322,6 +405,80 @@ def test_pointers_are_taken_apart_as_rfc_6901_says() -> None:
     (limit,) = data["grants"]["services"]["tickets"]["tools"]["refund"]["limits"]
     assert limit["path"] == ["arguments", "a/b", "~c", "~1"]
     assert (limit["kind"], limit["value"], limit["text"]) == ("one_of", [True], "exactly true")
+
+
+def _limits_of(limits: dict[str, object]) -> Any:
+    data: Any = parse(broken(LIMITS, {"/a": limits})).data
+    return data["grants"]["services"]["tickets"]["tools"]["refund"]["limits"]
+
+
+def test_patterns_match_whole_values() -> None:
+    (limit,) = _limits_of({"matches": "a|b"})
+    assert (limit["kind"], limit["value"], limit["pattern"]) == ("matches", "a|b", "^(?:a|b)$")
+    assert limit["text"] == 'text that matches "a|b"'
+
+
+def test_a_directory_becomes_a_pattern_with_nothing_of_it_left_to_mean_more() -> None:
+    (limit,) = _limits_of({"below": "/a.b/(c|d)+$/"})
+    assert limit["pattern"].startswith(r"^(?:/a\.b/\(c\|d\)\+\$/")
+    assert limit["text"] == 'a plain path below "/a.b/(c|d)+$/"'
+    assert is_whole_pattern(limit["pattern"])
+    assert re.match(limit["pattern"], "/a.b/(c|d)+$/x")
+    assert not re.match(limit["pattern"], "/axb/(c|d)+$/x")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "docs/", "/srv/docs/", ".a/", "[x]^-_{1,2}?*/", "a b/c/", "a" * 127 + "/"]
+)
+def test_accepts_directories_and_admits_their_patterns(path: str) -> None:
+    grants = broken(LIMITS, {"/a": {"below": path}})
+    assert schema.problems("grants", grants) == ()
+    (limit,) = _limits_of({"below": path})
+    assert is_whole_pattern(limit["pattern"])
+    assert re.fullmatch(limit["pattern"], f"{path}a/.b")
+    for beyond in (path, f"{path}..", f"{path}a//b", f"{path}a/./b", f"{path}a\n"):
+        assert not re.fullmatch(limit["pattern"][1:-1], beyond), beyond
+
+
+def test_an_operation_may_be_its_class_or_say_more() -> None:
+    more = {"class": "write", "human": "required", "arguments": {"/message/role": {"equals": "ROLE_USER"}}}
+    for path in (f"{A2A}|SendMessage", f"{MODELS}|meta/llama-3.1:8b"):
+        grants = broken(path, more)
+        assert schema.problems("grants", grants) == ()
+        kind, name = path.split("|")[-2:]
+        data: Any = parse(grants).data
+        found = data["grants"]["services"]["tickets"][kind][name]
+        assert (found["class"], found["human"], len(found["limits"])) == ("write", True, 1)
+
+
+def test_tenants_are_those_that_are_listed_or_none() -> None:
+    grants = broken(f"{A2A}|tenants", ["acme", "tickets"])
+    assert schema.problems("grants", grants) == ()
+    data: Any = parse(grants).data
+    assert data["grants"]["services"]["tickets"]["tenants"] == {"acme": True, "tickets": True}
+    assert "tenants" not in data["grants"]["services"]["tickets"]["a2a"]
+    data = parse(broken(f"{A2A}|tenants", ["acme"])).data
+    assert data["grants"]["services"]["tickets"]["tenants"] == {"acme": True}
+
+
+def test_what_to_look_for_in_a_call_is_what_has_a_rule() -> None:
+    assert parse(base()).payload_classes() == {"tickets": {"secret", "email"}}
+    assert parse(broken(PAYLOAD, ...)).payload_classes() == {}
+
+
+def test_grants_without_what_is_new_have_the_data_that_they_had() -> None:
+    grants = base()
+    for key in ("a2a", "models", "grpc", "payload"):
+        del grants["services"]["tickets"][key]
+    data: Any = parse(grants).data
+    assert data["grants"]["services"]["tickets"].keys() == {"tools", "methods", "http"}
+
+
+def test_the_schemas_know_the_same_classes_of_data() -> None:
+    written = schema.schema("grants")["$defs"]["service"]["properties"]["payload"]["properties"]  # type: ignore[index]  # a JSON Schema
+    asked = schema.schema("input")["properties"]["payload"]  # type: ignore[index]  # a JSON Schema
+    assert tuple(sorted(written)) == tuple(asked["items"]["enum"]) == tuple(sorted(PAYLOAD_CLASSES))
+    assert asked["maxItems"] == len(PAYLOAD_CLASSES)
 
 
 def test_sentences_about_limits_are_printable_and_short() -> None:

@@ -27,6 +27,9 @@ class FakeEngine:
     def revision(self) -> str:
         return self.grants.digest
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        return self.grants.payload_classes().get(service, frozenset())
+
     async def decide(self, query: Query) -> Verdict:
         del query
         return Verdict("deny", (), {}, self.revision)

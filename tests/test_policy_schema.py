@@ -60,5 +60,5 @@ def _members(value: object) -> set[str]:
 )
 def test_every_member_is_described_in_the_reference(name: schema.Name, page: str) -> None:
     text = (DOCS / f"{page}.md").read_text("utf-8")
-    described = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`", text))))
+    described = set(re.findall(r"[A-Za-z0-9_]+", " ".join(re.findall(r"`[^`]+`", text))))
     assert _members(schema.schema(name)) - described == set()

@@ -39,6 +39,7 @@ def exchange_query(
         "action": {"protocol": "token", "method": EXCHANGE, "phase": "lifecycle"},
         "resource": {"service": service, "type": "server", "name": service},
         "arguments": None,
+        "payload": [],
         "request": None,
     }
 
@@ -58,5 +59,6 @@ def task_query(human: Human | None, agent: Agent, task_id: str, workload: Spiffe
         "action": {"protocol": "identity", "method": START, "phase": "lifecycle"},
         "resource": {"service": "", "type": "task", "name": agent.name},
         "arguments": None,
+        "payload": [],
         "request": None,
     }

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
-from authz.policy.grants import Grants
+from authz.policy.grants import NO_CLASSES, Grants
 from authz.policy.modules import ADMIN_DECISION, DECISION, Modules, is_about_administration
 from authz.policy.port import Query
 from authz.policy.portability import Runtime
@@ -111,6 +111,7 @@ class EmbeddedPolicy:
         self._data = grants.canonical.decode()
         self._sources = [(module.name, module.text) for module in modules.modules]
         self._revision = str(Revision(modules.digest, grants.digest))
+        self._payload = grants.payload_classes()
         self._compile = self._engine if runtime == "engine" else self._rvm
         self._serial = next(_SERIALS)
         self._entries = [DECISION, ADMIN_DECISION] if modules.decides_administration else [DECISION]
@@ -125,6 +126,10 @@ class EmbeddedPolicy:
     def ready(self) -> bool:
         """It answers as long as the process does."""
         return True
+
+    def payload_classes(self, service: str) -> frozenset[str]:
+        """Return the classes of data that have a rule on this service."""
+        return self._payload.get(service, NO_CLASSES)
 
     async def activate(self) -> None:
         """Make the machine of this thread, so that the first question need not wait for it."""

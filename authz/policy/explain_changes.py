@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from authz.codes import find_code
 from authz.form import Form
 from authz.policy.explain_facts import bounds, limits_of, shown
-from authz.policy.explain_question import Json, Question, within
+from authz.policy.explain_question import MAX_ITEMS, Json, Question, is_one_of, listing, within
 from authz.policy.verdict import Reason, Verdict
 
 Kind = Literal["policy", "grant", "approval", "argument", "token", "request", "config"]
@@ -32,6 +32,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "DPT-SCOPE-MISSING": "token",
     "DPT-BINDING-WEAK": "token",
     "DPT-ARGUMENT-LIMIT": "argument",
+    "DPT-PAYLOAD": "argument",
     "DPT-APPROVAL-REQUIRED": "approval",
     "DPT-ASKER-UNKNOWN": "config",
     "DPT-ASKER-TARGET": "config",
@@ -100,6 +101,10 @@ def _for(reason: Reason, question: Question) -> Iterator[Trial]:
     match reason.code:
         case "DPT-ARGUMENT-LIMIT":
             yield from _argument(reason, question)
+        case "DPT-PAYLOAD":
+            told = f"the same without {listing(question.withheld)}"
+            left = [name for name in question.query["payload"] if name not in question.withheld]
+            yield _on_query(reason.code, "argument", told, {"payload": left})
         case "DPT-SCOPE-MISSING":
             yield from _scope(question)
         case "DPT-BINDING-WEAK" if question.query["binding"] == "workload":
@@ -132,13 +137,18 @@ def _scope(question: Question) -> Iterator[Trial]:
 
 def _argument(reason: Reason, question: Question) -> Iterator[Trial]:
     limits = limits_of(reason, question)
-    edges = [
-        edge for limit in limits for edge in _edges(limit) if all(within(other, edge) for other in limits)
-    ]
-    if not edges:
+    if not limits:
         return
     path = limits[0]["path"]
     now = question.argument(path)
+    edges = [
+        edge
+        for limit in limits
+        for edge in _edges(limit, now)
+        if all(within(other, edge) for other in limits)
+    ]
+    if not edges:
+        return
     value = min(edges, key=lambda edge: _distance(edge, now))
     what = f"{limits[0]['pointer']} {bounds(limits)}, such as {shown(value)} in place of {shown(now)}"
 
@@ -152,8 +162,17 @@ def _argument(reason: Reason, question: Question) -> Iterator[Trial]:
     yield Trial(reason.code, Change("argument", what), apply, on_grants=False)
 
 
-def _edges(limit: Json) -> list[object]:
-    return list(limit["value"]) if limit["kind"] == "one_of" else [limit["value"]]
+def _edges(limit: Json, now: object) -> list[object]:
+    match limit["kind"]:
+        case "one_of":
+            return list(limit["value"])
+        case "only":
+            kept = [item for item in now if is_one_of(limit, item)] if isinstance(now, list) else []
+            return [kept[:MAX_ITEMS] or [limit["value"][0]]]
+        case "matches":
+            return []  # what matches is not guessed
+        case _:
+            return [limit["value"]]
 
 
 def _distance(edge: object, now: object) -> float:

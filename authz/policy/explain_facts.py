@@ -46,8 +46,8 @@ def fact(reason: Reason, question: Question) -> Fact | None:
             return Fact(f"{question.extent}, from every agent that delegated", found)
         case "scope_held":
             return Fact(f"the scope {listing(scopes_for(question))}", _scopes(question))
-        case "within":
-            return _argument(reason, question)
+        case "within" | "payload_passes":
+            return _sent(reason, question)
         case "binding_strong":
             return Fact("a token bound to the agent's own key", f"bound by {question.query['binding']}")
         case "approval_needed":
@@ -75,6 +75,8 @@ def carried(question: Question) -> Iterator[tuple[str, str]]:
         for limit in operation["limits"]:
             value = shown(question.argument(limit["path"]))
             yield "arguments_within", f"{limit['pointer']} is {value}, which is {limit['text']}"
+        if (question.listed or {}).get("payload"):
+            yield "payload_passes", f"nothing is sent that may not go there; found {_found(question)}"
         yield "binding_strong", f"{operation['class']}, bound by {question.query['binding']}"
 
 
@@ -96,15 +98,24 @@ def shown(value: object) -> str:
 
 def _operation(question: Question) -> Fact:
     resource, listed = question.query["resource"], question.listed or {}
-    kind = "http" if question.query["action"]["protocol"] == "http" else "methods"
-    name = question.query["action"]["method"]
-    if kind == "methods" and name == "tools/call":
+    method = question.query["action"]["method"]
+    kind, name = {
+        "a2a": ("a2a", f"{method}, for the tenant {shown(resource['name'])},"),
+        "llm": ("models", shown(resource["name"])),
+        "grpc": ("grpc", shown(resource["name"])),
+        "http": ("http", f"{method} {resource['name']}"),
+    }.get(question.query["action"]["protocol"], ("methods", method))
+    if kind == "methods" and method == "tools/call":
         kind, name = "tools", resource["name"]
-    if kind == "http":
-        name = f"{name} {resource['name']}"
+    tenants = f", for the tenants {listing(question.tenants)}" if kind == "a2a" else ""
     return Fact(
-        f"{name} under services.{question.service}.{kind}", f"there is {listing(listed.get(kind, {}))}"
+        f"{name} under services.{question.service}.{kind}",
+        f"there is {listing(listed.get(kind, {}))}{tenants}",
     )
+
+
+def _found(question: Question) -> str:
+    return listing(question.query["payload"])
 
 
 def _human_named(question: Question) -> Fact:
@@ -139,7 +150,9 @@ def _presenter(reason: Reason, question: Question) -> Fact:
     return Fact(wanted, question.describe_hop(presenter))
 
 
-def _argument(reason: Reason, question: Question) -> Fact | None:
+def _sent(reason: Reason, question: Question) -> Fact | None:
+    if reason.rule == "payload_passes":
+        return Fact(f"nothing of {listing(question.withheld)}", f"found {_found(question)}")
     limits = limits_of(reason, question)
     if not limits:
         return None
@@ -149,13 +162,12 @@ def _argument(reason: Reason, question: Question) -> Fact | None:
 def limits_of(reason: Reason, question: Question) -> list[Json]:
     """Return the limits that a reason is about: those of the argument that its sentence names."""
     limits: list[Json] = list(question.operation["limits"]) if question.operation else []
-    tool = question.query["resource"]["name"]
     named = {
         limit["pointer"]
         for limit in limits
         if reason.msg
         in {
-            f"the argument {limit['pointer']} of the tool {tool} is outside its limit",
+            f"the argument {limit['pointer']} of {question.subject} is outside its limit",
             f"the argument {limit['pointer']} must be {limit['text']}",
         }
     }

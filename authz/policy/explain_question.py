@@ -7,9 +7,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 CLASSES: Final = ("destroy", "read", "write")
+MAX_ITEMS: Final = 64
 _MAX_LISTED: Final = 12
 
 Json = Mapping[str, Any]
@@ -49,11 +51,36 @@ class Question:
                 found = next(
                     (rule for rule in self.listed["http"].get(method, []) if _fits(rule, path)), None
                 )
+            case {"protocol": "a2a", "method": method}, {"type": "agent", "name": tenant}:
+                found = self.listed.get("a2a", {}).get(method) if tenant in self.tenants else None
+            case {"protocol": "llm"}, {"type": "model", "name": name}:
+                found = self.listed.get("models", {}).get(name)
+            case {"protocol": "grpc"}, {"type": "rpc", "name": name}:
+                found = self.listed.get("grpc", {}).get(name)
             case {"protocol": "mcp", "method": "tools/call"}, {"type": "tool", "name": name}:
                 found = self.listed["tools"].get(name)
             case {"protocol": "mcp", "method": method}, _ if method != "tools/call":
                 found = self.listed["methods"].get(method)
         return found
+
+    @property
+    def tenants(self) -> Json:
+        """The tenants of an A2A agent that are served."""
+        return dict((self.listed or {}).get("tenants", {}))
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """The classes of data that were found and may not go there."""
+        rules = (self.listed or {}).get("payload", {})
+        return tuple(name for name in self.query["payload"] if rules.get(name) == "deny")
+
+    @property
+    def subject(self) -> str:
+        """Name the operation as the policy does: "the tool refund"."""
+        action, resource = self.query["action"], self.query["resource"]
+        if resource["type"] in {"tool", "model"}:
+            return f"the {resource['type']} {resource['name']}"
+        return f"the method {action['method']}"
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -133,11 +160,20 @@ def within(limit: Json, value: object) -> bool:
         case "min":
             return number and bool(value >= limit["value"])
         case "one_of":
-            return any(
-                isinstance(value, bool) is isinstance(item, bool) and value == item for item in limit["value"]
-            )
+            return is_one_of(limit, value)
+        case "only":
+            one = partial(is_one_of, limit)
+            return isinstance(value, list) and len(value) <= MAX_ITEMS and all(map(one, value))
+        case "matches":
+            # Python's own engine could take for ever, and the policy is asked anyway.
+            return isinstance(value, str)
         case _:
             return isinstance(value, str) and value.startswith(limit["value"])
+
+
+def is_one_of(limit: Json, value: object) -> bool:
+    """Say whether a value is among those of a limit, as JSON compares: true is no 1."""
+    return any(isinstance(value, bool) is isinstance(item, bool) and value == item for item in limit["value"])
 
 
 def listing(names: Iterable[str]) -> str:

@@ -17,13 +17,15 @@ from typing import Final, cast
 
 from authz.errors import GrantsError
 from authz.policy.grants_admin import GROUP, GROUP_FORM, check_person, parse_admin
-from authz.policy.grants_service import CLASSES, LABEL, LABEL_FORM, Json, parse_service
+from authz.policy.grants_limits import Json
+from authz.policy.grants_service import CLASSES, LABEL, LABEL_FORM, parse_service
 from authz.policy.yaml_cursor import Cursor
 from authz.policy.yaml_strict import YamlError, parse_yaml
 from identity.canonical import canonical_json, sha256_hex
 from identity.qualified_name import MAX_NAME
 
 VERSION: Final = 1
+NO_CLASSES: Final[frozenset[str]] = frozenset()
 MAX_BYTES: Final = 4 << 20
 _MAX_TIERS: Final = 64
 _MAX_SERVICES: Final = 4096
@@ -62,6 +64,15 @@ class Grants:
         """Return the data for Rego, a fresh copy each time."""
         return cast("dict[str, object]", json.loads(self.canonical))
 
+    def payload_classes(self) -> Mapping[str, frozenset[str]]:
+        """Return the classes of data that have a rule, by the service they are sent to; read at each call."""
+        services: Mapping[str, Mapping[str, Mapping[str, object]]] = json.loads(self.canonical)["grants"][
+            "services"
+        ]
+        return {
+            name: frozenset(service["payload"]) for name, service in services.items() if "payload" in service
+        }
+
 
 def _file(cursor: Cursor) -> Json:
     if cursor.value is None:
@@ -71,7 +82,7 @@ def _file(cursor: Cursor) -> Json:
         members["version"].refuse(f"this program reads version {VERSION}")
     tiers = {name: _tier(at) for name, at in members["tiers"].entries(LABEL, LABEL_FORM, _MAX_TIERS).items()}
     services = {
-        name: parse_service(at)
+        name: parse_service(name, at)
         for name, at in members["services"].entries(LABEL, LABEL_FORM, _MAX_SERVICES).items()
     }
     humans = members["humans"].members([], ["groups", "subjects"]) if "humans" in members else {}

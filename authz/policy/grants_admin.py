@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from authz.policy.grants_service import Json
+from authz.policy.grants_limits import Json
 from authz.policy.yaml_cursor import Cursor
 from identity.caller import Human
 from identity.errors import HumanError, SpiffeIdError

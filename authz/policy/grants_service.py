@@ -1,16 +1,17 @@
 """A service of `grants.yaml`: its operations, each with its class and the limits of its arguments.
 
-- An operation that is not listed does not exist for the policy.
-- JSON pointers are taken apart and sentences about limits are written here: the policy only looks up and
-  compares.
+- An operation that is not listed does not exist for the policy; names are exact, there are no wildcards.
+- Of an A2A agent with tenants only those that are listed are served; without a list, only calls of no tenant.
+- What is written only where it is used leaves the data of other grants, and their digest, as they were.
 - The rules of plain HTTP are bounded, for they are the only list that a decision walks through.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from authz.payload.classes import PAYLOAD_CLASSES
+from authz.policy.grants_limits import Json, parse_limits
 from authz.policy.yaml_cursor import Cursor
 
 CLASSES: Final = ("destroy", "read", "write")
@@ -28,34 +29,48 @@ METHODS: Final = (
     "tasks/result",
     "tasks/update",
 )
+# A2A specification 1.0, section 5.3; the public agent card is no call.
+A2A_METHODS: Final = (
+    "CancelTask",
+    "CreateTaskPushNotificationConfig",
+    "DeleteTaskPushNotificationConfig",
+    "GetExtendedAgentCard",
+    "GetTask",
+    "GetTaskPushNotificationConfig",
+    "ListTaskPushNotificationConfigs",
+    "ListTasks",
+    "SendMessage",
+    "SendStreamingMessage",
+    "SubscribeToTask",
+)
 HTTP_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+PAYLOAD_RULES: Final = ("deny", "record")
 
+_OFFERS: Final = ("tools", "methods", "a2a", "models", "grpc", "http")
 _MAX_TOOLS: Final = 4096
-_MAX_POINTERS: Final = 16
-_MAX_TEXT: Final = 1024
-_MAX_VALUES: Final = 256
+_MAX_TENANTS: Final = 1024
 _MAX_RULES: Final = 32
 _MAX_PATHS: Final = 8
-_SHOWN: Final = 120
 
 # MCP specification, server/tools: names of 1 to 128 of these characters.
 _TOOL: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _METHOD: Final = re.compile("|".join(METHODS))
-# RFC 6901, with one to four steps, none of them empty.
-_POINTER: Final = re.compile(r"(?:/(?:[ -.0-}]|~[01]){1,128}){1,4}")
+_A2A_METHOD: Final = re.compile("|".join(A2A_METHODS))
+_TENANT: Final = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
+_IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_RPC: Final = re.compile(rf"(?=.{{1,256}}\Z)/{_IDENTIFIER}(?:\.{_IDENTIFIER})*/{_IDENTIFIER}")
+_PAYLOAD_CLASS: Final = re.compile("|".join(PAYLOAD_CLASSES))
 # No encoded characters and no dot segments: what a path means must not depend on who normalises it.
 _SEGMENT: Final = r"/[A-Za-z0-9._~@:+,=-]{1,128}"
 _PATH: Final = re.compile(rf"(?!.*/\.\.?(?:/|$))(?:(?:{_SEGMENT}){{1,32}}(?:/\*?)?|/\*?)")
-_PREFIX: Final = re.compile(r"(?s:.{1,1024})")
-
-Json = dict[str, object]
 
 
-def parse_service(cursor: Cursor) -> Json:
+def parse_service(name: str, cursor: Cursor) -> Json:
     """Read one service."""
-    members = cursor.members([], ["tools", "methods", "http"])
-    if not members:
-        cursor.refuse("a service needs tools, methods or http: list what it offers")
+    members = cursor.members([], [*_OFFERS, "payload"])
+    if not members.keys() & set(_OFFERS):
+        cursor.refuse(f"a service needs {', '.join(_OFFERS[:-1])} or {_OFFERS[-1]}: list what it offers")
     tools = methods = {}
     if "tools" in members:
         tools = members["tools"].entries(
@@ -64,9 +79,13 @@ def parse_service(cursor: Cursor) -> Json:
     if "methods" in members:
         methods = members["methods"].entries(_METHOD, f"one of {', '.join(METHODS)}", len(METHODS))
     return {
-        "tools": {name: _tool(at) for name, at in tools.items()},
-        "methods": {name: _operation(at) for name, at in methods.items()},
+        "tools": {tool: _tool(at) for tool, at in tools.items()},
+        "methods": {method: _operation(at) for method, at in methods.items()},
         "http": _http(members["http"]) if "http" in members else {},
+        **(_a2a(name, members["a2a"]) if "a2a" in members else {}),
+        **({"models": _models(members["models"])} if "models" in members else {}),
+        **({"grpc": _grpc(members["grpc"])} if "grpc" in members else {}),
+        **({"payload": _payload(members["payload"])} if "payload" in members else {}),
     }
 
 
@@ -74,14 +93,9 @@ def _operation(at: Cursor, limits: Sequence[Json] = (), *, human: bool = False) 
     return {"class": at.choice(CLASSES, "a class"), "human": human, "limits": list(limits)}
 
 
-def _tool(cursor: Cursor) -> Json:
-    members = cursor.members(["class"], ["human", "arguments"])
-    limits: list[Json] = []
-    if "arguments" in members:
-        pointers = members["arguments"].entries(
-            _POINTER, "a JSON pointer of one to four steps, such as /amount", _MAX_POINTERS
-        )
-        limits = [limit for pointer, at in pointers.items() for limit in _limits(pointer, at)]
+def _tool(cursor: Cursor, optional: Sequence[str] = ("human", "arguments")) -> Json:
+    members = cursor.members(["class"], optional)
+    limits = parse_limits(members["arguments"]) if "arguments" in members else []
     return _operation(members["class"], limits, human=_human(members))
 
 
@@ -90,49 +104,47 @@ def _human(members: Mapping[str, Cursor]) -> bool:
     return "human" in members and bool(members["human"].choice(["required"], "a demand"))
 
 
-def _limits(pointer: str, cursor: Cursor) -> list[Json]:
-    """Read the limits of one argument; all of them must hold."""
-    members = cursor.members([], ["max", "min", "equals", "one_of", "prefix"])
-    if not members:
-        cursor.refuse("an argument needs a limit: max, min, equals, one_of or prefix")
-    path = ["arguments", *(step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])]
-    limits = [{"pointer": pointer, "path": path, **_limit(kind, at)} for kind, at in members.items()]
-    if {"min", "max"} <= members.keys() and members["min"].number() > members["max"].number():
-        members["min"].refuse("min is above max, so no value would ever be allowed: correct one of them")
-    return limits
+def _named(cursor: Cursor, optional: Sequence[str] = ("human", "arguments")) -> Json:
+    """Read an operation that is its class, or a mapping with more."""
+    return _tool(cursor, optional) if isinstance(cursor.value, dict) else _operation(cursor)
 
 
-def _limit(kind: str, cursor: Cursor) -> Json:
-    match kind:
-        case "max":
-            return {"kind": kind, "value": (value := cursor.number()), "text": f"at most {_shown(value)}"}
-        case "min":
-            return {"kind": kind, "value": (value := cursor.number()), "text": f"at least {_shown(value)}"}
-        case "equals":
-            return {
-                "kind": "one_of",
-                "value": [scalar := _scalar(cursor)],
-                "text": f"exactly {_shown(scalar)}",
-            }
-        case "one_of":
-            values = [_scalar(item) for item in cursor.items(_MAX_VALUES)]
-            return {"kind": kind, "value": values, "text": f"one of {_shown(values)}"}
-        case _:
-            prefix = cursor.text("a text of 1 to 1024 characters", _PREFIX)
-            return {"kind": "prefix", "value": prefix, "text": f"text that begins with {_shown(prefix)}"}
+def _a2a(service: str, cursor: Cursor) -> Json:
+    """Read the methods of an agent, and its tenants; a call of no tenant bears the name of the service."""
+    form = f"one of {', '.join(A2A_METHODS)}, or tenants"
+    entries = cursor.entries(re.compile(rf"{_A2A_METHOD.pattern}|tenants"), form, len(A2A_METHODS) + 1)
+    tenants = entries.pop("tenants", None)
+    if not entries:
+        cursor.refuse("an agent needs a method: list what it may be asked")
+    named = (
+        [service]
+        if tenants is None
+        else [
+            item.text("a tenant (1 to 128 of A-Z, a-z, 0-9, '.', '_', '~', '@', ':', '-')", _TENANT)
+            for item in tenants.items(_MAX_TENANTS)
+        ]
+    )
+    return {
+        "a2a": {method: _named(at) for method, at in entries.items()},
+        "tenants": dict.fromkeys(named, True),
+    }
 
 
-def _scalar(cursor: Cursor) -> str | int | float:
-    """Read a value to compare with; null is what a missing argument is read as, so it cannot be one."""
-    if not isinstance(cursor.value, str | int | float) or len(str(cursor.value)) > _MAX_TEXT:
-        cursor.refuse("a text, a number, true or false is expected")
-    return cursor.value
+def _models(cursor: Cursor) -> Json:
+    form = "a model (1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '/', '@', '+', '-')"
+    return {model: _named(at) for model, at in cursor.entries(_MODEL, form, _MAX_TOOLS).items()}
 
 
-def _shown(value: object) -> str:
-    """Write a value into a sentence: ASCII, for the sentence must be printable, and short."""
-    text = json.dumps(value).replace("\x7f", "\\u007f")
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _grpc(cursor: Cursor) -> Json:
+    """Read the methods of gRPC; the messages are not looked into, so there are no arguments to limit."""
+    entries = cursor.entries(_RPC, "a method such as /ledger.v1.Ledger/Get", _MAX_TOOLS)
+    return {path: _named(at, ("human",)) for path, at in entries.items()}
+
+
+def _payload(cursor: Cursor) -> Json:
+    """Read what becomes of data of some class that are found in a call."""
+    entries = cursor.entries(_PAYLOAD_CLASS, f"one of {', '.join(PAYLOAD_CLASSES)}", len(PAYLOAD_CLASSES))
+    return {name: at.choice(PAYLOAD_RULES, "a rule for data") for name, at in entries.items()}
 
 
 def _http(cursor: Cursor) -> Json:

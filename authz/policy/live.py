@@ -80,6 +80,10 @@ class LivePolicy:
         """Say whether the engine would answer."""
         return self._engine.ready
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        """Return the classes of data that have a rule on this service, by the engine that speaks now."""
+        return self._engine.payload_classes(service)
+
     async def decide(self, query: Query) -> Verdict:
         """Ask the engine that speaks now.
 
@@ -91,8 +95,9 @@ class LivePolicy:
             try:
                 return await engine.decide(query)
             except PolicyRevisionError:
-                # Asked anew only if the next engine began to speak while this question was on its way.
-                if self._engine is engine:
+                # Asked anew only if the next engine began to speak while this question was on its way, and
+                # only where nothing else would have been looked for in what is sent.
+                if self._engine is engine or _looks_further(self._engine, engine, query):
                     raise
         return await self._engine.decide(query)
 
@@ -144,6 +149,14 @@ class LivePolicy:
     async def close(self) -> None:
         """Let the engine go."""
         await self._engine.close()
+
+
+def _looks_further(now: Policy, before: Policy, query: Query) -> bool:
+    match query:
+        case {"resource": {"service": str(service)}}:
+            return not now.payload_classes(service) <= before.payload_classes(service)
+        case _:
+            return False
 
 
 def read_grants(path: Path) -> Grants:

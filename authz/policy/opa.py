@@ -18,7 +18,7 @@ from typing import Final
 import aiohttp
 
 from authz.errors import PolicyLoadError, PolicyRevisionError, PolicyShapeError, PolicyUnavailableError
-from authz.policy.grants import Grants
+from authz.policy.grants import NO_CLASSES, Grants
 from authz.policy.modules import is_about_administration
 from authz.policy.opa_bundle import ANSWER_PATH, DIGEST_NAME
 from authz.policy.port import Query
@@ -104,6 +104,7 @@ class OpaPolicy:
         self._client = client
         self._grants = grants
         self._expected = Revision(policy_digest, grants.digest)
+        self._payload = grants.payload_classes()
         self._synced = False
         self._faults = 0
         self._closed = False
@@ -120,6 +121,10 @@ class OpaPolicy:
     def ready(self) -> bool:
         """Say whether it answers by the expected revision; one slow answer is no reason to say no."""
         return self._synced and self._faults < FAULTS_TO_UNREADY
+
+    def payload_classes(self, service: str) -> frozenset[str]:
+        """Return the classes of data that have a rule on this service."""
+        return self._payload.get(service, NO_CLASSES)
 
     async def activate(self) -> None:
         """Put the data there; an OPA that cannot be reached gets it later.

@@ -2,13 +2,14 @@
 
 - Each fits deputy.input/v1, as every question of a call does; the same seed gives the same ones.
 - Most start from a caller who may do much, and spoil something: that is where allows turn into denials.
-- Arguments lie on, near and beyond the limits, or are of another kind.
+- Arguments lie on, near and beyond the limits, or are of another kind; what is found in a call is so, too.
 """
 
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, Final
 
+from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy.grants import Grants
 from authz.policy.opa_check import Question
 from authz.policy.query import INPUT_VERSION
@@ -36,6 +37,23 @@ _OTHER_VALUES: Final[tuple[Json, ...]] = (
     {},
     {"x": 1},
 )
+# What a path or a pattern in the grants may or may not mean.
+_ENDINGS: Final = (
+    "",
+    "a",
+    "a.md",
+    "a/b",
+    ".a",
+    "..",
+    "../a",
+    "a/../b",
+    "a//b",
+    "a%2fb",
+    "a\\b",
+    "a\n",
+    "x" * 1025,
+)
+_TEXTS: Final = ("", "a", "A", "7", "ab", "a-1", "EUR", "ORD-0042", "2026-11-21", "a b", "a\n", "\u00e9")
 _METHODS: Final = ("resources/read", "prompts/get", "tasks/cancel", "completion/complete")
 _VERBS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
@@ -77,7 +95,11 @@ class _Making:
             "binding": binding,
             "scopes": [] if binding == "svid" else scopes,
             **self._asked(service),
+            "payload": self._found(self._grants["services"].get(service, {}).get("payload", {})),
         }
+
+    def _found(self, rules: Mapping[str, object]) -> list[str]:
+        return sorted(name for name in PAYLOAD_CLASSES if self._maybe(25 if name in rules else 3))
 
     def _human(self) -> Mapping[str, object]:
         uri = self._random.choice([*sorted(self._grants["subjects"]), f"{_ISSUER}#somebody"])
@@ -92,8 +114,12 @@ class _Making:
         return {"name": name, "ceiling": tier if self._maybe(70) else self._name_of(self._grants["tiers"])}
 
     def _asked(self, service: str) -> Mapping[str, object]:
+        listed = self._grants["services"].get(service, {})
         kinds = [self._tool, self._tool, self._tool, self._method, self._path, self._other]
-        return self._random.choice(kinds)(service, self._grants["services"].get(service, {}))
+        offered = {"a2a": self._agent, "models": self._model, "grpc": self._rpc}
+        for name, kind in offered.items():
+            kinds += [kind, kind, kind] if name in listed else [kind] * self._maybe(10)
+        return self._random.choice(kinds)(service, listed)
 
     def _tool(self, service: str, listed: Json) -> Mapping[str, object]:
         tools = listed.get("tools", {})
@@ -106,6 +132,26 @@ class _Making:
         method = self._random.choice([*sorted(listed.get("methods", {})), *_METHODS])
         action = {"protocol": "mcp", "method": method, "phase": "call"}
         return self._rest(action, service, ("resource", "file:///x"))
+
+    def _agent(self, service: str, listed: Json) -> Mapping[str, object]:
+        methods = listed.get("a2a", {})
+        method = self._name_of(methods)
+        arguments = self._arguments(methods.get(method, {}).get("limits", []))
+        tenant = self._random.choice([self._name_of(listed.get("tenants", {})), service])
+        action = {"protocol": "a2a", "method": method, "phase": "call"}
+        return self._rest(action, service, ("agent", tenant), arguments)
+
+    def _model(self, service: str, listed: Json) -> Mapping[str, object]:
+        models = listed.get("models", {})
+        name = self._name_of(models)
+        arguments = self._arguments(models.get(name, {}).get("limits", []))
+        action = {"protocol": "llm", "method": "chat.completions", "phase": "call"}
+        return self._rest(action, service, ("model", name), arguments)
+
+    def _rpc(self, service: str, listed: Json) -> Mapping[str, object]:
+        action = {"protocol": "grpc", "method": "rpc", "phase": "call"}
+        kind = "path" if self._maybe(5) else "rpc"
+        return self._rest(action, service, (kind, self._name_of(listed.get("grpc", {}))))
 
     def _path(self, service: str, listed: Json) -> Mapping[str, object]:
         verb = self._random.choice([*sorted(listed.get("http", {})), *_VERBS])
@@ -142,12 +188,25 @@ class _Making:
         for limit in limits:
             if self._maybe(90):
                 _, *path = limit["path"]
-                _put(found, path, self._near(limit["value"]))
+                _put(found, path, self._near(limit))
         return found
 
-    def _near(self, value: Json) -> Json:
+    def _near(self, limit: Json) -> Json:
         if self._maybe(25):
             return self._random.choice(_OTHER_VALUES)
+        match limit["kind"], limit["value"]:
+            case "matches", value:
+                return self._random.choice(
+                    [value + self._random.choice(_ENDINGS), self._random.choice(_TEXTS)]
+                )
+            case "only", values:
+                others = list(_OTHER_VALUES) if self._maybe(30) else []
+                count = 70 if self._maybe(5) else self._random.randrange(4)
+                return [self._random.choice([*values, *others]) for _ in range(count)]
+            case _, value:
+                return self._near_to(value)
+
+    def _near_to(self, value: Json) -> Json:
         match value:
             case bool():
                 return value

@@ -21,6 +21,10 @@ class Policy(Protocol):
         """Name policy and data that the next answer will come from."""
         ...
 
+    def payload_classes(self, service: str) -> frozenset[str]:
+        """Return the classes of data that have a rule on this service: what to look for in a call."""
+        ...
+
     async def decide(self, query: Query) -> Verdict:
         """Answer one question.
 

@@ -29,15 +29,20 @@ _VERBS: Final = {"s": {"string"}, "d": {"integer"}, "v": {"string", "integer", "
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """The kinds an argument must have, those its items must have, or what it must look like in the source."""
+    """The kinds an argument must have, those its items must have, or what it must look like in the source.
+
+    `pattern`: it may be looked up instead, where whatever is found is surely a pattern that is proven equal.
+    """
 
     kinds: frozenset[str]
     items: frozenset[str] | None = None
     written: Callable[[Node], bool] | None = None
+    pattern: bool = False
 
     def accepts(self, node: Node, given: Type) -> bool:
         """Say whether an argument is surely a right one."""
-        if self.written is not None and not self.written(node):
+        is_pattern = self.pattern and (given.patterns or not given.kinds)
+        if self.written is not None and not self.written(node) and not is_pattern:
             return False
         inside = self.items is None or given.within(KINDS - _CONTAINERS) or given.element().within(self.items)
         return given.within(self.kinds) and inside
@@ -157,7 +162,7 @@ BUILTINS: Final[Mapping[str, Builtin]] = {
     "strings.any_prefix_match": Builtin((_TEXT_OR_TEXTS, _TEXT_OR_TEXTS), _TO_BOOLEAN),
     "strings.any_suffix_match": Builtin((_TEXT_OR_TEXTS, _TEXT_OR_TEXTS), _TO_BOOLEAN),
     "regex.match": Builtin(
-        (Parameter(frozenset({"string"}), written=_is_simple_pattern), _STRING), _TO_BOOLEAN
+        (Parameter(frozenset({"string"}), written=_is_simple_pattern, pattern=True), _STRING), _TO_BOOLEAN
     ),
     "base64.encode": Builtin((_STRING,), _TO_STRING),
     "base64url.encode": Builtin((_STRING,), _TO_STRING),

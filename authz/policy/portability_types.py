@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from authz.policy.patterns import is_whole_pattern
 from identity.strict_json import MAX_SAFE_INTEGER
 
 SCALARS: Final = frozenset({"null", "boolean", "integer", "number", "string"})
@@ -26,6 +27,7 @@ class Type:
     `members`: object members known by name and array items known by place (`at`); those in `required` are
     there whenever the value is an object or an array.
     `keys`: kinds that an object's keys may be. `inside`: what lies inside may be anything, or any JSON.
+    `patterns`: a text is surely a regular expression that every engine reads alike.
     """
 
     kinds: frozenset[str]
@@ -34,6 +36,7 @@ class Type:
     required: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset({"string"})
     inside: Literal["known", "json", "any"] = "known"
+    patterns: bool = False
 
     def within(self, kinds: Iterable[str]) -> bool:
         """Say whether the value is surely of one of these kinds."""
@@ -43,7 +46,7 @@ class Type:
         """Return what is left when the value is known to be of these kinds."""
         left = self.kinds & frozenset(kinds)
         if left <= SCALARS:
-            return Type(left)
+            return Type(left, patterns=self.patterns and "string" in left)
         return replace(self, kinds=left)
 
     def element(self) -> "Type":
@@ -118,7 +121,8 @@ def join(types: Iterable[Type], depth: int = 0) -> Type:
         return parts[0] if parts else NOTHING
     kinds = frozenset().union(*(part.kinds for part in parts))
     if kinds <= SCALARS:
-        return Type(kinds)
+        texts = [part.patterns for part in parts if "string" in part.kinds]
+        return Type(kinds, patterns=bool(texts) and all(texts))
     insides = {part.inside for part in parts if not part.kinds <= SCALARS}
     if depth > _MAX_DEPTH or "any" in insides or ("json" in insides and any(map(_may_hold_sets, parts))):
         return Type(kinds, keys=KINDS, inside="any")
@@ -153,7 +157,7 @@ def of_json(value: object) -> Type:
 def of_scalar(value: object) -> Type:
     """Return the type of a scalar: an integer is one that every reader sees alike."""
     if isinstance(value, str):
-        return scalar("string")
+        return Type(frozenset({"string"}), patterns=is_whole_pattern(value))
     if isinstance(value, bool):
         return scalar("boolean")
     if isinstance(value, int) and abs(value) <= MAX_SAFE_INTEGER:

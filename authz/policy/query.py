@@ -14,9 +14,17 @@ INPUT_VERSION = "deputy.input/v1"
 
 
 def check_query(
-    caller: Caller, operation: Operation, request: Request | None, service: str
+    caller: Caller,
+    operation: Operation,
+    request: Request | None,
+    service: str,
+    *,
+    payload: tuple[str, ...] = (),
 ) -> Mapping[str, object]:
-    """Ask whether this caller may do this now; there is no request yet where a token is asked for a call."""
+    """Ask whether this caller may do this now; there is no request yet where a token is asked for a call.
+
+    `payload` names the classes of data that were found in it, each once and in order.
+    """
     asked = request and {"method": request.method, "path": request.path, "host": request.host}
     return {
         **_who(caller),
@@ -24,6 +32,7 @@ def check_query(
         "action": {"protocol": operation.protocol, "method": operation.method, "phase": operation.phase},
         "resource": {"service": service, "type": operation.resource_type, "name": operation.resource_name},
         "arguments": operation.arguments,
+        "payload": payload,
         "request": asked,
     }
 

@@ -125,6 +125,15 @@ def _asked(ask: Mapping[str, Json], service: str) -> Mapping[str, object]:
         case {"method": method}:
             action["method"] = method
             kind, name = "resource", ask.get("name", "file:///x")
+        case {"a2a": method}:
+            action |= {"protocol": "a2a", "method": method}
+            kind, name, arguments = "agent", ask.get("tenant", service), ask.get("args")
+        case {"model": name}:
+            action |= {"protocol": "llm", "method": "chat.completions"}
+            kind, arguments = "model", ask.get("args")
+        case {"grpc": name}:
+            action |= {"protocol": "grpc", "method": "rpc"}
+            kind = "rpc"
         case {"http": method, "path": name}:
             action |= {"protocol": "http", "method": method}
             kind = "path"
@@ -142,6 +151,7 @@ def _asked(ask: Mapping[str, Json], service: str) -> Mapping[str, object]:
         "action": action,
         "resource": {"service": service, "type": kind, "name": name},
         "arguments": arguments,
+        "payload": ask.get("payload", []),
         "request": None if ask.get("ask") in {"exchange", "task"} else request,
     }
 

@@ -30,9 +30,21 @@ _LIMITS = [
     {"equals": 1},
     {"one_of": ["EUR", "CHF", True]},
     {"prefix": "E"},
+    {"matches": "[A-Z]{3}|(v[0-9]+)(\\.[0-9]+)*"},
+    {"matches": "[^a-z]*"},
+    {"below": "d/"},
+    {"only": ["EUR", 1, True]},
 ]
+_DATA = ["card_number", "email", "secret"]
+_AGENT_METHODS = ["SendMessage", "GetTask", "CancelTask", "ListTasks"]
+_MODELS = ["small", "meta/large:1", "none-such"]
+_RPCS = ["/a.B/Get", "/a.B/Put", "/a.B/Drop"]
+_TENANTS = ["alpha", "beta", "acme", ""]
 _POINTERS = ["/a", "/a/b", "/c~1d"]
 _VALUES = [0, 1, 1.0, 99, 100, 100.5, 101, -1, True, False, "1", "EUR", "CHF", "", None, [1], {"b": 1}]
+_VALUES += ["v1", "v1.2", "v1.", "EURO", "A" * 1025, "\u00c9"]
+_VALUES += ["d/a", "d/../a", "d/a/.b", "d//a", "d/", "d/a\n"]
+_VALUES += [[], ["EUR", True], ["EUR", "USD"], [1, 1.0], [False], [[1]], ["EUR"] * 65, {"0": "EUR"}]
 
 
 def generate(seed: int, n: int) -> list[Case]:
@@ -84,7 +96,17 @@ def _grants(random: Random) -> dict[str, object]:
 
 
 def _service(random: Random) -> dict[str, object]:
+    offered: dict[str, object] = {
+        "a2a": {
+            **{name: _operation(random) for name in _some(random, _AGENT_METHODS[:-1])},
+            **({"tenants": _some(random, _TENANTS[:-1])} if random.random() < 0.5 else {}),
+        },
+        "models": {name: _operation(random) for name in _some(random, _MODELS[:-1])},
+        "grpc": {name: random.choice(CLASSES) for name in _some(random, _RPCS[:-1])},
+        "payload": {name: random.choice(["deny", "record"]) for name in _some(random, _DATA)},
+    }
     return {
+        **{name: value for name, value in offered.items() if random.random() < 0.8},
         "tools": {name: _tool(random) for name in _some(random, _TOOLS[:-1])},
         "methods": {name: random.choice(CLASSES) for name in _some(random, _METHODS)},
         "http": [
@@ -97,6 +119,10 @@ def _service(random: Random) -> dict[str, object]:
             for _ in range(random.randint(1, 3))
         ],
     }
+
+
+def _operation(random: Random) -> object:
+    return random.choice([random.choice(CLASSES), _tool(random)])
 
 
 def _tool(random: Random) -> dict[str, object]:
@@ -147,10 +173,22 @@ def _spoiled(random: Random, service: str) -> dict[str, Any]:
 def _ask(random: Random, grants: Any, service: str) -> dict[str, Any]:
     listed = list(grants["services"].get(service, {}).get("tools", {}))
     arguments = {name: random.choice(_VALUES) for name in _some(random, ["a", "c/d", "e"], 1)}
+    found = _some(random, _DATA, 0) if random.random() < 0.3 else []
     choices: list[dict[str, Any]] = [
         {"tool": random.choice([*listed * 8, *_TOOLS]), "args": random.choice([arguments, arguments, None])},
         {"method": random.choice([*_METHODS, *_METHODS, "resources/subscribe"])},
         {"http": random.choice(["GET", "POST", "DELETE", "PATCH"]), "path": random.choice(_PATHS)},
         {"ask": random.choice(["list", "lifecycle", "exchange", "task"])},
+        {
+            "a2a": random.choice([*_offered(grants, service, "a2a"), *_AGENT_METHODS]),
+            "tenant": random.choice([*[service] * 4, *_TENANTS]),
+            "args": arguments,
+        },
+        {"model": random.choice([*_offered(grants, service, "models"), *_MODELS]), "args": arguments},
+        {"grpc": random.choice([*_offered(grants, service, "grpc"), *_RPCS])},
     ]
-    return random.choices(choices, [5, 1, 2, 2])[0]
+    return {**random.choices(choices, [5, 1, 2, 2, 2, 2, 1])[0], "payload": sorted(found)}
+
+
+def _offered(grants: Any, service: str, kind: str) -> list[str]:
+    return list(grants["services"].get(service, {}).get(kind, {})) * 4

@@ -3,10 +3,13 @@
 Written for reading, not for speed: sets, and the conditions in the order of their precedence.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 CLASSES = {"destroy", "read", "write"}
+MAX_ITEMS = 64
+MAX_TEXT = 1024
 
 
 def expected(data: Mapping[str, object], query: Mapping[str, object]) -> tuple[str, str | None]:
@@ -48,6 +51,7 @@ def failures(g: Any, q: Any) -> list[str]:
         ("DPT-CHAIN-NARROWED", wanted and not delegated),
         ("DPT-SCOPE-MISSING", q["phase"] == "check" and wanted and not scopes and not free),
         *(("DPT-ARGUMENT-LIMIT", not _within(limit, q)) for limit in limits),
+        ("DPT-PAYLOAD", calls and _is_withheld(service, q)),
         ("DPT-BINDING-WEAK", operation and operation["class"] == "destroy" and q["binding"] != "key"),
         ("DPT-APPROVAL-REQUIRED", operation and any(_asks(g, hop, operation["class"]) for hop in q["chain"])),
     ]
@@ -75,11 +79,25 @@ def _task_failures(g: Any, q: Any) -> list[str]:
 
 def _operation(service: Any, q: Any) -> Any:
     method, name = q["action"]["method"], q["resource"]["name"]
-    if q["action"]["protocol"] == "http":
+    kind = (q["action"]["protocol"], q["resource"]["type"])
+    if kind[0] == "http":
         return next((rule for rule in service["http"].get(method, []) if _fits(rule, name)), None)
+    if kind == ("a2a", "agent"):
+        return service.get("a2a", {}).get(method) if name in service.get("tenants", {}) else None
+    if kind == ("llm", "model"):
+        return service.get("models", {}).get(name)
+    if kind == ("grpc", "rpc"):
+        return service.get("grpc", {}).get(name)
+    if kind[0] != "mcp":
+        return None
     if method == "tools/call":
         return service["tools"].get(name) if q["resource"]["type"] == "tool" else None
     return service["methods"].get(method)
+
+
+def _is_withheld(service: Any, q: Any) -> bool:
+    rules = (service or {}).get("payload", {})
+    return any(rules.get(name) == "deny" for name in q["payload"])
 
 
 def _fits(rule: Any, path: str) -> bool:
@@ -121,8 +139,18 @@ def _within(limit: Any, q: Any) -> bool:
         case "min":
             return is_number and value >= limit["value"]
         case "one_of":
-            return value in [
-                one for one in limit["value"] if isinstance(one, bool) is isinstance(value, bool)
-            ]
+            return _is_one(value, limit["value"])
+        case "only":
+            listed = isinstance(value, list) and len(value) <= MAX_ITEMS
+            return listed and all(_is_one(item, limit["value"]) for item in value)
+        case "matches":
+            # Python's own engine backtracks, but reads what grants.py admits as the others do.
+            is_short = isinstance(value, str) and len(value) <= MAX_TEXT
+            return is_short and re.compile(limit["pattern"][1:-1]).fullmatch(value) is not None
         case _:
             return isinstance(value, str) and value.startswith(limit["value"])
+
+
+def _is_one(value: Any, of: Any) -> bool:
+    """Compare as JSON does: true is no 1."""
+    return value in [one for one in of if isinstance(one, bool) is isinstance(value, bool)]

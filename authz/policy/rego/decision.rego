@@ -22,7 +22,7 @@ decision := {"effect": "allow", "reasons": [], "obligations": obligations} if {
 	count(reasons) > 0
 } else := {
 	"effect": "deny",
-	"reasons": [refusal("DPT-DENIED", "granted", "no rule allows this", "an operator grants it")],
+	"reasons": [refusal("DPT-DENIED", "granted", "no rule allows this", "an operator grants it in grants.yaml")],
 	"obligations": {},
 } if {
 	understood
@@ -50,6 +50,7 @@ granted if {
 	human_named
 	scope_held
 	arguments_within
+	payload_passes
 	binding_strong
 } else if {
 	input.phase == "exchange"

@@ -68,6 +68,7 @@ asks(agent, tool) := {
 	"action": {"protocol": "mcp", "method": "tools/call", "phase": "call"},
 	"resource": {"service": "tickets", "type": "tool", "name": tool},
 	"arguments": null,
+	"payload": [],
 }
 
 but(question, changes) := object.union(question, changes)

@@ -1,4 +1,4 @@
-# How: the scope of the token, the strength of its binding, the limits of the arguments.
+# How: the scope of the token, the strength of its binding, the limits of the arguments, the data that are sent.
 package deputy
 
 # An agent's own SVID carries no scopes. It stands for nobody, so there is no person's token that could narrow it.
@@ -30,6 +30,15 @@ arguments_within if {
 	surveys
 }
 
+payload_passes if {
+	is_array(input.payload)
+	count(withheld) == 0
+} else if {
+	surveys
+}
+
+withheld := [class | some class in input.payload; service.payload[class] == "deny"]
+
 within(limit, value) if {
 	limit.kind == "max"
 	is_number(value)
@@ -46,4 +55,17 @@ within(limit, value) if {
 	is_string(value)
 	is_string(limit.value)
 	startswith(value, limit.value)
+} else if {
+	# Longer is no match: what a search costs grows with the text and with the pattern.
+	limit.kind == "matches"
+	is_string(value)
+	substring(value, 0, 1024) == value
+	regex.match(limit.pattern, value)
+} else if {
+	limit.kind == "only"
+	is_array(value)
+	count(value) <= 64
+	every item in value {
+		item in limit.value
+	}
 }

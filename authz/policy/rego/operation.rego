@@ -31,6 +31,25 @@ operation := found if {
 	found.class
 } else := found if {
 	calls
+	input.action.protocol == "a2a"
+	input.resource.type == "agent"
+	service.tenants[input.resource.name]
+	found := service.a2a[input.action.method]
+	found.class
+} else := found if {
+	calls
+	input.action.protocol == "llm"
+	input.resource.type == "model"
+	found := service.models[input.resource.name]
+	found.class
+} else := found if {
+	calls
+	input.action.protocol == "grpc"
+	input.resource.type == "rpc"
+	found := service.grpc[input.resource.name]
+	found.class
+} else := found if {
+	calls
 	input.action.protocol == "http"
 	found := http_rules[0]
 	found.class

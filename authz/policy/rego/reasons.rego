@@ -38,14 +38,22 @@ extent := concat(" ", [operation.class, "on", input.resource.service]) if {
 subject := concat("", ["the tool ", input.resource.name]) if {
 	input.resource.type == "tool"
 } else := concat("", ["the method ", input.action.method]) if {
-	input.action.protocol == "mcp"
+	input.action.protocol in ["mcp", "a2a"]
+} else := concat("", ["the model ", input.resource.name]) if {
+	input.resource.type == "model"
+	service.models[input.resource.name]
+} else := concat("", ["the method ", input.resource.name]) if {
+	input.resource.type == "rpc"
+	service.grpc[input.resource.name]
+} else := "this model" if {
+	input.resource.type == "model"
 } else := "this method on this path"
 
 failures contains [10, 0, 0, refusal(
 	"DPT-SERVICE-UNKNOWN",
 	"service",
 	concat("", ["the service ", input.resource.service, " is not listed"]),
-	"an operator lists the service and its tools in grants.yaml",
+	"an operator lists the service with what it offers in grants.yaml",
 )] if {
 	input.phase != "task"
 	not service
@@ -66,7 +74,7 @@ failures contains [30, 0, 0, refusal(
 	"DPT-HUMAN-REQUIRED",
 	"human_named",
 	"this is only done for a person, and none is named",
-	"call it in a task that was started for a person",
+	"a person starts a task of this agent, and the call is made in that task",
 )] if {
 	not human_named
 }
@@ -116,7 +124,7 @@ failures contains [60, 0, 0, refusal(
 	"DPT-AGENT-TIER",
 	"hop_has",
 	concat("", ["the agent ", input.agent.name, " does not reach ", extent]),
-	"use an agent of a higher tier, or its owner asks an operator to raise tier and ceiling",
+	"use an agent that reaches it, or the owner of this one asks an operator to let it reach further",
 )] if {
 	presenter_short
 }
@@ -139,7 +147,7 @@ failures contains [70, 0, 0, refusal(
 	"DPT-CHAIN-NARROWED",
 	"chain_has",
 	concat("", ["an agent of the chain does not reach ", extent, ", and delegating adds no rights"]),
-	"let an agent that may do it act for the person directly",
+	"the person lets an agent that may do it act for them directly: 'deputy grants create'",
 )] if {
 	chain_short
 }
@@ -158,7 +166,9 @@ failures contains [80, 0, 0, refusal(
 	"DPT-SCOPE-MISSING",
 	"scope_held",
 	concat("", ["the token has no scope for ", extent]),
-	concat("", ["get a token for ", extent, " at the broker"]),
+	concat("", [
+		"get a token for ", extent, " at the broker; the person lets the agent have one: 'deputy grants create'",
+	]),
 )] if {
 	input.phase == "check"
 	count(wanted) > 0
@@ -172,10 +182,8 @@ failures contains [90, limit.pointer, 0, refusal(
 	concat("", ["the argument ", limit.pointer, " of ", subject, " is outside its limit"]),
 	concat("", ["keep ", limit.pointer, " within its limit, or an operator changes the limit in grants.yaml"]),
 )] if {
-	some limit in operation.limits
+	some limit in exceeded
 	is_string(limit.pointer)
-	is_array(limit.path)
-	not within(limit, object.get(input, limit.path, null))
 }
 
 failures contains [91, i, 1, detail(
@@ -184,18 +192,29 @@ failures contains [91, i, 1, detail(
 	concat("", ["the argument ", limit.pointer, " must be ", limit.text]),
 	concat("", ["change the limit of ", limit.pointer, " in grants.yaml"]),
 )] if {
-	some i, limit in operation.limits
+	some i, limit in exceeded
 	is_string(limit.pointer)
 	is_string(limit.text)
-	is_array(limit.path)
-	not within(limit, object.get(input, limit.path, null))
+}
+
+failures contains [95, class, 0, refusal(
+	"DPT-PAYLOAD",
+	"payload_passes",
+	concat("", [
+		"what is sent holds data of the class ", class, ", which may not go to ", input.resource.service,
+	]),
+	concat("", ["leave it out, or an operator changes what may go to ", input.resource.service, " in grants.yaml"]),
+)] if {
+	calls
+	some class in withheld
+	is_string(class)
 }
 
 failures contains [100, 0, 0, refusal(
 	"DPT-BINDING-WEAK",
 	"binding_strong",
 	concat("", [subject, " destroys, and the token is not bound to the agent's own key"]),
-	"connect with the task's own X.509-SVID and get a token that is bound to it",
+	"whoever runs the agent connects with the task's own X.509-SVID and gets a token that is bound to it",
 )] if {
 	operation
 	not binding_strong
@@ -205,12 +224,18 @@ failures contains [110, 0, 0, refusal(
 	"DPT-APPROVAL-REQUIRED",
 	"approval_needed",
 	concat("", [subject, " needs approval by a person"]),
-	concat("", ["ask a person who may approve ", extent]),
+	concat("", ["a person who may approve ", extent, " does so for this call: 'deputy approvals' shows what waits"]),
 )] if {
 	approval_needed
 }
 
 # What follows is asked only when something failed.
+
+exceeded := [limit |
+	some limit in operation.limits
+	is_array(limit.path)
+	not within(limit, object.get(input, limit.path, null))
+]
 
 human_classes := [c | some c in wanted; human_has(c)]
 
