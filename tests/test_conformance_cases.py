@@ -13,7 +13,8 @@ from authz.conformance.message import Answer
 from authz.conformance.situation import ACCESS_TOKEN, GRANT_TYPE, Need, Presented, Profile, Situation
 from identity.jws import sign
 from identity.keys import SigningKey
-from tests.conformance_server import ISSUER, KEY, NOW, inputs, jwt, subject_token
+from tests.conformance_inputs import inputs
+from tests.conformance_tokens import ISSUER, KEY, NOW, jwt, subject_token
 
 OWN_CERTIFICATE = CertificateLogin("own", "o" * 43)
 ACTED: dict[str, Any] = {"act": {"iss": ISSUER, "sub": "agent-a"}}

@@ -20,17 +20,8 @@ from authz.conformance.run import RunError, metadata_url
 from authz.errors import ConfigError
 from tests.broker_fakes import TICKETS as BROKER_TICKETS
 from tests.broker_fakes import broker_world, serving
-from tests.conformance_server import (
-    FIRST,
-    OTHER,
-    OWN,
-    SECRETS,
-    TICKETS,
-    Server,
-    actor_token,
-    app,
-    subject_token,
-)
+from tests.conformance_server import Server, app
+from tests.conformance_tokens import FIRST, OTHER, OWN, SECRETS, TICKETS, actor_token, subject_token
 
 
 class Files:

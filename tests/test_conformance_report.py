@@ -19,7 +19,8 @@ from authz.conformance.report import VERSION, Report, Result
 from authz.conformance.situation import ACCESS_TOKEN, Presented, Profile, Situation, endpoint_url
 from authz.conformance.token import Jwt, actors
 from authz.errors import ConfigError
-from tests.conformance_server import ISSUER, NOW, TICKETS, inputs, jwt, subject_token, worlds
+from tests.conformance_inputs import inputs, worlds
+from tests.conformance_tokens import ISSUER, NOW, TICKETS, jwt, subject_token
 from tests.docs.blocks import ROOT
 from tests.test_rules_are_named import IDS_OF_TOKENS
 

@@ -73,6 +73,33 @@ SecondFile = Annotated[Path | None, _file("A subject token that is bound (cnf) t
 SecondType = Annotated[str, _text("Its type.", "TYPE")]
 Ungranted = Annotated[Path | None, _file("A subject token of a person who granted this client nothing.")]
 Expired = Annotated[Path | None, _file("A subject token that has expired.")]
+AssertionKey = Annotated[
+    Path | None,
+    _file("The key by which the client signs an assertion for each request (private_key_jwt), PEM."),
+]
+AssertionKid = Annotated[str | None, _text("The kid of those assertions.", "KID")]
+AssertionAudience = Annotated[
+    str | None, _text("Their audience; else the issuer, else the token endpoint.", "URL")
+]
+DpopKey = Annotated[Path | None, _file("Send a DPoP proof of this key, PEM, with each request.")]
+SubjectKey = Annotated[
+    Path | None,
+    _file("The private key of the subject token, PEM: on a test system, what is wrong is signed with it."),
+]
+Details = Annotated[Path | None, _file("authorization_details that are granted, a JSON list (RFC 9396).")]
+IdJagAudience = Annotated[str | None, _text("A server for which an ID-JAG is made for this client.", "URL")]
+TxnAudience = Annotated[str | None, _text("The audience of transaction tokens: a trust domain.", "NAME")]
+RequestDetails = Annotated[Path | None, _file("Their request_details, JSON.")]
+NextDetails = Annotated[Path | None, _file("The request_details of the service that replaces one.")]
+ServiceId = Annotated[str | None, _text("A service that may replace a transaction token.", "ID")]
+ServiceSecret = Annotated[Path | None, _file("The service's secret.")]
+ServiceCert = Annotated[Path | None, _file("The service's certificate.")]
+ServiceKey = Annotated[Path | None, _file("The key of that certificate.")]
+ProtectedResource = Annotated[
+    str | None,
+    _text("A resource of this server, for DM-02 and proofs of possession; it is sent GETs.", "URL"),
+]
+LoginHint = Annotated[str | None, _text("A person who is asked for an approval (CIBA), once.", "NAME")]
 ProfileOption = Annotated[
     Profile,
     typer.Option(
@@ -96,6 +123,11 @@ FormOption = Annotated[
         "deputy conformance delegation --token-endpoint https://as.example/token --issuer https://as.example "
         "--client-id agent --client-secret-file secret --subject-token-file alice.jwt "
         "--subject-token-type id_token --audience https://tickets.example --scope tickets:read",
+        "a client that signs its logins, proofs of possession, and tools that a token is limited to:",
+        "deputy conformance delegation --token-endpoint https://as.example/token --issuer https://as.example "
+        "--client-id agent --client-assertion-key-file agent.key --dpop-key-file proof.key "
+        "--authorization-details-file details.json --subject-token-file alice.jwt "
+        "--audience https://tickets.example --scope tickets:read --only CA --only NR-04",
         "an agent with a certificate, a second agent, an actor, and all that the checklist can use:",
         "deputy conformance delegation --token-endpoint https://broker.example/token "
         "--issuer https://broker.example --ca roots.pem --client-cert agent.pem --client-key agent.key "
@@ -138,6 +170,22 @@ def delegation(
     subject_token_2_type: SecondType = "access_token",  # noqa: S107 - the name of a type
     ungranted_subject_token_file: Ungranted = None,
     expired_subject_token_file: Expired = None,
+    client_assertion_key_file: AssertionKey = None,
+    client_assertion_kid: AssertionKid = None,
+    client_assertion_audience: AssertionAudience = None,
+    dpop_key_file: DpopKey = None,
+    subject_key_file: SubjectKey = None,
+    authorization_details_file: Details = None,
+    id_jag_audience: IdJagAudience = None,
+    txn_audience: TxnAudience = None,
+    request_details_file: RequestDetails = None,
+    next_request_details_file: NextDetails = None,
+    service_client_id: ServiceId = None,
+    service_client_secret_file: ServiceSecret = None,
+    service_client_cert: ServiceCert = None,
+    service_client_key: ServiceKey = None,
+    protected_resource: ProtectedResource = None,
+    login_hint: LoginHint = None,
     profile: ProfileOption = Profile.RFC8693,
     only: Only = None,
     skip: Skip = None,
@@ -146,9 +194,11 @@ def delegation(
 ) -> None:
     """Run the checklist of delegation (RFC 8693 and what agents need) against a token endpoint.
 
-    Give it a token request that is granted. It sends that one, looks at the answer, and sends over a hundred
-    that differ from it in one thing and must be refused. It needs no key of the server. A case whose input
-    you do not give is skipped, and says what it needs. Secrets come from files and are never printed.
+    Give it a token request that is granted. It sends that one, looks at the answer, and sends hundreds that
+    differ from it in one thing and must be refused. It needs no key of the server. A case whose input you do
+    not give is skipped, and says what it needs. Secrets come from files and are never printed.
+
+    The report says something of each of the 52 rules: of those that nobody can see from outside, why.
 
     Exit code 0: every rule of the profile was kept. 3: there are findings. 1: it could not run.
     """

@@ -7,7 +7,7 @@
 
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -23,16 +23,19 @@ from authz.conformance.login import (
     CertificateLogin,
     Login,
     SecretLogin,
+    SignedLogin,
 )
+from authz.conformance.signer import Signer
 from authz.conformance.situation import TOKEN_TYPE, Inputs, Presented, Profile
 from authz.conformance.token import Jwt
 from authz.errors import ConfigError
 from identity.base64url import encode_base64url
 from identity.errors import KeyMaterialError
 from identity.keys import MAX_SET_BYTES, parse_set
-from identity.strict_json import Limits
+from identity.strict_json import Limits, StrictJsonError, loads
 
 _MAX_FILE: Final = 256 * 1024
+_ONE_LOGIN: Final = "a client logs in with one of a secret, a certificate and an assertion"
 _SHORT_ASSERTIONS: Final = {"jwt-spiffe": JWT_SPIFFE, "jwt-bearer": JWT_BEARER}
 
 
@@ -72,6 +75,22 @@ class Given:
     subject_token_2_type: str
     ungranted_subject_token_file: Path | None
     expired_subject_token_file: Path | None
+    client_assertion_key_file: Path | None
+    client_assertion_kid: str | None
+    client_assertion_audience: str | None
+    dpop_key_file: Path | None
+    subject_key_file: Path | None
+    authorization_details_file: Path | None
+    id_jag_audience: str | None
+    txn_audience: str | None
+    request_details_file: Path | None
+    next_request_details_file: Path | None
+    service_client_id: str | None
+    service_client_secret_file: Path | None
+    service_client_cert: Path | None
+    service_client_key: Path | None
+    protected_resource: str | None
+    login_hint: str | None
     profile: Profile
     only: Sequence[str] | None
     skip: Sequence[str] | None
@@ -89,11 +108,11 @@ class Given:
             raise typer.BadParameter("--token-endpoint and --subject-token-file are both needed")
         login = self._own_login()
         subject_type = _token_type(self.subject_token_type)
-        wrong = self.wrong_audience_assertion_file
+        wrong, subject = self.wrong_audience_assertion_file, _read(self.subject_token_file)
         return Inputs(
             token_endpoint=self.token_endpoint,
             login=login,
-            subject=Presented(_read(self.subject_token_file), subject_type),
+            subject=Presented(subject, subject_type),
             actor=_presented(self.actor_token_file, _token_type(self.actor_token_type)),
             targets=(
                 *(("audience", each) for each in self.audience or ()),
@@ -111,6 +130,18 @@ class Given:
             expired_subject=_presented(self.expired_subject_token_file, subject_type),
             wider_scope=self.wider_scope,
             subject_jwks=None if self.subject_jwks is None else _key_set(self.subject_jwks),
+            subject_signer=_signer(self.subject_key_file, subject),
+            dpop_key=_signer(self.dpop_key_file),
+            details=()
+            if self.authorization_details_file is None
+            else _details(self.authorization_details_file),
+            id_jag_audience=self.id_jag_audience,
+            txn_audience=self.txn_audience,
+            request_details=_text(self.request_details_file),
+            next_request_details=_text(self.next_request_details_file),
+            service_login=self._service_login(),
+            protected_resource=self.protected_resource,
+            login_hint=self.login_hint,
             **({} if self.unknown_audience is None else {"unknown_audience": self.unknown_audience}),
         )
 
@@ -119,18 +150,37 @@ class Given:
         pairs: dict[Certificate, tuple[Path | None, Path | None]] = {
             "own": (self.client_cert, self.client_key),
             "other": (self.other_client_cert, self.other_client_key),
+            "service": (self.service_client_cert, self.service_client_key),
         }
         return {name: (cert, key or cert) for name, (cert, key) in pairs.items() if cert is not None}
 
     def _own_login(self) -> Login:
+        if self.client_assertion_key_file is not None:
+            return self._signed_login(self.client_assertion_key_file)
         login = self._login(
             self.client_id, self.client_secret_file, self.client_cert, self.client_assertion_file, "own"
         )
         if login is None:
             raise typer.BadParameter(
-                "a client logs in with --client-secret-file, --client-cert or --client-assertion-file"
+                "a client logs in with --client-secret-file, --client-cert, --client-assertion-file "
+                "or --client-assertion-key-file"
             )
         return login
+
+    def _signed_login(self, key: Path) -> SignedLogin:
+        others = (self.client_secret_file, self.client_cert, self.client_assertion_file)
+        if any(each is not None for each in others):
+            raise typer.BadParameter(_ONE_LOGIN)
+        signer = _signer(key)
+        if self.client_id is None or signer is None:
+            raise typer.BadParameter("a client that signs its assertions has an id: --client-id")
+        audience = self.client_assertion_audience or self.issuer or self.token_endpoint or ""
+        return SignedLogin(self.client_id, signer, audience, self.client_assertion_kid)
+
+    def _service_login(self) -> Login | None:
+        return self._login(
+            self.service_client_id, self.service_client_secret_file, self.service_client_cert, None, "service"
+        )
 
     def _other_login(self) -> Login | None:
         return self._login(
@@ -147,10 +197,10 @@ class Given:
         secret: Path | None,
         cert: Path | None,
         assertion: Path | None,
-        who: Literal["own", "other"],
+        who: Literal["own", "other", "service"],
     ) -> Login | None:
         if sum(each is not None for each in (secret, cert, assertion)) > 1:
-            raise typer.BadParameter("a client logs in with one of a secret, a certificate and an assertion")
+            raise typer.BadParameter(_ONE_LOGIN)
         if secret is not None:
             if client_id is None:
                 raise typer.BadParameter("a client with a secret has an id: --client-id, --other-client-id")
@@ -188,6 +238,31 @@ def _read(path: Path) -> str:
     if not text:
         raise ConfigError(f"an empty file: {str(path)!r}")
     return text
+
+
+def _text(file: Path | None) -> str | None:
+    return None if file is None else _read(file)
+
+
+def _signer(file: Path | None, unverified_token: str = "") -> Signer | None:
+    """Read a private key; the token that it signs says which algorithm of an RSA key is meant."""
+    if file is None:
+        return None
+    token = Jwt.read(unverified_token)
+    try:
+        return Signer.parse_pem(_read(file).encode(), token.unverified_header.get("alg") if token else None)
+    except ConfigError as error:
+        raise ConfigError(f"{str(file)!r}: {error}") from error
+
+
+def _details(path: Path) -> tuple[Mapping[str, object], ...]:
+    try:
+        value = loads(_read(path).encode(), Limits())
+    except StrictJsonError as error:
+        raise ConfigError(f"not strict JSON: {str(path)!r}") from error
+    if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
+        raise ConfigError(f"not a list of authorization details: {str(path)!r}")
+    return tuple(value)
 
 
 def _key_set(path: Path) -> dict[str, object]:

@@ -1,32 +1,23 @@
 """What `deputy conformance delegation` does: builds the client, runs the checklist, prints the report.
 
-- The stranger's certificate is a copy of the names in the client's own, with a key that nobody vouches for.
 - Progress goes to standard error, on a terminal only, and not before two seconds have gone.
 """
 
 import asyncio
 import json
-import ssl
 import sys
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, assert_never
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.commands.conformance import ReportForm
 from authz.commands.conformance_given import Given
+from authz.commands.conformance_tls import contexts
 from authz.commands.output import ERROR, FINDINGS, OK, Output, Row, emit, say
 from authz.conformance.case import EVERY, Case
 from authz.conformance.checklist import select
 from authz.conformance.client import HttpServer, check_url
-from authz.conformance.login import Certificate
 from authz.conformance.report import Report
 from authz.conformance.run import Plan, metadata_url, run
 from authz.errors import ConfigError
@@ -53,7 +44,7 @@ def delegation_report(given: Given) -> int:
     """Run the checklist, or print it, and return the exit code."""
     try:
         cases = select(given.only or (), given.skip or ())
-        for each in (given.token_endpoint, given.issuer, given.metadata):
+        for each in (given.token_endpoint, given.issuer, given.metadata, given.protected_resource):
             if each is not None:
                 check_url(each)
     except ConfigError as error:
@@ -63,7 +54,7 @@ def delegation_report(given: Given) -> int:
         return OK
     url = given.metadata or (None if given.issuer is None else metadata_url(given.issuer))
     plan = Plan(given.inputs(), given.profile, cases, url)
-    server = HttpServer(_contexts(given))
+    server = HttpServer(contexts(given.ca, given.certificates()))
     report = asyncio.run(run(plan, server, time.time, _Progress().show))
     _print(report, given.output)
     if report.problem is not None:
@@ -77,6 +68,7 @@ def _print(report: Report, output: ReportForm) -> None:
         case ReportForm.TABLE:
             emit(report.rows(), _COLUMNS, Output.TABLE)
             typer.echo()
+            typer.echo(f"{report.unseen()}\n")
             typer.echo(report.summary())
         case ReportForm.JSON:
             typer.echo(json.dumps(report.document(), indent=2, ensure_ascii=True))
@@ -119,71 +111,6 @@ def _listed(case: Case) -> Row:
         "must": sorted(case.must),
         "needs": [need.value for need in case.needs],
     }
-
-
-# ---------------------------------------------------------------- TLS
-
-
-def _contexts(given: Given) -> Mapping[Certificate | None, ssl.SSLContext]:
-    contexts: dict[Certificate | None, ssl.SSLContext] = {None: _context(given.ca)}
-    for name, (cert, key) in given.certificates().items():
-        contexts[name] = _context(given.ca)
-        _load(contexts[name], cert, key)
-    own = given.certificates().get("own")
-    if own is not None:
-        contexts["stranger"] = _context(given.ca)
-        with TemporaryDirectory() as directory:
-            file = Path(directory, "stranger.pem")
-            file.write_bytes(_copy(own[0]))
-            _load(contexts["stranger"], file, file)
-    return contexts
-
-
-def _context(ca: Path | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except ssl.SSLError as error:
-        raise ConfigError(f"no roots in PEM: {str(ca)!r}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    try:
-        context.load_cert_chain(cert, key, password=_no_password)
-    except ssl.SSLError as error:
-        raise ConfigError(f"not a certificate and its key in PEM: {str(cert)!r}, {str(key)!r}") from error
-
-
-def _no_password() -> str:
-    """Answer instead of a person who would be asked in the terminal."""
-    raise ConfigError("the key of a certificate is encrypted: decrypt it first")
-
-
-def _copy(path: Path) -> bytes:
-    """Return a certificate with the names of another one and a signature of nobody, and its key."""
-    try:
-        own = x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"not a certificate in PEM: {str(path)!r}") from error
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(own.subject)
-        .issuer_name(own.issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-    )
-    for extension in own.extensions:
-        if isinstance(extension.value, x509.SubjectAlternativeName | x509.KeyUsage | x509.BasicConstraints):
-            builder = builder.add_extension(extension.value, extension.critical)
-    made = builder.sign(key, hashes.SHA256())
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made.public_bytes(serialization.Encoding.PEM) + private
 
 
 class _Progress:

@@ -4,6 +4,7 @@
   answers. It does no I/O and knows nothing of the other cases.
 - `must` says under which profiles a finding is an error; under the others it is a warning.
 - A case that lacks an input is skipped, and says which; it never passes for want of it.
+- `follow` makes requests of what the first ones were answered with; with `at_once` they are sent together.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from authz.conformance.situation import Need, Profile, Situation, missing
 
 Outcome = Literal["pass", "fail", "skip"]
 Send = Callable[[Situation], Sequence[Request]]
+Follow = Callable[[Situation, Sequence[Answer]], Sequence[Request]]
 Judge = Callable[[Situation, Sequence[Answer]], "Verdict"]
 
 EVERY: Final = frozenset(Profile)
@@ -48,10 +50,11 @@ def skipped(why: str) -> Verdict:
     return Verdict("skip", why)
 
 
-def withheld(verdict: Verdict, situation: Situation) -> Verdict:
+def withheld(verdict: Verdict, situation: Situation, answers: Sequence[Answer] = ()) -> Verdict:
     """Return a verdict whose text repeats no token and no secret, whatever the server wrote."""
+    issued = [answer.unverified_token for answer in answers if answer.unverified_token is not None]
     # A secret of a few characters is in any sentence.
-    secrets = (secret[:_SHOWN] for secret in situation.secrets if len(secret) >= _SECRET)
+    secrets = (secret[:_SHOWN] for secret in (*situation.secrets, *issued) if len(secret) >= _SECRET)
     is_repeated = any(secret in verdict.got for secret in secrets)
     return Verdict(verdict.outcome, "something that repeats a token or a secret") if is_repeated else verdict
 
@@ -73,6 +76,8 @@ class Case:
     judge: Judge
     must: frozenset[Profile] = EVERY
     needs: tuple[Need, ...] = ()
+    follow: Follow | None = None
+    at_once: bool = False
 
     @property
     def id(self) -> str:

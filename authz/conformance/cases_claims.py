@@ -116,6 +116,9 @@ def _expired(situation: Situation) -> tuple[Request, ...]:
 
 def _bound(situation: Situation, claims: Claims) -> Found:
     login, cnf = situation.inputs.login, claims.get("cnf")
+    if situation.inputs.dpop_key is not None and situation.inputs.actor is None:
+        is_bound = isinstance(cnf, dict) and cnf.get("jkt") == situation.inputs.dpop_key.jkt
+        return None if is_bound else "a token that is not bound to the key of its proof"
     if not isinstance(login, CertificateLogin):
         return skipped("the client has no certificate")
     if situation.inputs.actor is not None:
@@ -158,7 +161,9 @@ CASES: Final = (
         "400 invalid_request (actor-profile: or invalid_grant)", _expired, refused_token(),
         needs=(Need.EXPIRED,),
     ),
-    good_claims("CL-08", "bound", "cnf x5t#S256 of the client's certificate", _bound, AGENTS),
+    good_claims(
+        "CL-08", "bound", "cnf x5t#S256 of the client's certificate, or jkt of its proof", _bound, AGENTS
+    ),
     good_claims("CL-08", "one-binding", "one member in cnf", _one_binding, OURS),
     good_claims("CL-08", "no-inner-binding", "no cnf within act", _no_inner_binding, AGENTS),
 )  # fmt: skip

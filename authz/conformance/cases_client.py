@@ -7,8 +7,17 @@ from typing import Final
 from authz.conformance.case import AGENTS, Case, Verdict, failed, passed, skipped
 from authz.conformance.cases_types import GARBAGE, corrupted
 from authz.conformance.judge import first_wrong, is_refusal, refused, refused_login
-from authz.conformance.login import JWT_BEARER, AssertionLogin, CertificateLogin, Login, SecretLogin, basic
+from authz.conformance.login import (
+    JWT_BEARER,
+    AssertionLogin,
+    CertificateLogin,
+    Login,
+    SecretLogin,
+    SignedLogin,
+    basic,
+)
 from authz.conformance.message import Answer, Request
+from authz.conformance.signer import own_signer
 from authz.conformance.situation import Need, Situation
 from authz.conformance.token import Jwt
 from identity.base64url import encode_base64url
@@ -68,7 +77,7 @@ def _two_logins(situation: Situation) -> Sequence[Request]:
             several = (authorization.labelled("its own Basic"), asserted.labelled("an assertion"))
         case SecretLogin():
             several = (asserted.labelled("an assertion"), secret.labelled("a client_secret in the form"))
-        case AssertionLogin():
+        case AssertionLogin() | SignedLogin():
             several = (authorization.labelled("Basic"), secret.labelled("a client_secret in the form"))
         case _:
             several = (authorization.labelled("Basic"), asserted.labelled("an assertion"))
@@ -92,6 +101,8 @@ def _wrong(situation: Situation) -> Sequence[Request]:
         case CertificateLogin() as login:
             # A copy of the names in the client's certificate, with a key of ours, signed by itself.
             return (_logged_in(situation, replace(login, certificate="stranger")),)
+        case SignedLogin() as login:
+            return (_logged_in(situation, replace(login, signer=own_signer())),)
         case AssertionLogin() as login:
             token = encode_base64url(b'{"alg":"none"}')
             return (_logged_in(situation, replace(login, assertion=f"{token}.{token}.")),)

@@ -44,10 +44,11 @@ def _alone(request: Request) -> Request:
     return request.without("actor_token", "actor_token_type")
 
 
-def _issued(situation: Situation) -> Presented:
-    kind = situation.good[0].members.get("issued_token_type")
-    token = situation.good[0].unverified_token or ""
-    return Presented(token, kind if isinstance(kind, str) else ACCESS_TOKEN)
+def onward(situation: Situation, answer: Answer) -> Request:
+    """Return the good request with the token of an answer as subject token, and without an actor."""
+    kind = answer.members.get("issued_token_type")
+    token = answer.unverified_token or ""
+    return _alone(presented(situation, Presented(token, kind if isinstance(kind, str) else ACCESS_TOKEN)))
 
 
 def _without_actor(situation: Situation) -> Sequence[Request]:
@@ -55,7 +56,7 @@ def _without_actor(situation: Situation) -> Sequence[Request]:
 
 
 def _issued_without_actor(situation: Situation) -> Sequence[Request]:
-    return (_alone(presented(situation, _issued(situation))),)
+    return (onward(situation, situation.good[0]),)
 
 
 def _no_act(_: Situation, answer: Answer) -> str | None:
@@ -97,7 +98,7 @@ def _keeps(what: str) -> Judge:
 
 def _found(situation: Situation) -> Sequence[Request]:
     good, other = situation.inputs.good, situation.inputs.other_login
-    found = _alone(presented(situation, _issued(situation)))
+    found = onward(situation, situation.good[0])
     return (
         Request(good.form, other, label="the subject token"),
         Request(_alone(good).form, other, label="the subject token without an actor"),

@@ -9,18 +9,28 @@ from collections.abc import Iterable
 from typing import Final
 
 from authz.conformance import (
+    cases_approval,
     cases_claims,
     cases_client,
     cases_delegation,
+    cases_details,
     cases_discovery,
+    cases_dpop,
     cases_form,
+    cases_hops,
+    cases_id_jag,
     cases_jose,
     cases_json,
+    cases_login,
     cases_people,
+    cases_resource,
     cases_scope,
+    cases_signed,
+    cases_transaction,
     cases_types,
 )
 from authz.conformance.case import Case
+from authz.conformance.rules import NOT_OBSERVABLE
 from authz.errors import ConfigError
 
 CHECKLIST: Final[tuple[Case, ...]] = (
@@ -30,10 +40,19 @@ CHECKLIST: Final[tuple[Case, ...]] = (
     *cases_claims.CASES,
     *cases_people.CASES,
     *cases_scope.CASES,
+    *cases_details.CASES,
+    *cases_hops.CASES,
+    *cases_id_jag.CASES,
+    *cases_transaction.CASES,
+    *cases_dpop.CASES,
+    *cases_resource.CASES,
     *cases_jose.CASES,
     *cases_json.CASES,
+    *cases_signed.CASES,
     *cases_discovery.CASES,
+    *cases_approval.CASES,
     *cases_client.CASES,
+    *cases_login.CASES,
 )
 
 
@@ -45,6 +64,8 @@ def select(only: Iterable[str], skip: Iterable[str]) -> tuple[Case, ...]:
     """
     only, skip = tuple(only), tuple(skip)
     for name in (*only, *skip):
+        if name.upper() in NOT_OBSERVABLE:
+            raise ConfigError(f"{name.upper()} is not observable: {NOT_OBSERVABLE[name.upper()]}")
         if not any(_is_named(case, name) for case in CHECKLIST):
             raise ConfigError(f"no rule and no case of the checklist: {name!r}")
     chosen = tuple(

@@ -64,7 +64,8 @@ class HttpServer:
                 session.request(
                     sent.method,
                     target,
-                    headers=dict(sent.headers),
+                    # A list, because a header may stand twice.
+                    headers=list(sent.headers),
                     # aiohttp warns of a long body that is bytes.
                     data=BytesIO(sent.body) if sent.body else None,
                     allow_redirects=False,

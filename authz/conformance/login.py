@@ -2,19 +2,28 @@
 
 - A secret and an assertion are in no `repr`.
 - A certificate logs in by the connection: `certificate` names which one, and nothing of it is sent here.
+- Where a server counts each assertion once, `SignedLogin` makes one for each request, when that is sent.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 from urllib.parse import quote_plus
 
+from authz.conformance.proof import Moment, nothing_else
+from authz.conformance.signer import Signer
+from authz.conformance.token import json_of
+from identity.base64url import encode_base64url
+
 Fields = tuple[tuple[str, str], ...]
-# Whose certificate the connection shows: the client's, the second client's, or one that nobody vouches for.
-Certificate = Literal["own", "other", "stranger"]
+# Whose certificate the connection shows: the client's, the second client's, that of a service which passes
+# calls on, or a forgery: `stranger` signed itself, `issued` was signed with the client's own key.
+Certificate = Literal["own", "other", "service", "stranger", "issued"]
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_SPIFFE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+_LIFETIME: Final = 60  # seconds of an assertion
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,46 @@ class CertificateLogin:
     client_id: str | None = None
 
 
-Login = SecretLogin | AssertionLogin | CertificateLogin
+@dataclass(frozen=True, slots=True)
+class SignedLogin:
+    """A client that signs an assertion for each request (`private_key_jwt`, RFC 7523).
+
+    `changes` are claims that differ from the good ones; one whose value is None is left out. A number for
+    `exp` or `nbf` is in seconds from now. Assertions of one `once` are one text.
+    """
+
+    client_id: str
+    signer: Signer = field(repr=False)
+    audience: str
+    kid: str | None = None
+    changes: Mapping[str, object] = field(default_factory=nothing_else)
+    once: str = ""
+
+    def at(self, moment: Moment) -> AssertionLogin:
+        """Return the login of a request that is sent at this moment."""
+        header = {"typ": "JWT", "alg": self.signer.algorithm, "kid": self.kid}
+        claims: dict[str, object] = {
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": self.audience,
+            "iat": moment.now,
+            "exp": _LIFETIME,
+            "jti": moment.name,
+            **self.changes,
+        }
+        for name in ("exp", "nbf"):
+            seconds = claims.get(name)
+            claims[name] = moment.now + seconds if isinstance(seconds, int) else seconds
+        unsigned = f"{_part(header)}.{_part(claims)}"
+        signature = encode_base64url(self.signer.sign(unsigned.encode("ascii")))
+        return AssertionLogin(f"{unsigned}.{signature}", JWT_BEARER, self.client_id)
+
+
+Login = SecretLogin | AssertionLogin | CertificateLogin | SignedLogin
+
+
+def _part(members: Mapping[str, object]) -> str:
+    return encode_base64url(json_of({name: value for name, value in members.items() if value is not None}))
 
 
 def login_fields(login: Login | None) -> Fields:
@@ -57,7 +105,8 @@ def login_fields(login: Login | None) -> Fields:
         case AssertionLogin(assertion, kind, client_id):
             named = (("client_assertion_type", kind), ("client_id", client_id))
             return (("client_assertion", assertion), *((name, value) for name, value in named if value))
-        case CertificateLogin(client_id=client_id):
+        case CertificateLogin(client_id=client_id) | SignedLogin(client_id=client_id):
+            # The assertion of the latter is there from when the request is sent.
             return (("client_id", client_id),) if client_id else ()
         case _:
             assert_never(login)

@@ -1,6 +1,7 @@
 """What is sent to the server that is examined, and what came back.
 
-- A `Request` is a value; what it looks like on the wire follows from it alone.
+- A `Request` is a value; what it looks like on the wire follows from it alone, but for what is made when it
+  is sent: proofs, and the assertions of a client that signs one for each request.
 - An `Answer` was read to its end, or it says why not. Its body is read strictly, and is in no `repr`.
 - `got` says what came back without a word of a token or of a sentence that the server wrote.
 """
@@ -12,9 +13,12 @@ from typing import Final, Literal
 from urllib.parse import urlencode
 
 from authz.conformance.login import Fields, Login, login_fields, login_headers
+from authz.conformance.proof import Proof
 from identity.strict_json import Limits, StrictJsonError, loads
 
-Endpoint = Literal["token", "introspection", "revocation"]
+Endpoint = Literal[
+    "token", "introspection", "revocation", "backchannel_authentication", "resource", "resource_metadata"
+]
 # Why there is no answer; `closed` is a refusal of what is far too long, `late` never is one.
 Problem = Literal["closed", "late", "long"]
 
@@ -43,6 +47,7 @@ class Request:
     headers: Fields = field(default=(), repr=False)
     content_type: str = FORM
     body: bytes | None = field(default=None, repr=False)
+    proofs: tuple[Proof, ...] = field(default=(), repr=False)
 
     def labelled(self, label: str) -> "Request":
         """Return the same request with a name for what is unusual in it."""

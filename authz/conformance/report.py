@@ -1,6 +1,8 @@
 """What was found, for people and for machines.
 
 - Every case of the run has one result: pass, fail, warning or skip; a skip says what was missing.
+- Every rule of the checklist stands in it once: what is the worst of its results, that it did not run, or
+  that nobody can see it from outside, and why.
 - A finding about a rule that the profile does not require is a warning.
 - The shape of the JSON has a version; JUnit has a failure for a fail, and a note for a warning.
 - No token, no secret and no error description of the server is in it.
@@ -13,11 +15,16 @@ from typing import Final, Literal
 from xml.etree import ElementTree as ET
 
 from authz.conformance.case import Case, Verdict
+from authz.conformance.rules import NOT_OBSERVABLE, PARTLY, RULES
 from authz.conformance.situation import Profile
 
 VERSION: Final = "deputy.conformance-report/v1"
 Status = Literal["pass", "fail", "warning", "skip"]
 STATUSES: Final[tuple[Status, ...]] = ("pass", "fail", "warning", "skip")
+UNSEEN: Final = "not observable"
+NOT_RUN: Final = "not run"
+# Of several results of a rule the first of these is its own.
+_WORST: Final[tuple[Status, ...]] = ("fail", "warning", "pass", "skip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,36 @@ class Report:
             "problem": self.problem,
             "summary": dict(self.counts),
             "results": self.rows(),
+            "rules": self.rules(),
         }
+
+    def rules(self) -> list[dict[str, object]]:
+        """Return what is known of every rule of the checklist."""
+        return [
+            {
+                "rule": rule,
+                "title": title,
+                "status": self._status_of(rule),
+                "cases": sum(result.case.rule == rule for result in self.results),
+                "unseen": NOT_OBSERVABLE.get(rule, PARTLY.get(rule)),
+            }
+            for rule, title in RULES.items()
+        ]
+
+    def _status_of(self, rule: str) -> str:
+        if rule in NOT_OBSERVABLE:
+            return UNSEEN
+        found = {result.status for result in self.results if result.case.rule == rule}
+        return next((status for status in _WORST if status in found), NOT_RUN)
+
+    def unseen(self) -> str:
+        """Return what people do not see in the results: the rules that are not among them."""
+        lines = [
+            f"{rule} ({RULES[rule]}) is not observable from outside: {why}."
+            for rule, why in NOT_OBSERVABLE.items()
+        ]
+        absent = [rule for rule in RULES if self._status_of(rule) == NOT_RUN]
+        return "\n".join([*lines, *([f"Not run: {', '.join(absent)}."] if absent else [])])
 
     def summary(self) -> str:
         """Return one sentence for people."""
@@ -96,13 +132,16 @@ class Report:
         suite = ET.Element(
             "testsuite",
             name=f"deputy conformance delegation ({self.profile.value})",
-            tests=str(len(self.results)),
+            tests=str(len(self.results) + len(NOT_OBSERVABLE)),
             failures=str(counts["fail"]),
             errors="0" if self.problem is None else "1",
-            skipped=str(counts["skip"]),
+            skipped=str(counts["skip"] + len(NOT_OBSERVABLE)),
         )
         for result in self.results:
             _add(suite, result)
+        for rule, why in NOT_OBSERVABLE.items():
+            case = ET.SubElement(suite, "testcase", classname=rule, name=RULES[rule])
+            ET.SubElement(case, "skipped", message=f"{UNSEEN}: {why}")
         if self.problem is not None:
             case = ET.SubElement(suite, "testcase", classname="run", name="the good request")
             ET.SubElement(case, "error", message=_plain(self.problem))

@@ -4,12 +4,13 @@
   reported but that.
 - Last the good request again: a server that refuses it by then (a token spent, a client locked out, a limit
   reached) may have refused everything for that reason, so the report says that it does not count.
-- A server that lets us wait too often ends the run.
-- One request at a time, each case by itself: nothing depends on what another case found.
+- Each case by itself, and one request at a time where a case does not say otherwise: nothing depends on what
+  another case found.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,37 +19,15 @@ from authz.conformance.client import check_url
 from authz.conformance.message import Answer, Request
 from authz.conformance.port import Server
 from authz.conformance.report import Report, Result
+from authz.conformance.sender import RunError, Sender
 from authz.conformance.situation import Inputs, Profile, Situation
-from authz.errors import AuthzError, ConfigError
+from authz.errors import ConfigError
 
 _WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 # What it revokes may stand behind every other token.
 _AFTER_ALL: Final = "CA-07/revoke"
 
-_MAX_LATE: Final = 10
-
 Progress = Callable[[int, int, str], None]
-
-
-class RunError(AuthzError):
-    """The checklist could not run."""
-
-
-class _Patient:
-    """A server for which we wait some times, and then no more."""
-
-    def __init__(self, server: Server) -> None:
-        self._server, self._late = server, 0
-
-    async def send(self, url: str, request: Request) -> Answer:
-        answer = await self._server.send(url, request)
-        self._late += answer.problem == "late"
-        if self._late > _MAX_LATE:
-            raise RunError(f"more than {_MAX_LATE} answers were late: nothing can be said about this server")
-        return answer
-
-    async def get(self, url: str) -> Answer:
-        return await self._server.get(url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +47,21 @@ async def run(plan: Plan, server: Server, clock: Callable[[], float], progress: 
         RunError: if the good request is refused.
         ConfigError: if a URL is one that nothing is sent to.
     """
-    server = _Patient(server)
-    situation = await _begin(plan, server, clock)
+    sender = Sender(server, clock, lambda: secrets.token_urlsafe(24))
+    situation = await _begin(plan, sender, clock)
     cases = sorted(plan.cases, key=lambda case: case.id == _AFTER_ALL)
     results, problem = [], None
     for number, case in enumerate(cases):
         if case.id == _AFTER_ALL:
-            problem = await _again(plan.inputs, server)
+            problem = await _again(plan.inputs, sender)
         progress(number, len(cases), case.id)
-        results.append(Result.of(case, await _verdict(case, situation, server), plan.profile))
+        results.append(Result.of(case, await _verdict(case, situation, sender), plan.profile))
     if all(case.id != _AFTER_ALL for case in cases):
-        problem = await _again(plan.inputs, server)
+        problem = await _again(plan.inputs, sender)
     return Report(plan.inputs.token_endpoint, plan.profile, tuple(results), problem)
 
 
-async def _begin(plan: Plan, server: Server, clock: Callable[[], float]) -> Situation:
+async def _begin(plan: Plan, server: Sender, clock: Callable[[], float]) -> Situation:
     inputs, metadata, key_set = plan.inputs, None, None
     check_url(inputs.token_endpoint)
     if plan.metadata_url is not None:
@@ -96,7 +75,7 @@ async def _begin(plan: Plan, server: Server, clock: Callable[[], float]) -> Situ
     return Situation(inputs, plan.profile, now, (first, again), metadata, key_set)
 
 
-async def _good(inputs: Inputs, server: Server, sentence: str) -> Answer:
+async def _good(inputs: Inputs, server: Sender, sentence: str) -> Answer:
     answer = await server.send(inputs.token_endpoint, inputs.good)
     if answer.unverified_token is None:
         why = answer.detail or _description(answer, inputs)
@@ -104,27 +83,41 @@ async def _good(inputs: Inputs, server: Server, sentence: str) -> Answer:
     return answer
 
 
-async def _again(inputs: Inputs, server: Server) -> str | None:
+async def _again(inputs: Inputs, server: Sender) -> str | None:
     answer = await server.send(inputs.token_endpoint, inputs.good)
     if answer.unverified_token is not None:
         return None
     return f"the good request is refused by now ({answer.got}), so other refusals may say nothing"
 
 
-async def _verdict(case: Case, situation: Situation, server: Server) -> Verdict:
+async def _verdict(case: Case, situation: Situation, sender: Sender) -> Verdict:
     lack = case.lacks(situation)
     if lack is not None:
         return skipped(f"needs {lack}")
     requests = case.send(situation)
     if not requests and case.send is not nothing:
         return skipped("nothing of this kind can be sent")
-    answers = []
-    for request in requests:
-        url = situation.endpoint(request.endpoint)
-        if url is None:
-            return skipped(f"there is no {request.endpoint} endpoint")
-        answers.append(replace(await server.send(url, request), label=request.label))
-    return withheld(case.judge(situation, answers), situation)
+    answers = await _answers(requests, situation, sender)
+    if case.follow is not None and not isinstance(answers, Verdict):
+        more = case.follow(situation, answers)
+        further = await _answers(more, situation, sender, at_once=case.at_once)
+        answers = further if isinstance(further, Verdict) else [*answers, *further]
+    if isinstance(answers, Verdict):
+        return answers
+    return withheld(case.judge(situation, answers), situation, answers)
+
+
+async def _answers(
+    requests: Sequence[Request], situation: Situation, sender: Sender, *, at_once: bool = False
+) -> list[Answer] | Verdict:
+    """Return the answers, or the verdict that they cannot be had."""
+    urls = {request.endpoint: situation.endpoint(request.endpoint) for request in requests}
+    absent = [name for name, url in urls.items() if url is None]
+    if absent:
+        return skipped(f"there is no {absent[0]} endpoint")
+    if at_once:
+        return await sender.send_all(lambda request: urls[request.endpoint] or "", requests)
+    return [await sender.send(urls[request.endpoint] or "", request) for request in requests]
 
 
 def _may_fetch(url: str, token_endpoint: str) -> bool:

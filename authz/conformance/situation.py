@@ -12,8 +12,17 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.conformance.login import AssertionLogin, Fields, Login, SecretLogin
+from authz.conformance.login import (
+    AssertionLogin,
+    CertificateLogin,
+    Fields,
+    Login,
+    SecretLogin,
+    SignedLogin,
+)
 from authz.conformance.message import Answer, Endpoint, Request
+from authz.conformance.proof import Proof
+from authz.conformance.signer import Signer, own_signer
 from authz.conformance.token import Jwt
 from identity.errors import KeyMaterialError
 from identity.keys import VerificationKey, jwks
@@ -21,6 +30,7 @@ from identity.keys import VerificationKey, jwks
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - the beginning of names of types
 ACCESS_TOKEN: Final = f"{TOKEN_TYPE}access_token"
+_RESOURCE: Final = "/.well-known/oauth-protected-resource"
 
 
 class Profile(StrEnum):
@@ -47,6 +57,20 @@ class Need(StrEnum):
     TARGET = "--audience or --resource"
     JWT_SUBJECT = "a subject token that is a JWT"
     JWT_ISSUED = "an issued token that is a JWT"
+    ACTOR = "--actor-token-file"
+    CERTIFICATE = "--client-cert"
+    SIGNED_LOGIN = "--client-assertion-key-file"
+    SUBJECT_SIGNER = "--subject-key-file, the private key of the subject token"
+    DPOP = "metadata with dpop_signing_alg_values_supported, or --dpop-key-file"
+    DETAILS = "--authorization-details-file"
+    ID_JAG = "--id-jag-audience"
+    TRANSACTION = "--txn-audience"
+    SERVICE = "--service-client-cert or --service-client-id"
+    RESOURCE = "--protected-resource"
+    LOGIN_HINT = "--login-hint"
+    BACKCHANNEL = (
+        "metadata that names a backchannel_authentication_endpoint on the host of the token endpoint"
+    )
     SUBJECT_KEY = "--subject-jwks with the key of the subject token, or a jwks_uri that holds it"
 
 
@@ -78,6 +102,16 @@ class Inputs:
     wider_scope: str | None = None
     unknown_audience: str = "https://deputy-conformance.invalid/unknown"
     subject_jwks: Mapping[str, object] | None = field(default=None, repr=False)
+    subject_signer: Signer | None = None
+    dpop_key: Signer | None = None
+    details: tuple[Mapping[str, object], ...] = ()
+    id_jag_audience: str | None = None
+    txn_audience: str | None = None
+    request_details: str | None = None
+    next_request_details: str | None = None
+    service_login: Login | None = None
+    protected_resource: str | None = None
+    login_hint: str | None = None
 
     @property
     def good(self) -> Request:
@@ -94,7 +128,8 @@ class Inputs:
             form.append(("scope", self.scope))
         if self.requested_type is not None:
             form.append(("requested_token_type", self.requested_type))
-        return Request(tuple(form), self.login)
+        proofs = () if self.dpop_key is None else (Proof(self.dpop_key),)
+        return Request(tuple(form), self.login, proofs=proofs)
 
     @property
     def target_name(self) -> str:
@@ -115,9 +150,9 @@ class Situation:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no report may show: every token and secret that was sent or issued."""
+        """What no report may show: every token and secret that was given, or issued to the good request."""
         inputs = self.inputs
-        logins = (inputs.login, inputs.other_login, inputs.other_audience)
+        logins = (inputs.login, inputs.other_login, inputs.other_audience, inputs.service_login)
         tokens = (inputs.subject, inputs.actor, inputs.second_subject, inputs.ungranted_subject)
         return (
             *(login.secret for login in logins if isinstance(login, SecretLogin)),
@@ -148,7 +183,23 @@ class Situation:
 
     def endpoint(self, name: Endpoint) -> str | None:
         """Return the URL of an endpoint; None if there is none that a login may be sent to."""
+        if name == "resource":
+            return self.inputs.protected_resource
+        if name == "resource_metadata":
+            return resource_metadata_url(self.inputs.protected_resource)
         return endpoint_url(self.inputs.token_endpoint, self.document, name)
+
+    @property
+    def signer(self) -> Signer:
+        """The key of proofs."""
+        return self.inputs.dpop_key or own_signer()
+
+    @property
+    def takes_proofs(self) -> bool:
+        """Whether proofs are looked at, as the server says, or as we ask of it."""
+        told = self.document.get("dpop_signing_alg_values_supported")
+        is_told = isinstance(told, list) and self.signer.algorithm in told
+        return is_told or self.inputs.dpop_key is not None or self.profile is Profile.DEPUTY
 
     @property
     def subject_key(self) -> VerificationKey | None:
@@ -181,6 +232,14 @@ def endpoint_url(token_endpoint: str, document: Mapping[str, object], name: Endp
         return token_endpoint
     url = document.get(f"{name}_endpoint")
     return url if isinstance(url, str) and _origin(url) == _origin(token_endpoint) else None
+
+
+def resource_metadata_url(resource: str | None) -> str | None:
+    """Return where a protected resource publishes its metadata (RFC 9728 section 3.1)."""
+    if resource is None:
+        return None
+    split = urlsplit(resource)
+    return f"{split.scheme}://{split.netloc}{_RESOURCE}{split.path.rstrip('/')}"
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -227,5 +286,17 @@ def missing(need: Need, situation: Situation) -> bool:
         Need.JWT_SUBJECT: situation.subject,
         Need.JWT_ISSUED: situation.issued,
         Need.SUBJECT_KEY: situation.subject_key,
+        Need.ACTOR: inputs.actor,
+        Need.CERTIFICATE: inputs.login if isinstance(inputs.login, CertificateLogin) else None,
+        Need.SIGNED_LOGIN: inputs.login if isinstance(inputs.login, SignedLogin) else None,
+        Need.SUBJECT_SIGNER: inputs.subject_signer,
+        Need.DPOP: True if situation.takes_proofs else None,
+        Need.DETAILS: inputs.details or None,
+        Need.ID_JAG: inputs.id_jag_audience,
+        Need.TRANSACTION: inputs.txn_audience,
+        Need.SERVICE: inputs.service_login,
+        Need.RESOURCE: inputs.protected_resource,
+        Need.LOGIN_HINT: inputs.login_hint,
+        Need.BACKCHANNEL: situation.endpoint("backchannel_authentication"),
     }
     return there[need] is None

@@ -74,6 +74,11 @@ def json_of(members: Mapping[str, object]) -> bytes:
     return json.dumps(dict(members), separators=(",", ":")).encode("ascii")
 
 
+def json_text(value: object) -> str:
+    """Return JSON as a parameter of a form has it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _part(content: Mapping[str, object] | bytes) -> str:
     return encode_base64url(content if isinstance(content, bytes) else json_of(content))
 

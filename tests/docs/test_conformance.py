@@ -12,7 +12,8 @@ from threading import Event, Thread
 import pytest
 
 from tests.broker_fakes import serving
-from tests.conformance_server import FIRST, OWN, SECRETS, Server, app, subject_token
+from tests.conformance_server import Server, app
+from tests.conformance_tokens import FIRST, OWN, SECRETS, subject_token
 from tests.docs.blocks import blocks_of
 from tests.docs.session import Session
 from tests.test_conformance import CARELESS, careless
