@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from identity.canonical import (
     CanonicalJsonError,
@@ -45,6 +47,11 @@ class Colour(StrEnum):
             "\xf6": 7,
         },
         {"\ue000": 1, "\U00010000": 2},
+        {"\xfc": 1, "\uffff": 2, "z": 3, "": 4, "\u20ac": 5.0},
+        [137.0, -137.0, {"a": [0.0, {"b": 1e15, "a": 1.5}]}, float(2**53 - 1)],
+        [float(2**53), 1.0],
+        [1e-5, 1.0],
+        [1e15 + 0.5, 1e-4, 1.0],
         [
             333333333.33333329,
             1e30,
@@ -65,6 +72,35 @@ class Colour(StrEnum):
 )
 def test_equals_rfc_8785(value: object) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+
+@given(
+    st.recursive(
+        SCALARS | NAMES | st.integers(-(2**53), 2**53).map(float),
+        lambda part: st.lists(part) | st.dictionaries(NAMES, part),
+        max_leaves=20,
+    )
+)
+def test_every_value_equals_rfc_8785(value: object) -> None:
+    try:
+        expected = rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
+    except rfc8785.CanonicalizationError:
+        with pytest.raises(CanonicalJsonError):
+            canonical_json(value)
+    else:
+        assert canonical_json(value) == expected
+
+
+def test_value_that_nests_too_deep_is_our_error() -> None:
+    value: object = 1.0
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(CanonicalJsonError):
+        canonical_json(value)
 
 
 def test_integral_float_and_integer_have_one_form() -> None:
