@@ -8,12 +8,14 @@ import pytest
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.form import Form
+from authz.protocols.a2a_grpc import TABLES
 from authz.protocols.a2a_methods import METHODS, OLD_METHODS
 from authz.protocols.a2a_rest import FORMS
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from identity.canonical import arguments_sha256, canonical_arguments
+from tests import reader_vectors
 from tests.check_requests import request
 from tests.reader_vectors import Case, check_case, params_of, summary, vectors
 
@@ -56,6 +58,8 @@ def test_every_method_is_read_in_every_binding_that_has_it() -> None:
     assert set(METHODS) <= read_as["json-rpc"]
     assert {method.name for method in OLD_METHODS.values()} <= read_as["older-names"]
     assert {form.name for form in FORMS} <= read_as["rest"] | read_as["push-configurations"]
+    assert set(METHODS) == set(TABLES)
+    assert set(METHODS) <= read_as["grpc"]
 
 
 def test_arguments_and_their_hash_are_what_policy_and_token_see() -> None:
@@ -72,6 +76,43 @@ def test_one_operation_is_one_operation_in_json_rpc_and_http() -> None:
     assert summary(over_rpc) == summary(over_http)
     assert over_rpc.arguments_sha256 == over_http.arguments_sha256
     assert (over_rpc.wire, over_http.wire) == ("json_rpc", "http")
+
+
+def test_one_operation_is_one_operation_in_json_rpc_and_grpc() -> None:
+    case = next(case for stem, case in vectors("a2a") if stem == "grpc")
+    over_grpc = read(reader_vectors.body_of(case), path=case["path"], headers=case["headers"])
+    over_rpc = read(body_of("SendMessage", **case["arguments"]))
+    assert summary(over_rpc) == summary(over_grpc)
+    assert over_rpc.arguments_sha256 == over_grpc.arguments_sha256
+    assert over_grpc.wire == "grpc"
+
+
+def grpc_refusal(message: bytes, name: str = "CancelTask") -> InspectionError:
+    body = b"\0" + len(message).to_bytes(4) + message
+    headers = (("content-type", "application/grpc"), ("a2a-version", "1.0"))
+    return refusal(body, path=f"/lf.a2a.v1.A2AService/{name}", headers=headers)
+
+
+def test_refuses_protocol_buffers_that_nest_3000_deep() -> None:
+    value = b"\x08\x00"
+    for _ in range(3000):
+        inner = b"\x0a" + _varint(len(value)) + value
+        value = b"\x32" + _varint(len(inner)) + inner
+    entry = b"\x0a\x01k\x12" + _varint(len(value)) + value
+    metadata = b"\x0a" + _varint(len(entry)) + entry
+    message = b"\x12\x02t1\x1a" + _varint(len(metadata)) + metadata
+    assert "nested too deep" in grpc_refusal(message).detail
+
+
+def test_refuses_more_than_16384_fields() -> None:
+    message = b"\x3a\x00" * 20_000
+    sent = b"\x12" + _varint(len(message)) + message
+    assert "too many values" in grpc_refusal(sent, "SendMessage").detail
+
+
+def _varint(number: int) -> bytes:
+    low = number & 0x7F
+    return bytes([low]) if number < 0x80 else bytes([low | 0x80]) + _varint(number >> 7)
 
 
 def test_representation_shows_no_message() -> None:

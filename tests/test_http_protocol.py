@@ -123,3 +123,89 @@ def test_operation_is_the_method_on_the_path() -> None:
 
 def test_body_of_plain_http_is_not_read() -> None:
     assert inspect(request(b"[not JSON", path="/upload", headers=()), FILES).resource_name == "/upload"
+
+
+FORM = "application/x-www-form-urlencoded"
+PART = 'multipart/form-data; boundary="b"'
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_method=DELETE",
+        "a=b&_method=DELETE",
+        "a=b;_method=DELETE",
+        "_METHOD=DELETE",
+        "%5Fmethod=DELETE",
+        "_%6Dethod=DELETE",
+        "_method",
+        "_method[]=DELETE",
+        ".method=DELETE",
+        "[method=DELETE",
+        "%20_method=DELETE",
+        "+_method=DELETE",
+        "+method=DELETE",
+        "%00_method=DELETE",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_parameter_turns_the_request_into_another(method: str, query: str) -> None:
+    """Rails, Laravel, Symfony and WordPress run a POST with `_method=DELETE` as DELETE."""
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(method=method, path=f"/reports/7?{query}", headers=()), FILES)
+    assert refused.value.code == Code.REQUEST_MALFORMED
+    assert "DELETE" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (FORM, b"_method=DELETE"),
+        (FORM, b"a=b&_method=DELETE"),
+        (FORM, b"a=b&%5F%6d%65thod=DELETE"),
+        (FORM, b"+.method=DELETE"),
+        ("Application/X-WWW-Form-Urlencoded; charset=utf-8", b"_method=DELETE"),
+        ("text/plain, " + FORM, b"_method=DELETE"),
+        (PART, b'--b\r\nContent-Disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--'),
+        (PART, b"--b\r\ncontent-disposition: form-data; NAME=_method\r\n\r\nDELETE\r\n--b--"),
+        (PART, b"--b\r\nContent-Disposition: form-data; name='_method'\r\n\r\nDELETE\r\n--b--"),
+        (PART, b"--b\r\nContent-Disposition: form-data; name*=utf-8''_method\r\n\r\nDELETE\r\n--b--"),
+        ("application/json", b'{"_method":"DELETE"}'),
+        ("application/json", b'{"\\u005Fmethod" : "DELETE"}'),
+        ("application/vnd.api+json", b'{"a":1,"_method":"DELETE"}'),
+        (None, b"_method=DELETE"),
+        (None, b'{"_method":"DELETE"}'),
+        (None, b'--b\r\nContent-Disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--'),
+    ],
+)
+def test_no_form_turns_a_post_into_another_method(content_type: str | None, body: bytes) -> None:
+    headers = () if content_type is None else (("content-type", content_type),)
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(body, path="/reports/7", headers=headers), FILES)
+    assert refused.value.code == Code.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (FORM, b"payment_method=card&method=x&a=_method"),
+        (FORM, b"_methods=x&x_method=y&_method_name=z"),
+        (PART, b'--b\r\nContent-Disposition: form-data; name="payment_method"\r\n\r\nx\r\n--b--'),
+        ("application/json", b'{"payment_method":"card","a":"_method"}'),
+        ("application/octet-stream", b"a&_method=DELETE"),
+    ],
+)
+def test_other_words_in_a_body_turn_nothing(content_type: str, body: bytes) -> None:
+    headers = (("content-type", content_type),)
+    assert inspect(request(body, path="/reports/7", headers=headers), FILES).method == "POST"
+
+
+def test_only_a_post_is_turned_by_its_body() -> None:
+    headers = (("content-type", FORM),)
+    put = inspect(request(b"_method=DELETE", method="PUT", path="/reports/7", headers=headers), FILES)
+    assert put.method == "PUT"
+
+
+def test_query_that_other_words_stand_in_is_no_method() -> None:
+    path = "/reports?payment_method=card&method=x&q=_method"
+    assert inspect(request(method="GET", path=path, headers=()), FILES).resource_name == "/reports"

@@ -40,13 +40,9 @@ class Field:
 
 Table = Mapping[int, Field]
 
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
+_VARINT, _BYTES = 0, 2
 _WIRE: Final[Mapping[Kind, int]] = {"int32": _VARINT, "bool": _VARINT, "enum": _VARINT}
 _MAX_SECONDS: Final = 253_402_300_799  # the end of the year 9999
-
-# google.protobuf.Struct, Value, ListValue and Timestamp
-_STRUCT_FIELD: Final = 1
-_VALUE_NULL, _VALUE_NUMBER, _VALUE_TEXT, _VALUE_BOOL, _VALUE_STRUCT, _VALUE_LIST = range(1, 7)
 
 
 @dataclass(slots=True)
@@ -117,17 +113,17 @@ def _scalar(known: Field, raw: int) -> object:
             raise ProtobufError(f"a number that is none of {known.name}")
 
 
+# What follows are the fields of google.protobuf.Struct, Value, ListValue and Timestamp, by their numbers.
 def _struct(reader: _Reader, data: bytes, depth: int) -> dict[str, object]:
     found: dict[str, object] = {}
     for number, wire, raw in _fields(reader, data, depth):
-        if (number, wire) != (_STRUCT_FIELD, _BYTES):
+        if (number, wire) != (1, _BYTES) or isinstance(raw, int):
             raise ProtobufError("a Struct with a field that it does not have")
         entry = dict[int, object]()
-        for part, part_wire, part_raw in _fields(reader, _as_bytes(raw), depth):
-            if part not in {1, 2} or part_wire != _BYTES or part in entry:
+        for part, part_wire, part_raw in _fields(reader, raw, depth):
+            if part not in {1, 2} or part_wire != _BYTES or part in entry or isinstance(part_raw, int):
                 raise ProtobufError("an entry of a Struct that is not one name and one value")
-            known = _text if part == 1 else lambda data: _value(reader, data, depth + 1)
-            entry[part] = known(_as_bytes(part_raw))
+            entry[part] = _text(part_raw) if part == 1 else _value(reader, part_raw, depth + 1)
         if len(entry) != 2 or entry[1] in found:
             raise ProtobufError("an entry of a Struct without name or value, or twice")
         found[str(entry[1])] = entry[2]
@@ -158,9 +154,9 @@ def _value(reader: _Reader, data: bytes, depth: int) -> object:
 def _list(reader: _Reader, data: bytes, depth: int) -> list[object]:
     found = []
     for number, wire, raw in _fields(reader, data, depth):
-        if (number, wire) != (1, _BYTES):
+        if (number, wire) != (1, _BYTES) or isinstance(raw, int):
             raise ProtobufError("a ListValue with a field that it does not have")
-        found.append(_value(reader, _as_bytes(raw), depth + 1))
+        found.append(_value(reader, raw, depth + 1))
     return found
 
 
@@ -189,12 +185,6 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise ProtobufError("a text that is not UTF-8") from error
-
-
-def _as_bytes(raw: int | bytes) -> bytes:
-    if isinstance(raw, int):
-        raise ProtobufError("a number in the place of a message")
-    return raw
 
 
 def _fields(reader: _Reader, data: bytes, depth: int) -> list[tuple[int, int, int | bytes]]:
