@@ -12,9 +12,10 @@ from authz.errors import GrantsError
 from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy import schema
 from authz.policy.grants import MAX_BYTES, Grants
-from authz.policy.grants_service import METHODS
+from authz.policy.grants_service import A2A_METHODS, METHODS
 from authz.policy.patterns import is_whole_pattern
 from authz.policy.yaml_strict import load_yaml
+from authz.protocols import a2a_methods, grpc_call, llm_facts
 from authz.protocols import mcp_target as aim
 from authz.protocols.mcp_methods import REQUESTS
 from identity.canonical import canonical_json, sha256_hex
@@ -149,7 +150,6 @@ SHAPES: dict[str, tuple[str, object]] = {
     "prefix that is empty": (f"{LIMITS}|/a", {"prefix": ""}),
     "prefix as number": (f"{LIMITS}|/a", {"prefix": 1}),
     "too many arguments": (LIMITS, {f"/a{number}": {"max": 1} for number in range(17)}),
-    "only nothing": (f"{LIMITS}|/a", {"only": []}),
     "only a text": (f"{LIMITS}|/a", {"only": "EUR"}),
     "only lists": (f"{LIMITS}|/a", {"only": [["EUR"]]}),
     "only too many": (f"{LIMITS}|/a", {"only": list(range(257))}),
@@ -187,7 +187,7 @@ SHAPES: dict[str, tuple[str, object]] = {
     "models by beginning": (f"{MODELS}|gpt-*", "read"),
     "model with a space": (f"{MODELS}|gpt 4", "read"),
     "model of nothing": (f"{MODELS}|", "read"),
-    "model with a long name": (f"{MODELS}|" + "a" * 129, "read"),
+    "model with a long name": (f"{MODELS}|" + "a" * 257, "read"),
     "model with an unknown class": (f"{MODELS}|gpt", "use"),
     "no methods of gRPC": (GRPC, {}),
     "gRPC without slash": (f"{GRPC}|ledger.v1.Ledger/Get", "read"),
@@ -438,6 +438,22 @@ def test_accepts_directories_and_admits_their_patterns(path: str) -> None:
     assert re.fullmatch(limit["pattern"], f"{path}a/.b")
     for beyond in (path, f"{path}..", f"{path}a//b", f"{path}a/./b", f"{path}a\n"):
         assert not re.fullmatch(limit["pattern"][1:-1], beyond), beyond
+
+
+def test_a_list_may_have_to_be_empty() -> None:
+    assert schema.problems("grants", broken(LIMITS, {"/a": {"only": []}})) == ()
+    (limit,) = _limits_of({"only": []})
+    assert (limit["kind"], limit["value"], limit["text"]) == ("only", [], "an empty list")
+
+
+def test_names_are_those_that_the_inspectors_give() -> None:
+    assert set(A2A_METHODS) == set(a2a_methods.METHODS)
+    for model in ("a", "meta-llama/Llama-3.1-8B", "ft:gpt-4o:org::id", "claude@20250101", "a" * 256):
+        assert llm_facts._MODEL.fullmatch(model)
+        parse(broken(f"{MODELS}|{model}", "read"))
+    for path in ("/a/b", "/grpc.health.v1.Health/Check", "/_a.B2/C_"):
+        assert grpc_call._PATH.fullmatch(path)
+        parse(broken(f"{GRPC}|{path}", "read"))
 
 
 def test_an_operation_may_be_its_class_or_say_more() -> None:

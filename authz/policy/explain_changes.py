@@ -168,7 +168,7 @@ def _edges(limit: Json, now: object) -> list[object]:
             return list(limit["value"])
         case "only":
             kept = [item for item in now if is_one_of(limit, item)] if isinstance(now, list) else []
-            return [kept[:MAX_ITEMS] or [limit["value"][0]]]
+            return [kept[:MAX_ITEMS] or limit["value"][:1]]
         case "matches":
             return []  # what matches is not guessed
         case _:

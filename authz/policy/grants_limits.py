@@ -66,8 +66,10 @@ def _limit(kind: str, cursor: Cursor) -> Json:
         case "one_of":
             return {"kind": kind, "value": (values := _values(cursor)), "text": f"one of {_shown(values)}"}
         case "only":
-            values = _values(cursor)
-            return {"kind": kind, "value": values, "text": f"a list of nothing but {_shown(values)}"}
+            # An empty list is one that says something: that nothing may be in the argument.
+            values = [] if cursor.value == [] else _values(cursor)
+            told = f"a list of nothing but {_shown(values)}" if values else "an empty list"
+            return {"kind": kind, "value": values, "text": told}
         case "prefix":
             prefix = cursor.text("a text of 1 to 1024 characters", _PREFIX)
             return {"kind": kind, "value": prefix, "text": f"text that begins with {_shown(prefix)}"}

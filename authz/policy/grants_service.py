@@ -57,7 +57,7 @@ _TOOL: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _METHOD: Final = re.compile("|".join(METHODS))
 _A2A_METHOD: Final = re.compile("|".join(A2A_METHODS))
 _TENANT: Final = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 _IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _RPC: Final = re.compile(rf"(?=.{{1,256}}\Z)/{_IDENTIFIER}(?:\.{_IDENTIFIER})*/{_IDENTIFIER}")
 _PAYLOAD_CLASS: Final = re.compile("|".join(PAYLOAD_CLASSES))
@@ -131,7 +131,7 @@ def _a2a(service: str, cursor: Cursor) -> Json:
 
 
 def _models(cursor: Cursor) -> Json:
-    form = "a model (1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '/', '@', '+', '-')"
+    form = "a model (1 to 256 of A-Z, a-z, 0-9, '.', '_', ':', '/', '@', '+', '-')"
     return {model: _named(at) for model, at in cursor.entries(_MODEL, form, _MAX_TOOLS).items()}
 
 

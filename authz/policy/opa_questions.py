@@ -202,7 +202,7 @@ class _Making:
             case "only", values:
                 others = list(_OTHER_VALUES) if self._maybe(30) else []
                 count = 70 if self._maybe(5) else self._random.randrange(4)
-                return [self._random.choice([*values, *others]) for _ in range(count)]
+                return [self._random.choice([*values, *others, "x"]) for _ in range(count)]
             case _, value:
                 return self._near_to(value)
 
