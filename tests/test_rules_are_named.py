@@ -4,7 +4,7 @@
 - The rules of SPIFFE have numbers of one digit (`ID-1`), those of tokens, delegation and discovery of two
   (`TX-01`).
 - A test that is named after one of the latter (`test_tx01_…`) begins with it, and each of them has such a
-  test; the one exception stands here with its reason.
+  test.
 - Each attack that the first list names without an ID has a test that is named here.
 """
 
@@ -20,12 +20,10 @@ TESTS = Path(__file__).parent
 # How many rules there are of each kind.
 SPIFFE = {"ID": 6, "X": 8, "J": 10, "W": 7, "B": 7, "E": 5, "A": 8}
 TOKENS = {"TX": 12, "CL": 8, "ID": 9, "NR": 5, "CA": 7, "JW": 9, "DM": 2}
-# Rules without a test, and why.
-LATER = {"CA-06": "approvals (CIBA, the device flow) come with a later issue"}
 IDS_OF_TOKENS = [f"{kind}-{number:02}" for kind, count in TOKENS.items() for number in range(1, count + 1)]
 IDS = [
     *(f"{kind}-{number}" for kind, count in SPIFFE.items() for number in range(1, count + 1)),
-    *(rule for rule in IDS_OF_TOKENS if rule not in LATER),
+    *IDS_OF_TOKENS,
 ]
 ID = r"(?:(?:ID|[XJWBEA])-[1-9]\d*|(?:TX|CL|ID|NR|CA|JW|DM)-[01]\d)\b"
 # `test_tx_01_` was another spelling; it is found, and then it is wrong.
@@ -69,7 +67,7 @@ def test_a_rule_begins_the_docstring_of_a_test(rule: str) -> None:
     assert [name for name, text in docstrings().items() if rule in first_ids(text)]
 
 
-@pytest.mark.parametrize("rule", [rule for rule in IDS_OF_TOKENS if rule not in LATER])
+@pytest.mark.parametrize("rule", IDS_OF_TOKENS)
 def test_a_rule_of_tokens_is_the_name_of_a_test(rule: str) -> None:
     beginning = f"test_{rule.lower().replace('-', '')}_"
     assert [name for name in docstrings() if name.startswith(beginning)]
@@ -83,12 +81,6 @@ def test_a_test_that_is_named_after_a_rule_begins_with_it() -> None:
             if spelling or f"{kind.upper()}-{number}" not in first_ids(text):
                 wrong.append(name)
     assert wrong == []
-
-
-def test_what_comes_later_is_not_here_yet() -> None:
-    """An exception that is none any more is taken out."""
-    assert not LATER.keys() & {rule for text in docstrings().values() for rule in first_ids(text)}
-    assert set(LATER) <= set(IDS_OF_TOKENS)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
