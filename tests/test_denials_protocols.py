@@ -8,12 +8,14 @@ from urllib.parse import unquote
 import pytest
 
 from authz.codes import Code
+from authz.decision import denied
 from authz.denials.speech import Speech, speech_of
 from authz.form import Form
 from authz.protocols.operation import Operation, Protocol
 from authz.request import Request
+from authz.response import deny_response
 from tests.check_requests import check_request
-from tests.denials import DECISION, PROMPT, URL, awaits_approval, lacks_scope, refuse
+from tests.denials import DECISION, PROMPT, URL, awaits_approval, lacks_scope, refuse, seen
 
 SEND = Operation("a2a", "SendMessage", "call", "agent", "travel", rpc_id="a-1", wire="json_rpc")
 REST = replace(SEND, rpc_id=None, wire="http")
@@ -70,11 +72,11 @@ def test_a2a_rest_is_answered_with_a_status_of_google_rpc(code: Code, status: in
 
 
 def test_a2a_a_refusal_that_nobody_waits_for_or_that_is_to_be_http_is_that_of_rest() -> None:
-    for seen in (
+    for answer in (
         refuse(Code.AGENT_TIER, replace(SEND, rpc_id=None)),
         refuse(Code.AGENT_TIER, SEND, denials="http"),
     ):
-        assert (seen.status, seen.error["status"]) == (403, "PERMISSION_DENIED")
+        assert (answer.status, answer.error["status"]) == (403, "PERMISSION_DENIED")
 
 
 @pytest.mark.parametrize("form", ["tool_error", "unknown_tool"])
@@ -150,6 +152,12 @@ def test_grpc_a_refusal_is_trailers_only(code: Code, number: str) -> None:
     assert seen.headers["grpc-status"] == number
     assert code.sentence in unquote(seen.headers["grpc-message"])
     assert seen.headers["x-deputy-reason"] == code.value
+
+
+def test_grpc_a_refusal_without_a_decision_names_none() -> None:
+    made = seen(deny_response(denied(Code.OVERLOADED), "", RPC))
+    assert "Decision" not in made.headers["grpc-message"]
+    assert "x-deputy-decision" not in made.headers
 
 
 def test_grpc_more_scope_is_still_asked_for() -> None:

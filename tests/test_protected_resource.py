@@ -3,11 +3,21 @@
 import json
 from dataclasses import replace
 
+import httpx2
 import pytest
+from mcp.client.auth import utils
+from mcp.shared.auth import ProtectedResourceMetadata
 
 from authz.broker.discovery import resource_metadata
+from authz.codes import Code
 from authz.pb import ext_authz_pb2 as pb
-from authz.protected_resource import WELL_KNOWN_RESOURCE, find_document, resource_document, scopes_of
+from authz.protected_resource import (
+    WELL_KNOWN_RESOURCE,
+    find_document,
+    metadata_uri,
+    resource_document,
+    scopes_of,
+)
 from authz.protocols.route import Route
 from authz.request import Request
 from authz.response import metadata_response
@@ -15,7 +25,7 @@ from authz.services import Service
 from identity.scopes import parse_scopes
 from tests.broker_fakes import SETTINGS
 from tests.check_requests import check_request
-from tests.denials import seen
+from tests.denials import lacks_scope, refuse, seen
 
 ISSUER = "https://broker.mesh.example"
 SERVICE = Service("tickets", "https://gw.mesh.example/tickets", Route("tickets", "mcp"))
@@ -112,6 +122,40 @@ def test_an_audience_that_is_no_url_has_it_at_the_host_only() -> None:
     assert found(WELL_KNOWN_RESOURCE, service) is not None
     assert found(f"{WELL_KNOWN_RESOURCE}/tickets", service) is None
     assert found(f"{WELL_KNOWN_RESOURCE}tickets", service) is None
+
+
+def test_no_refresh_token_is_among_the_scopes() -> None:
+    """That is the client's to ask for, and a service has no use for it."""
+    assert "offline_access" not in scopes_of("tickets")
+
+
+# ---- as the official MCP client reads it
+
+
+def test_the_client_finds_it_where_it_looks() -> None:
+    urls = utils.build_protected_resource_metadata_discovery_urls(None, "https://gw.mesh.example/tickets/mcp")
+    assert len(urls) == 2
+    for url in urls:
+        document = found(url.removeprefix("https://gw.mesh.example"))
+        known = ProtectedResourceMetadata.model_validate(document)
+        assert str(known.authorization_servers[0]).rstrip("/") == ISSUER
+        assert known.scopes_supported == list(scopes_of("tickets"))
+
+
+def test_the_client_reads_the_challenges() -> None:
+    where = metadata_uri(ISSUER, SERVICE.audience)
+    for deny, scope in (
+        (Code.TOKEN_MISSING, " ".join(scopes_of("tickets"))),
+        (Code.TOKEN_EXPIRED, " ".join(scopes_of("tickets"))),
+        (lacks_scope(), "tickets:write"),
+    ):
+        refused = refuse(deny, scopes=scopes_of("tickets"), resource_metadata=where)
+        response = httpx2.Response(refused.status, headers=refused.headers)
+        assert utils.extract_scope_from_www_auth(response) == scope
+        if refused.status == 401:
+            assert utils.extract_resource_metadata_from_www_auth(response) == where
+        else:
+            assert utils.extract_field_from_www_auth(response, "error") == "insufficient_scope"
 
 
 def test_to_the_proxy_it_is_a_denial_so_that_nothing_goes_upstream() -> None:
