@@ -146,6 +146,16 @@ def test_paths_of_the_route_are_the_only_ones() -> None:
         assert refusal(b"", route, path, method="GET").code == Code.A2A_METHOD_UNKNOWN
 
 
+def test_grpc_at_the_root_is_another_agent_where_this_one_is_not_there() -> None:
+    case = next(case for stem, case in vectors("a2a") if stem == "grpc")
+    asked = {"path": case["path"], "headers": case["headers"]}
+    body = reader_vectors.body_of(case)
+    elsewhere = Route("planner", "a2a", paths=frozenset({"/agents/planner"}))
+    both = Route("planner", "a2a", paths=frozenset({"", "/agents/planner"}))
+    assert refusal(body, elsewhere, **asked).code == Code.A2A_METHOD_UNKNOWN
+    assert read(body, both, **asked).method == "SendMessage"
+
+
 def test_the_longest_path_of_the_route_counts() -> None:
     """Of `/a` and `/a/b`, a message to `/a/b/…` is for the second, not for the first one's tenant `b`."""
     route = Route("planner", "a2a", paths=frozenset({"/a", "/a/b"}))

@@ -43,12 +43,12 @@ A2A = """## A2A (`protocol: a2a`)
 
 Version 1.0 in its three bindings, 0.3 and 0.2 in JSON-RPC, 0.3 in HTTP+JSON with camelCase names.
 `action.method` is the name of 1.0, whatever the wire has; the names of a message belong to the version in
-`A2A-Version` (none means 0.3). The resource is the agent: type `agent`, its name the tenant, else the service.
-`arguments` are the params: path, query and body together in HTTP+JSON, the message in gRPC.
+`A2A-Version` (none means 0.3). The resource is the agent: type `agent`, its name the tenant, else the
+service. `arguments` are the params: path, query and body together in HTTP+JSON, the message in gRPC.
 
 JSON-RPC is a POST to the root of the host, or to the `paths` of the service; the paths of HTTP+JSON stand
-below it, and below one segment more where a tenant is meant. gRPC has its own paths. Beside these nothing is
-read as A2A, whatever its body says.
+below it, and below one segment more where a tenant is meant. gRPC has its own paths, which are read where the
+root is the agent's. Beside these nothing is read as A2A, whatever its body says.
 
 A message that registers a push notification besides (`taskPushNotificationConfig`) is refused: that is a call
 of its own, whose URL stands in `arguments`, in 1.0 as `/url`, in 0.3 as `/pushNotificationConfig/url`.

@@ -3,7 +3,7 @@
 - The agent's path is that of the route; without one it is the root of its host. JSON-RPC is a POST to that
   path itself; below it only the paths of the HTTP+JSON binding and the agent's card are known. Beside them a
   server may have anything, so a JSON-RPC body makes no other path harmless.
-- gRPC has its own paths, at the root.
+- gRPC has its own paths, at the root; where the agent is elsewhere, they are another agent's.
 - JSON-RPC: strict JSON, one request with an id, no batch; the method and its params are those of the version
   that the client names; no query.
 - An operation has its name of version 1.0 and is aimed at the agent: the tenant, where one is named, else
@@ -40,7 +40,7 @@ def inspect_a2a(request: Request, route: Route) -> Operation:
     target = HttpPath.parse(request.path)
     version = read_version(request.headers)
     check_extensions(request.headers)
-    if is_grpc_path(target.path):
+    if is_grpc_path(target.path) and "" in (route.paths or {""}):
         return _operation(read_grpc(request, target, version), route, "grpc")
     path = _below(target.path, route)
     if request.method == "POST" and path in {"", "/"}:

@@ -2,6 +2,7 @@
 
 - `A2A-Version` stands once or not at all; not at all means 0.3, as the specification says. A version that we
   do not know is refused, and so is one in the query: agents differ in whether they look there.
+- `A2A-Tenant`, which no specification has but some agents read, is refused: a tenant is named in the call.
 - `A2A-Extensions` stands once and holds URIs; its older name says the same, or it is refused.
 """
 
@@ -15,6 +16,7 @@ from authz.headers import Headers
 VERSION_HEADER = "a2a-version"
 EXTENSIONS_HEADER = "a2a-extensions"
 OLD_EXTENSIONS_HEADER = "x-a2a-extensions"
+TENANT_HEADER = "a2a-tenant"
 MAX_EXTENSIONS = 32
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:[!#-+\--~]{1,512}")
@@ -44,12 +46,14 @@ def read_version(headers: Headers) -> Version:
 
 
 def check_extensions(headers: Headers) -> None:
-    """Check the extensions that the client asks for.
+    """Check what else the headers ask for.
 
     Raises:
-        InspectionError: with A2A_EXTENSIONS.
+        InspectionError: with A2A_EXTENSIONS, or with A2A_PARAMS where they name a tenant.
         RequestError: if a header stands twice or is not text.
     """
+    if TENANT_HEADER in headers.last:
+        raise InspectionError(Code.A2A_PARAMS, f"a tenant in {TENANT_HEADER}")
     new, old = headers.one(EXTENSIONS_HEADER), headers.one(OLD_EXTENSIONS_HEADER)
     if new is not None and old is not None and new != old:
         raise InspectionError(Code.A2A_EXTENSIONS, f"{OLD_EXTENSIONS_HEADER} and {EXTENSIONS_HEADER} differ")

@@ -7,6 +7,7 @@
 - `tools`, `tool_types`, `mcp_servers`: what is offered to the model; see authz/protocols/llm_tools.py.
 - `store`, `background`, `continues`: whether the provider keeps the answer, works on when the client is gone,
   or adds a context that it kept.
+- A header that repeats the model, because a gateway routes by it, equals it.
 - `service_tier`, `speed`, `betas`: what else the provider is asked for, in the body and in its headers.
 """
 
@@ -27,6 +28,8 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 _WORD = re.compile(r"[a-z_]{1,32}")
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}")
 _BETA_HEADERS = ("anthropic-beta", "openai-beta")
+# Envoy AI Gateway, and the inference extension of the Gateway API.
+_MODEL_HEADERS = ("x-ai-eg-model", "x-gateway-model-name")
 _VERSION_HEADER = "anthropic-version"
 _VERSIONS = frozenset({None, "2023-01-01", "2023-06-01"})
 
@@ -54,6 +57,7 @@ def read_facts(body: Mapping[str, object], api: Api, headers: Headers) -> dict[s
         "betas": _betas(headers),
     }
     _check_content(body, api)
+    _check_model_headers(facts["model"], headers)
     asked = {
         "max_tokens": _limit(body, api),
         "max_tool_calls": _number(body, "max_tool_calls"),
@@ -69,6 +73,12 @@ def _check_content(body: Mapping[str, object], api: Api) -> None:
     is_text = isinstance(content, str) and api.content == "input"
     if not is_text and not isinstance(content, list):
         raise InspectionError(LLM.params, f"{api.content} that cannot be read")
+
+
+def _check_model_headers(model: object, headers: Headers) -> None:
+    for name in _MODEL_HEADERS:
+        if headers.one(name) not in {None, model}:
+            raise InspectionError(LLM.params, f"{name} is not the model in the body")
 
 
 def _limit(body: Mapping[str, object], api: Api) -> int | None:
