@@ -17,7 +17,8 @@ from authz.conformance.checklist import CHECKLIST
 from authz.conformance.login import SecretLogin
 from authz.conformance.message import Answer, Request
 from authz.conformance.report import Report
-from authz.conformance.run import Plan, RunError, run
+from authz.conformance.run import Plan, run
+from authz.conformance.sender import RunError
 from authz.conformance.situation import Inputs, Need, Profile
 from identity.keys import VerificationKey
 from tests.conformance_inputs import inputs, worlds

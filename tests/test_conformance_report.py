@@ -16,6 +16,7 @@ from authz.conformance.judge import granted_scopes, of_claims, refused
 from authz.conformance.login import AssertionLogin, CertificateLogin, SecretLogin, login_fields, login_headers
 from authz.conformance.message import Answer, Request, wire
 from authz.conformance.report import VERSION, Report, Result
+from authz.conformance.rules import NOT_OBSERVABLE, PARTLY, RULES
 from authz.conformance.situation import ACCESS_TOKEN, Presented, Profile, Situation, endpoint_url
 from authz.conformance.token import Jwt, actors
 from authz.errors import ConfigError
@@ -101,7 +102,8 @@ def test_a_broken_should_is_a_warning_and_no_finding() -> None:
 def test_the_shape_of_the_json() -> None:
     document = json.loads(json.dumps(of_each_kind().document()))
 
-    assert set(document) == {"version", "token_endpoint", "profile", "problem", "summary", "results"}
+    members = {"version", "token_endpoint", "profile", "problem", "summary", "results", "rules"}
+    assert set(document) == members
     assert document["version"] == VERSION == "deputy.conformance-report/v1"
     assert document["summary"] == {"pass": 1, "fail": 1, "warning": 1, "skip": 1}
     assert document["results"][2] == {
@@ -119,12 +121,13 @@ def test_the_shape_of_junit() -> None:
     suite = ET.fromstring(of_each_kind().junit())
 
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "4",
+        "tests": str(4 + len(NOT_OBSERVABLE)),
         "failures": "1",
         "errors": "0",
-        "skipped": "1",
+        "skipped": str(1 + len(NOT_OBSERVABLE)),
     }
-    good, bad, warned, left_out = suite.findall("testcase")
+    good, bad, warned, left_out, *unseen = suite.findall("testcase")
+    assert [case.get("classname") for case in unseen] == list(NOT_OBSERVABLE)
     assert (good.get("classname"), list(good)) == ("TX-06", [])
     failure = bad.find("failure")
     assert failure is not None
@@ -291,8 +294,68 @@ def test_any_bytes_are_an_answer(body: bytes) -> None:
     assert TICKETS not in Answer.of(200, {}, body).got
 
 
-def test_rules_without_a_case_are_named_in_the_how_to() -> None:
+# ---------------------------------------------------------------- no rule is forgotten
+
+
+def test_every_rule_has_a_case_or_a_reason_why_nobody_can_see_it() -> None:
+    seen = {case.rule for case in CHECKLIST}
+
+    assert list(RULES) == IDS_OF_TOKENS
+    assert seen | NOT_OBSERVABLE.keys() == set(RULES)
+    assert not seen & NOT_OBSERVABLE.keys()
+    assert PARTLY.keys() <= seen
+
+
+def test_a_report_says_something_of_every_rule() -> None:
+    rows = {str(row["rule"]): row for row in of_each_kind().rules()}
+
+    assert list(rows) == IDS_OF_TOKENS
+    assert rows["TX-06"] == {
+        "rule": "TX-06",
+        "title": "the names of errors",
+        "status": "fail",
+        "cases": 4,
+        "unseen": None,
+    }
+    assert (rows["JW-08"]["status"], rows["JW-08"]["unseen"]) == ("not observable", NOT_OBSERVABLE["JW-08"])
+    assert (rows["NR-05"]["status"], rows["NR-05"]["unseen"]) == ("not run", PARTLY["NR-05"])
+    text = of_each_kind().unseen()
+    assert all(f"{rule} ({RULES[rule]}) is not observable from outside" in text for rule in NOT_OBSERVABLE)
+    assert "Not run: TX-01," in text
+
+
+def test_a_report_of_all_rules_leaves_none_out() -> None:
+    results = tuple(Result.of(case, passed("as expected"), Profile.DEPUTY) for case in CHECKLIST)
+    report = report_of(*results)
+
+    assert "Not run" not in report.unseen()
+    assert {row["status"] for row in report.rules()} == {"pass", "not observable"}
+
+
+def test_the_worst_result_of_a_rule_is_its_own() -> None:
+    kinds = of_each_kind().results
+    warned, skipped_one = report_of(kinds[0], kinds[2]), report_of(kinds[3])
+
+    assert [row["status"] for row in warned.rules() if row["rule"] == "TX-06"] == ["warning"]
+    assert [row["status"] for row in skipped_one.rules() if row["rule"] == "TX-06"] == ["skip"]
+
+
+@pytest.mark.parametrize("rule", NOT_OBSERVABLE)
+def test_a_rule_that_nobody_can_see_is_not_selected_in_silence(rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"{rule} is not observable: .*"):
+        select([rule.lower()], ())
+
+
+def test_the_how_to_names_every_rule_with_its_cases() -> None:
     page = (ROOT / "docs/how-to/conformance.md").read_text("utf-8")
-    _, _, after = page.partition("<!-- rules without a case -->")
-    named = re.findall(r"[A-Z]{2}-\d\d", after.partition("<!-- end -->")[0])
-    assert named == sorted(set(IDS_OF_TOKENS) - {case.rule for case in CHECKLIST})
+    table = page.partition("<!-- rules -->")[2].partition("<!-- end -->")[0]
+    rows = re.findall(r"^\| ([A-Z]{2}-\d\d) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|$", table, re.MULTILINE)
+    assert [(rule, title, cases, why.strip()) for rule, title, cases, why in rows] == [
+        (
+            rule,
+            title,
+            ", ".join(case.name for case in CHECKLIST if case.rule == rule) or "none",
+            NOT_OBSERVABLE.get(rule, PARTLY.get(rule, "")),
+        )
+        for rule, title in RULES.items()
+    ]

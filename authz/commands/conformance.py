@@ -93,8 +93,7 @@ RequestDetails = Annotated[Path | None, _file("Their request_details, JSON.")]
 NextDetails = Annotated[Path | None, _file("The request_details of the service that replaces one.")]
 ServiceId = Annotated[str | None, _text("A service that may replace a transaction token.", "ID")]
 ServiceSecret = Annotated[Path | None, _file("The service's secret.")]
-ServiceCert = Annotated[Path | None, _file("The service's certificate.")]
-ServiceKey = Annotated[Path | None, _file("The key of that certificate.")]
+ServiceCert = Annotated[Path | None, _file("The service's certificate, and its key in the same file.")]
 ProtectedResource = Annotated[
     str | None,
     _text("A resource of this server, for DM-02 and proofs of possession; it is sent GETs.", "URL"),
@@ -115,8 +114,21 @@ FormOption = Annotated[
 ]
 
 
+_HELP = """Run the checklist of delegation (RFC 8693 and what agents need) against a token endpoint.
+
+Give it a token request that is granted. It sends that one, looks at the answer, and sends hundreds that
+differ from it in one thing and must be refused. It needs no key of the server. A case whose input you do
+not give is skipped, and says what it needs. Secrets come from files and are never printed.
+
+The report says something of each of the 52 rules: of those that nobody can see from outside, why.
+
+Exit code 0: every rule of the profile was kept. 3: there are findings. 1: it could not run.
+"""
+
+
 @app.command(
     "delegation",
+    help=_HELP,
     epilog=examples(
         "deputy conformance delegation --list",
         "a client with a secret exchanges a person's ID token:",
@@ -183,7 +195,6 @@ def delegation(
     service_client_id: ServiceId = None,
     service_client_secret_file: ServiceSecret = None,
     service_client_cert: ServiceCert = None,
-    service_client_key: ServiceKey = None,
     protected_resource: ProtectedResource = None,
     login_hint: LoginHint = None,
     profile: ProfileOption = Profile.RFC8693,
@@ -192,19 +203,8 @@ def delegation(
     list_: ListOption = False,
     output: FormOption = ReportForm.TABLE,
 ) -> None:
-    """Run the checklist of delegation (RFC 8693 and what agents need) against a token endpoint.
-
-    Give it a token request that is granted. It sends that one, looks at the answer, and sends hundreds that
-    differ from it in one thing and must be refused. It needs no key of the server. A case whose input you do
-    not give is skipped, and says what it needs. Secrets come from files and are never printed.
-
-    The report says something of each of the 52 rules: of those that nobody can see from outside, why.
-
-    Exit code 0: every rule of the profile was kept. 3: there are findings. 1: it could not run.
-    """
-    # The names of the options are those of the fields.
+    """Run the checklist of delegation; the options are named as the fields of `Given`."""
     given = dict(locals())
-    from authz.commands.conformance_given import Given  # noqa: PLC0415 - the other commands start without
-    from authz.commands.conformance_run import delegation_report  # noqa: PLC0415 - the other commands start without
+    from authz.commands.conformance_run import examine  # noqa: PLC0415 - the other commands start without
 
-    raise typer.Exit(delegation_report(Given(**given)))
+    raise typer.Exit(examine(given))

@@ -88,7 +88,6 @@ class Given:
     service_client_id: str | None
     service_client_secret_file: Path | None
     service_client_cert: Path | None
-    service_client_key: Path | None
     protected_resource: str | None
     login_hint: str | None
     profile: Profile
@@ -150,7 +149,7 @@ class Given:
         pairs: dict[Certificate, tuple[Path | None, Path | None]] = {
             "own": (self.client_cert, self.client_key),
             "other": (self.other_client_cert, self.other_client_key),
-            "service": (self.service_client_cert, self.service_client_key),
+            "service": (self.service_client_cert, None),
         }
         return {name: (cert, key or cert) for name, (cert, key) in pairs.items() if cert is not None}
 

@@ -7,7 +7,8 @@ import asyncio
 import json
 import sys
 import time
-from typing import Final, assert_never
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
 
 import typer
 
@@ -38,6 +39,11 @@ _LIST_COLUMNS: Final = {
     "an error for": "must",
     "needs": "needs",
 }
+
+
+def examine(options: Mapping[str, Any]) -> int:
+    """Do what the options say, and return the exit code."""
+    return delegation_report(Given(**options))
 
 
 def delegation_report(given: Given) -> int:
