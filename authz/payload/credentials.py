@@ -14,7 +14,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from authz.payload.text import Page
+from authz.payload.text import Page, matches
 from identity.base64url import Base64UrlError, decode_base64url
 from identity.strict_json import StrictJsonError, loads
 
@@ -77,15 +77,17 @@ _WORD: Final = bytes(
 )
 _LONG: Final = b"a" * 20
 _MAX_JWT_HEADER: Final = 4096
-_BASIC: Final = re.compile("[Bb]asic ([A-Za-z0-9+/]{8,512}={0,2})")
-_BEARER: Final = re.compile(r"(?i:bearer)[ \t:]{1,4}([A-Za-z0-9._~+/-]{20,512})")
+_BASIC: Final = re.compile("asic ([A-Za-z0-9+/]{8,512}={0,2})")
+_BEARERS: Final = ("earer", "EARER")
+_BEARER: Final = re.compile(r"(?:earer|EARER)[ \t:]{1,4}([A-Za-z0-9._~+/-]{20,512})")
 _URL_PASSWORD: Final = re.compile(r"://[^\s/?#:@]{0,256}:(?![*<{$\[%])[^\s/?#@]{1,256}@")
 _AZURE: Final = re.compile("(?:sig=[A-Za-z0-9+/]{43}=|AccountKey=[A-Za-z0-9+/]{86}==)")
+_AWS_NAMES: Final = ("secret_access_key", "SECRET_ACCESS_KEY", "ecretAccessKey")
 _AWS: Final = re.compile(
-    "(?:secret_access_key|SECRET_ACCESS_KEY|[sS]ecretAccessKey)"
+    f"(?:{'|'.join(_AWS_NAMES)})"
     "[\"']?[ \\t]{0,4}[=:][ \\t]{0,4}[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
 )
-_MARKED: Final = (("sig=", _AZURE), ("AccountKey=", _AZURE), ("ccess", _AWS), ("CCESS", _AWS))
+_MARKED: Final = (("sig=", _AZURE), ("AccountKey=", _AZURE), *((name, _AWS) for name in _AWS_NAMES))
 
 _MEMBERS: Final = (
     *("password", "passwd", "passphrase"),
@@ -108,7 +110,8 @@ _SECRET_NAMES: Final = frozenset(spelling for name in _MEMBERS for spelling in _
 TELLING_NAMES: Final = _SECRET_NAMES | {"kty"}
 
 _ARMOUR: Final = re.compile(
-    "-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+    "BEGIN (?:(?<=-----BEGIN )[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    "|(?<=---- BEGIN )SSH2 ENCRYPTED PRIVATE KEY ----)"
 )
 _PUTTY: Final = re.compile("PuTTY-User-Key-File-[0-9]: ")
 _AGE: Final = re.compile("AGE-SECRET-KEY-1[A-Z0-9]{58}")
@@ -150,15 +153,15 @@ def _has_private_key(page: Page, *, has_words: bool) -> bool:
     text = page.text
     if any(_is_private_jwk(members) for members in page.telling):
         return True
-    if "PRIVATE KEY" in text and _ARMOUR.search(text):
+    if any(matches(_ARMOUR, "BEGIN ", text)):
         return True
     if not has_words:
         return False
     return (
         any(mark in text for mark in _KEY_MARKS)
-        or any(b"PRIVATE KEY-----" in _decoded(found[0]) for found in _WRAPPED.finditer(text))
-        or ("PuTTY-User-" in text and _PUTTY.search(text) is not None)
-        or ("AGE-SECRET-" in text and _AGE.search(text) is not None)
+        or any(b"PRIVATE KEY-----" in _decoded(found[0]) for found in matches(_WRAPPED, "LS0tLS1", text))
+        or any(matches(_PUTTY, "PuTTY-User-", text))
+        or any(matches(_AGE, "AGE-SECRET-", text))
     )
 
 
@@ -171,19 +174,16 @@ def _has_secret(page: Page, words: tuple[str, ...]) -> bool:
     text = page.text
     if any(_has_password(members) for members in page.telling):
         return True
-    if "@" in text and "://" in text and _URL_PASSWORD.search(text):
+    if "@" in text and any(matches(_URL_PASSWORD, "://", text)):
         return True
-    if "asic " in text and any(_is_login(found[1]) for found in _BASIC.finditer(text)):
+    if any(_is_login(found[1]) for found in matches(_BASIC, "asic ", text)):
         return True
     if not words:
         return False
     return (
         any(map(_is_token, words))
-        or (
-            ("earer" in text or "EARER" in text)
-            and any(_is_random(each[1]) for each in _BEARER.finditer(text))
-        )
-        or any(mark in text and pattern.search(text) for mark, pattern in _MARKED)
+        or any(_is_random(each[1]) for mark in _BEARERS for each in matches(_BEARER, mark, text))
+        or any(any(matches(pattern, mark, text)) for mark, pattern in _MARKED)
     )
 
 
