@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
+from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy import embedded
 from authz.policy.embedded import Ask, EmbeddedPolicy, engine_version, syntax_trees
 from authz.policy.grants import Grants
@@ -268,7 +269,13 @@ def test_an_embedded_policy_is_ready_from_the_beginning(shipped: EmbeddedPolicy)
 
 def _largest() -> tuple[Grants, dict[str, object]]:
     """Grants at the bounds of grants.py, and a question at those of the schema, that nobody may."""
+    values = [f"v{number}" for number in range(256)]
+    pattern = "([a-z]*[^b]){40}"
+    texts = {"equals": "v", "one_of": values, "prefix": "v", "below": "v/", "matches": pattern}
     limits = {f"/a{number}": {"min": 0, "max": 1} for number in range(16)}
+    kept = {f"/a{number}": {"only": values} for number in range(16)}
+    read = {f"/a{number}": texts for number in range(16)}
+    data = dict.fromkeys(PAYLOAD_CLASSES, "deny")
     http = [
         {"methods": ["GET"], "paths": [f"/v1/{rule}/{path}/*" for path in range(8)], "class": "destroy"}
         for rule in range(32)
@@ -280,7 +287,16 @@ def _largest() -> tuple[Grants, dict[str, object]]:
             "small": {"allow": ["read"]},
             "large": {"allow": ["read", "write"], "approve": ["destroy"]},
         },
-        "services": {"s": {"tools": {"t": {"class": "destroy", "arguments": limits}}, "http": http}},
+        "services": {
+            "s": {
+                "tools": {
+                    name: {"class": "destroy", "arguments": arguments}
+                    for name, arguments in (("t", limits), ("lists", kept), ("texts", read))
+                },
+                "http": http,
+                "payload": data,
+            }
+        },
         "humans": {"groups": {group: {"s": ["read"]} for group in groups}, "subjects": {}},
         "agents": {agent: {"tier": "large", "services": ["s"]} for agent in agents},
     }
@@ -292,6 +308,7 @@ def _largest() -> tuple[Grants, dict[str, object]]:
         "chain": chain,
         "scopes": [f"x{number}:read" for number in range(64)],
         "arguments": {f"a{number}": 2 for number in range(16)},
+        "payload": sorted(PAYLOAD_CLASSES),
         "resource": {"service": "s", "type": "tool", "name": "t"},
     }
     return Grants.parse(json.dumps(grants).encode()), asked
@@ -304,9 +321,17 @@ def test_the_largest_question_stays_within_what_rvm_executes() -> None:
         "action": {"protocol": "http", "method": "GET", "phase": "call"},
         "resource": {"service": "s", "type": "path", "name": "/v1/31/7/x"},
     }
+    lists = {
+        "resource": {"service": "s", "type": "tool", "name": "lists"},
+        "arguments": {f"a{number}": ["v255"] * 63 + ["v255" if number < 15 else "x"] for number in range(16)},
+    }
+    texts = {
+        "resource": {"service": "s", "type": "tool", "name": "texts"},
+        "arguments": {f"a{number}": "v" * 1024 for number in range(16)},
+    }
     surveys = {"action": {"protocol": "mcp", "method": "tools/list", "phase": "list"}}
 
-    for changes in ({}, http, surveys, {"phase": "exchange"}, {"phase": "task"}):
+    for changes in ({}, http, lists, texts, surveys, {"phase": "exchange"}, {"phase": "task"}):
         answer = policy.evaluate({**asked, **changes})
         assert isinstance(answer, dict)
         assert answer["effect"] in {"allow", "deny"}
@@ -330,3 +355,10 @@ def test_a_question_that_fails_costs_no_compilation_and_spoils_no_later_answer()
             policy.evaluate({"n": 1000})
         assert policy.evaluate({"n": 4}) == 16
     assert compiled == []
+
+
+def test_says_what_to_look_for_in_a_call(shipped: EmbeddedPolicy) -> None:
+    grants, _ = _largest()
+
+    assert EmbeddedPolicy(shipped_modules(), grants).payload_classes("s") == frozenset(PAYLOAD_CLASSES)
+    assert shipped.payload_classes("s") == shipped.payload_classes("tickets") == frozenset()

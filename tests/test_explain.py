@@ -362,3 +362,88 @@ def test_a_verdict_without_reasons_has_a_code() -> None:
 def test_a_long_list_is_cut() -> None:
     assert listing(f"n{number:02}" for number in range(20)).endswith("and 8 more")
     assert listing([]) == "nothing"
+
+
+# ---- agents, models, gRPC, and what is sent
+
+
+FIELDS = '["id", "total", 7, true]'
+LEDGER: Json = {"human": "lead", "agent": "admin", "service": "ledger"}
+
+
+def ledger(what: Json, who: Json = LEDGER) -> Explanation:
+    query: Any = question(who, what)
+    data: Any = grants("full")
+    asked, verdict = Question(query, data["grants"]), ask(query, data)
+    return explain(asked, verdict, MODULES, shipped=True, ways=helpful(asked, verdict), policy={})
+
+
+@pytest.mark.parametrize(
+    ("what", "wanted", "actual"),
+    [
+        (
+            {"a2a": "GetTask", "tenant": "globex"},
+            'GetTask, for the tenant "globex", under services.ledger.a2a',
+            "there is CancelTask, GetTask, SendMessage, SendStreamingMessage, for the tenants acme, ledger",
+        ),
+        (
+            {"model": "gpt-5"},
+            '"gpt-5" under services.ledger.models',
+            "there is gpt-4o, meta-llama/Llama-3.1-8B",
+        ),
+        (
+            {"grpc": "/ledger.v1.Ledger/Drop"},
+            '"/ledger.v1.Ledger/Drop" under services.ledger.grpc',
+            "there is /ledger.v1.Ledger/Get, /ledger.v1.Ledger/Put",
+        ),
+    ],
+)
+def test_what_is_not_listed_is_told_with_what_is(what: Json, wanted: str, actual: str) -> None:
+    (condition,) = ledger(what).conditions
+    assert (condition.code, condition.wanted, condition.actual) == ("DPT-TOOL-UNKNOWN", wanted, actual)
+
+
+def test_data_that_may_not_go_there_are_told_by_their_class() -> None:
+    found = ledger({"a2a": "SendMessage", "payload": ["email", "secret"]})
+    (condition,) = found.conditions
+    assert (condition.wanted, condition.actual) == ("nothing of secret", "found email, secret")
+    (way,) = found.would_allow
+    assert (way.effect, way.changes[0].kind, way.changes[0].what) == (
+        "allow",
+        "argument",
+        "the same without secret",
+    )
+
+
+def test_an_allow_says_what_was_found_where_there_are_rules() -> None:
+    found = ledger({"a2a": "SendMessage", "payload": ["email"]})
+    messages = {condition.rule: condition.message for condition in found.conditions}
+    assert messages["payload_passes"] == "nothing is sent that may not go there; found email"
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (
+            {"order": "ORD-0042", "fields": ["id", "secret"]},
+            f'/fields a list of nothing but {FIELDS}, such as ["id"] in place of ["id", "secret"]',
+        ),
+        (
+            {"order": "ORD-0042"},
+            f'/fields a list of nothing but {FIELDS}, such as ["id"] in place of null',
+        ),
+    ],
+)
+def test_a_list_is_proposed_with_what_may_stay(args: Json, what: str) -> None:
+    (way,) = ledger({"tool": "find", "args": args}).would_allow
+    assert (way.effect, way.changes[0].what) == ("allow", what)
+
+
+def test_a_text_that_would_match_is_not_guessed() -> None:
+    (way,) = ledger({"tool": "fetch", "args": {"path": "docs/../secret"}}).would_allow
+    assert (way.effect, way.changes[0].kind) == (None, "argument")
+    (way,) = ledger({"tool": "note", "args": {"text": "re:<b>"}}).would_allow
+    assert way.changes[0].what == (
+        '/text text that matches "[^<>]{0,50}" and text that begins with "re:", '
+        'such as "re:" in place of "re:<b>"'
+    )

@@ -84,6 +84,7 @@ MODELS = "services|tickets|models"
 GRPC = "services|tickets|grpc"
 PAYLOAD = "services|tickets|payload"
 CORRECT = "list it there, or correct the name"
+NEVER = "so no value would ever be allowed: keep one"
 MIN_MAX = "min is above max, so no value would ever be allowed: correct one of them"
 AT_AMOUNT = "line 1, services.tickets.tools.refund.arguments./amount"
 SUBJECTS = "humans|subjects"
@@ -274,6 +275,16 @@ MEANINGS: dict[str, tuple[str, object, str]] = {
         f"{LIMITS}|/amount",
         {"matches": "[A-Z]\\d+"},
         f"{AT_AMOUNT}.matches: '\\\\d' at character 6 is not read alike by every engine: write [0-9]",
+    ),
+    "a number and a text": (
+        f"{LIMITS}|/amount",
+        {"max": 1, "prefix": "x"},
+        f"{AT_AMOUNT}.max: nothing is within max and within prefix, {NEVER}",
+    ),
+    "a list and a text": (
+        f"{LIMITS}|/amount",
+        {"only": ["x"], "equals": "x"},
+        f"{AT_AMOUNT}.only: nothing is within only and within equals, {NEVER}",
     ),
     "min above max": (
         f"{LIMITS}|/amount",

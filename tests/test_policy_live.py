@@ -227,3 +227,46 @@ def test_another_revision_without_a_swap_is_an_error(case: Case) -> None:
             await live.decide({})
 
     asyncio.run(run())
+
+
+RULES = "    payload: {secret: deny}\n"
+
+
+def test_what_to_look_for_is_what_the_engine_says_that_speaks_now(case: Case) -> None:
+    async def run() -> None:
+        live = await case.open()
+        assert live.payload_classes("tickets") == frozenset()
+        _with_rules(case)
+        await live.reload()
+        assert live.payload_classes("tickets") == {"secret"}
+        assert live.payload_classes("billing") == frozenset()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("service", ["tickets", "billing"])
+def test_a_call_in_which_more_would_have_been_looked_for_is_not_asked_anew(case: Case, service: str) -> None:
+    """Else a swap on its way would let data through that the new grants deny."""
+
+    async def run() -> None:
+        live = await case.open()
+
+        async def overtaken(query: Query) -> Verdict:
+            _with_rules(case)
+            await live.reload()
+            raise PolicyRevisionError
+
+        live._engine.decide = overtaken  # type: ignore[method-assign]  # one question of a fake
+        query = {"resource": {"service": service}}
+        if service == "tickets":
+            with pytest.raises(PolicyRevisionError):
+                await live.decide(query)
+        else:
+            assert (await live.decide(query)).revision == live.revision
+
+    asyncio.run(run())
+
+
+def _with_rules(case: Case) -> None:
+    before, service, after = case.path.read_text(encoding="utf-8").partition("  tickets:\n")
+    case.path.write_text(f"{before}{service}{RULES}{after}", encoding="utf-8")

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from authz.codes import Code
+from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy import schema
 from authz.policy.grants_service import CLASSES
 from authz.policy.verdict import Reason, Verdict
-from tests.policy.corpus import Case, facts, generated_cases, load_cases, never
+from tests.policy.corpus import Case, facts, generated_cases, load_cases, never, question
 from tests.policy.model import expected
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,6 +108,7 @@ def test_the_corpus_is_large_and_two_sided() -> None:
         "DPT-CHAIN-NARROWED",
         "DPT-SCOPE-MISSING",
         "DPT-ARGUMENT-LIMIT",
+        "DPT-PAYLOAD",
         "DPT-BINDING-WEAK",
         "DPT-APPROVAL-REQUIRED",
     }
@@ -156,9 +158,67 @@ def test_an_agent_reads_of_no_tier_no_limit_and_no_other_agent(answered: list[tu
         query: Any = case.query
         others = {hop["name"] for hop in query["chain"]} - {query["agent"]["name"]}
         for reason in answer["reasons"]:
-            words = set(re.findall(r"[\w-]+", reason["msg"]))
+            # An operator is a tier of these grants, and also who runs Deputy.
+            told = f"{reason['msg']} {reason['fix'].replace('an operator', '')}"
+            words = set(re.findall(r"[\w-]+", told))
             if reason["audience"] == "agent":
                 assert not words & (grants | others | {"100", "1000", "EUR", "CHF"}), (case.name, reason)
+
+
+def test_every_fix_names_who_can_make_it_and_nothing_of_the_inside(answered: list[tuple[Case, Any]]) -> None:
+    who = re.compile(r"\b(an operator|the person|a person|the owner of this one|whoever runs the agent)\b")
+    inside = re.compile(
+        r"\b(tier|ceiling|rego|data\.grants|input\.|rule|regex|pattern|chain)\b", re.IGNORECASE
+    )
+    fixes = {
+        (reason["code"], reason["fix"])
+        for _, answer in answered
+        for reason in answer["reasons"]
+        if reason["audience"] == "agent"
+    }
+    assert len({code for code, _ in fixes}) >= 12
+    for code, fix in fixes:
+        assert who.search(fix), (code, fix)
+        assert not inside.search(fix), (code, fix)
+
+
+def test_a_refusal_never_says_what_was_found_only_of_which_class(answered: list[tuple[Case, Any]]) -> None:
+    told = {
+        (reason["msg"], reason["fix"])
+        for _, answer in answered
+        for reason in answer["reasons"]
+        if reason["code"] == "DPT-PAYLOAD"
+    }
+    classes = "|".join(PAYLOAD_CLASSES)
+    services = "ledger|alpha|beta|gamma"
+    for msg, fix in told:
+        assert re.fullmatch(
+            rf"what is sent holds data of the class ({classes}), which may not go to ({services})", msg
+        )
+        assert re.fullmatch(
+            rf"leave it out, or an operator changes what may go to ({services}) in grants\.yaml", fix
+        )
+    assert len(told) > 3
+
+
+def test_a_word_of_the_callers_stands_in_no_sentence_but_where_the_grants_have_it(
+    opa_binary: Path, tmp_path: Path
+) -> None:
+    """A model or a method of gRPC that is not listed is not named, whatever it is called."""
+    who = {"human": "lead", "agent": "admin", "service": "ledger"}
+    data = load_cases()[0].data
+    asks = [
+        {"model": "no-such-model"},
+        {"grpc": "/no.Such/Method"},
+        {"a2a": "GetTask", "tenant": "no-such-tenant"},
+    ]
+    cases = [Case(str(ask), data, question(who, ask), "deny") for ask in asks]
+    answers = ask_opa(opa_binary, cases, tmp_path)
+    assert [answer["reasons"][0]["msg"] for answer in answers] == [
+        "this model is not listed for ledger",
+        "this method on this path is not listed for ledger",
+        "the method GetTask is not listed for ledger",
+    ]
 
 
 def test_every_code_and_every_rule_that_is_named_exists(answered: list[tuple[Case, Any]]) -> None:

@@ -9,6 +9,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from authz.policy.patterns import Pattern, PatternError
@@ -18,6 +19,8 @@ Json = dict[str, object]
 
 KINDS: Final = ("max", "min", "equals", "one_of", "only", "prefix", "below", "matches")
 
+_NUMBERS: Final = frozenset({"max", "min"})
+_TEXTS: Final = frozenset({"prefix", "below", "matches"})
 _MAX_POINTERS: Final = 16
 _MAX_TEXT: Final = 1024
 _MAX_VALUES: Final = 256
@@ -44,11 +47,21 @@ def _limits(pointer: str, cursor: Cursor) -> list[Json]:
     members = cursor.members([], KINDS)
     if not members:
         cursor.refuse(f"an argument needs a limit: {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    _require_possible(members)
     path = ["arguments", *(step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])]
-    limits = [{"pointer": pointer, "path": path, **_limit(kind, at)} for kind, at in members.items()]
+    return [{"pointer": pointer, "path": path, **_limit(kind, at)} for kind, at in members.items()]
+
+
+def _require_possible(members: Mapping[str, Cursor]) -> None:
+    """Refuse limits that no value is within."""
     if {"min", "max"} <= members.keys() and members["min"].number() > members["max"].number():
         members["min"].refuse("min is above max, so no value would ever be allowed: correct one of them")
-    return limits
+    listed = members.keys() & {"only"}
+    for one in sorted(listed or members.keys() & _NUMBERS):
+        for other in sorted(members.keys() - listed if listed else members.keys() & _TEXTS):
+            members[one].refuse(
+                f"nothing is within {one} and within {other}, so no value would ever be allowed: keep one"
+            )
 
 
 def _limit(kind: str, cursor: Cursor) -> Json:

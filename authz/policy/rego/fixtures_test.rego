@@ -31,11 +31,30 @@ grants := {
 			"methods": {},
 			"http": {},
 		},
+		"ledger": {
+			"tools": {
+				"find": {"class": "read", "human": false, "limits": [object.union(
+					limit("/order", "matches", "[A-Z]{2}", "text that matches \"[A-Z]{2}\""),
+					{"pattern": "^(?:[A-Z]{2})$"},
+				)]},
+				"select": {"class": "read", "human": false, "limits": [
+					limit("/fields", "only", ["id", 7], "a list of nothing but [\"id\", 7]"),
+				]},
+			},
+			"methods": {},
+			"http": {},
+			"a2a": {"GetTask": {"class": "read", "human": false, "limits": []}},
+			"tenants": {"acme": true},
+			"models": {"m": {"class": "read", "human": false, "limits": []}},
+			"grpc": {"/a.B/C": {"class": "read", "human": false, "limits": []}},
+			"payload": {"secret": "deny", "email": "record"},
+		},
 	},
 	"groups": {
 		"lead": {
 			"tickets": {"read": true, "write": true, "destroy": true},
 			"billing": {"read": true, "write": true},
+			"ledger": {"read": true},
 		},
 		"reader": {"tickets": {"read": true}},
 	},
@@ -43,7 +62,7 @@ grants := {
 	"agents": {
 		"triage": {"tier": "observer", "services": {"tickets": true}},
 		"resolver": {"tier": "contributor", "services": {"tickets": true, "billing": true}},
-		"admin": {"tier": "operator", "services": {"tickets": true}},
+		"admin": {"tier": "operator", "services": {"tickets": true, "ledger": true}},
 	},
 }
 

@@ -91,3 +91,61 @@ test_what_destroys_needs_a_key[note] if {
 		with data.grants as grants
 	answer.effect == tc.effect
 }
+
+of_tool(name, arguments) := but(asks("admin", ""), {
+	"resource": {"service": "ledger", "type": "tool", "name": name},
+	"scopes": ["ledger:read"],
+	"arguments": arguments,
+})
+
+test_a_pattern_matches_a_whole_text[note] if {
+	some note, tc in {
+		"whole": {"order": "AB", "effect": "allow"},
+		"longer": {"order": "ABC", "effect": "deny"},
+		"line end": {"order": "AB\n", "effect": "deny"},
+		"other case": {"order": "ab", "effect": "deny"},
+		"number": {"order": 1, "effect": "deny"},
+		"list": {"order": ["AB"], "effect": "deny"},
+		"null": {"order": null, "effect": "deny"},
+	}
+	answer := deputy.decision with input as of_tool("find", {"order": tc.order}) with data.grants as grants
+	answer.effect == tc.effect
+}
+
+test_a_list_holds_nothing_else[note] if {
+	some note, tc in {
+		"all": {"fields": ["id", 7, "id"], "effect": "allow"},
+		"empty": {"fields": [], "effect": "allow"},
+		"another": {"fields": ["id", "secret"], "effect": "deny"},
+		"text for a number": {"fields": ["7"], "effect": "deny"},
+		"a list within": {"fields": [["id"]], "effect": "deny"},
+		"no list": {"fields": "id", "effect": "deny"},
+		"object": {"fields": {"a": "id"}, "effect": "deny"},
+		"null": {"fields": null, "effect": "deny"},
+		"too long": {"fields": ["id" | some _ in numbers.range(1, 65)], "effect": "deny"},
+	}
+	answer := deputy.decision with input as of_tool("select", {"fields": tc.fields}) with data.grants as grants
+	answer.effect == tc.effect
+}
+
+test_data_are_denied_by_their_class[note] if {
+	some note, tc in {
+		"none": {"payload": [], "codes": []},
+		"recorded": {"payload": ["email"], "codes": []},
+		"without a rule": {"payload": ["iban"], "codes": []},
+		"denied": {"payload": ["email", "secret"], "codes": ["DPT-PAYLOAD"]},
+	}
+	question := but(of_tool("select", {"fields": []}), {"payload": tc.payload})
+	answer := deputy.decision with input as question with data.grants as grants
+	codes(answer) == tc.codes
+}
+
+test_a_question_that_says_nothing_of_data_is_denied[note] if {
+	some note, question in {
+		"missing": object.remove(of_tool("select", {"fields": []}), ["payload"]),
+		"null": but(of_tool("select", {"fields": []}), {"payload": null}),
+		"text": but(of_tool("select", {"fields": []}), {"payload": "secret"}),
+	}
+	answer := deputy.decision with input as question with data.grants as grants
+	answer.effect == "deny"
+}

@@ -59,3 +59,29 @@ test_the_first_http_rule_that_fits_speaks[note] if {
 	answer := deputy.decision with input as but(asks(tc.agent, ""), tc.asked) with data.grants as grants
 	answer.effect == tc.effect
 }
+
+of_ledger(protocol, method, type, name) := but(asks("admin", ""), {
+	"action": {"protocol": protocol, "method": method, "phase": "call"},
+	"resource": {"service": "ledger", "type": type, "name": name},
+	"scopes": ["ledger:read"],
+})
+
+test_agents_models_and_grpc_are_looked_up_by_name[note] if {
+	some note, tc in {
+		"agent": {"asked": of_ledger("a2a", "GetTask", "agent", "acme"), "effect": "allow"},
+		"another method": {"asked": of_ledger("a2a", "ListTasks", "agent", "acme"), "effect": "deny"},
+		"another tenant": {"asked": of_ledger("a2a", "GetTask", "agent", "globex"), "effect": "deny"},
+		"no tenant, which is not listed": {"asked": of_ledger("a2a", "GetTask", "agent", "ledger"), "effect": "deny"},
+		"agent as a tool": {"asked": of_ledger("a2a", "GetTask", "tool", "acme"), "effect": "deny"},
+		"model": {"asked": of_ledger("llm", "messages", "model", "m"), "effect": "allow"},
+		"another model": {"asked": of_ledger("llm", "messages", "model", "n"), "effect": "deny"},
+		"model as a server": {"asked": of_ledger("llm", "messages", "server", "m"), "effect": "deny"},
+		"method of gRPC": {"asked": of_ledger("grpc", "rpc", "rpc", "/a.B/C"), "effect": "allow"},
+		"another method of gRPC": {"asked": of_ledger("grpc", "rpc", "rpc", "/a.B/D"), "effect": "deny"},
+		"gRPC as a path": {"asked": of_ledger("grpc", "POST", "path", "/a.B/C"), "effect": "deny"},
+		"model over MCP": {"asked": of_ledger("mcp", "tools/call", "model", "m"), "effect": "deny"},
+		"another protocol": {"asked": of_ledger("ftp", "get", "rpc", "/a.B/C"), "effect": "deny"},
+	}
+	answer := deputy.decision with input as tc.asked with data.grants as grants
+	answer.effect == tc.effect
+}
