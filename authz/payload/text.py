@@ -103,8 +103,11 @@ _BYTES: Final = {
 
 
 def _with_percent_undone(text: str) -> str:
+    if "%" not in text or not _PERCENT.search(text):
+        return text
     # As it stands, too: a percent sign may be what is meant.
-    return f"{text}\n{_unquote(text)}" if "%" in text and _PERCENT.search(text) else text
+    quoted = "\n".join([line for line in text.split("\n") if "%" in line])
+    return f"{text}\n{_unquote(quoted)}"
 
 
 def _without_escapes(data: bytes) -> bytes:
