@@ -110,11 +110,12 @@ def _with_percent_undone(text: str) -> str:
     return f"{text}\n{_unquote(quoted)}"
 
 
+_SPACES: Final = dict.fromkeys((b"n", b"r", b"t"), b" ")
+
+
 def _without_escapes(data: bytes) -> bytes:
-    if b"\\" in data:
-        for escape in (b"\\n", b"\\r", b"\\t"):
-            data = data.replace(escape, b" ")
-    return data
+    first, *others = data.split(b"\\")
+    return b"".join([first, *[_SPACES.get(part[:1], b"\\" + part[:1]) + part[1:] for part in others]])
 
 
 def _unquote(text: str) -> str:
