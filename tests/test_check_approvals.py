@@ -1,6 +1,5 @@
 """The flow where the policy wants a person's approval: asked for, used once, worth nothing a moment later."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from authz.check import check
 from authz.codes import Code
 from authz.errors import ApprovalError
 from authz.flow import Flow
@@ -240,14 +238,6 @@ def test_too_much_to_be_shown_is_denied_before_anybody_is_asked(world: Approving
     response = call(world, run, body=body({"ticket": "T" * 20_000}))
     assert reason(response) == Code.APPROVAL_SIZE.value
     assert not world.approvals.asked
-
-
-def test_without_a_memory_what_needs_approval_is_denied(world: Approving) -> None:
-    run = world.run("triage")
-    flow = replace(world.flow(), approvals=None)
-    data = world.request(world.token(run), run, body=body())
-    response = pb.CheckResponse.FromString(asyncio.run(check(data, GATEWAY, flow)))
-    assert reason(response) == Code.APPROVAL_REQUIRED.value
 
 
 def test_who_is_not_bound_asks_nobody(world: Approving) -> None:
