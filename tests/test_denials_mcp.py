@@ -208,7 +208,10 @@ def test_what_may_not_be_used_does_not_exist(operation: Operation, text: str) ->
     valid("JSONRPCErrorResponse", seen.json)
 
 
-HIDDEN = [denied(code) for code in Code if code.form in {Form.POLICY, Form.REFUSED}] + [lacks_scope()]
+# What is said only of a call that the policy allows with an approval.
+ASKED_FOR = {Code.APPROVAL_DENIED, Code.APPROVAL_LIMIT, Code.APPROVAL_SIZE}
+NAMED = {code for code in Code if code.form in {Form.POLICY, Form.REFUSED}} - ASKED_FOR
+HIDDEN = [*map(denied, sorted(NAMED)), lacks_scope()]
 
 
 @pytest.mark.parametrize("deny", HIDDEN, ids=lambda deny: deny.code)
@@ -224,6 +227,8 @@ def test_no_refusal_tells_whether_there_is_such_a_tool(deny: object) -> None:
 def test_a_person_may_still_approve_what_is_hidden_from_others() -> None:
     assert refuse(Code.APPROVAL_REQUIRED, denials="unknown_tool").error["code"] == -32602
     assert refuse(awaits_approval(), denials="unknown_tool").error["data"]["approval"]["url"] == URL
+    for code in ASKED_FOR:
+        assert refuse(code, denials="unknown_tool").error["data"]["reason"] == code.value
 
 
 def test_lists_hide_nothing_so_their_refusal_says_why() -> None:

@@ -5,7 +5,7 @@
 - `unknown_tool`: what may not be used does not exist. Every refusal of a named thing reads alike, whether the
   thing is there or not, names no reason in body or headers, and asks for no more scope: a scope that would
   help says that there is something. The decision id stays, so that an operator can find it. What a person may
-  approve is not hidden from them.
+  approve, or denied, is not hidden from their agent: it was asked about that very call.
 - `http`: the refusal is HTTP's, status and body.
 - A call that waits for a person is answered with a request to show them the URL (2026-07-28, elicitation in
   URL mode), where the client says that it can. We never send `requestState`: the server behind us would get
@@ -32,6 +32,8 @@ _TOOL_CALL: Final = "tools/call"
 # Whose result may be `input_required` (schema 2026-07-28).
 _MAY_ELICIT: Final = frozenset({_TOOL_CALL, "prompts/get", "resources/read"})
 _HIDDEN: Final = frozenset({Form.POLICY, Form.REFUSED, Form.SCOPE})
+# They are said only of what the policy allows with an approval.
+_OF_APPROVAL: Final = frozenset({Code.APPROVAL_DENIED, Code.APPROVAL_LIMIT, Code.APPROVAL_SIZE})
 _NAMED: Final = {"tool": "Unknown tool", "prompt": "Unknown prompt", "resource": "Resource not found"}
 
 
@@ -60,7 +62,9 @@ def mcp_answer(told: Told, operation: Operation | None, rpc_id: RpcId, denials: 
 
 
 def _is_hidden(told: Told, operation: Operation) -> bool:
-    return operation.phase == "call" and told.form in _HIDDEN and told.approval is None
+    if told.approval is not None or told.reason in _OF_APPROVAL:
+        return False
+    return operation.phase == "call" and told.form in _HIDDEN
 
 
 def _unknown(told: Told, operation: Operation, rpc_id: RpcId) -> Answer:

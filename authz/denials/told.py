@@ -25,6 +25,8 @@ HTTP_STATUS = {
 }
 JSON_TYPE = ("content-type", "application/json")
 
+# Made once: json.dumps makes one for each call that is not ASCII.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _UNREADABLE = frozenset({Code.JSON_MALFORMED, Code.BODY_ENCODING, Code.JSON_SURROGATE})
 
 
@@ -85,7 +87,7 @@ class Answer:
 
 def dump(document: Json) -> str:
     """Write JSON."""
-    return json.dumps(document, ensure_ascii=False)
+    return _ENCODER.encode(document)
 
 
 def plain_answer(told: Told) -> Answer:
