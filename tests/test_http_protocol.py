@@ -164,6 +164,8 @@ def test_no_parameter_turns_the_request_into_another(method: str, query: str) ->
         (FORM, b"a=b&_method=DELETE"),
         (FORM, b"a=b&%5F%6d%65thod=DELETE"),
         (FORM, b"+.method=DELETE"),
+        (FORM, b"a=b&" + b"+" * 100 + b"_method=DELETE"),
+        (FORM, b"%20" * 100_000 + b"_method=DELETE"),
         ("Application/X-WWW-Form-Urlencoded; charset=utf-8", b"_method=DELETE"),
         ("text/plain, " + FORM, b"_method=DELETE"),
         (PART, b'--b\r\nContent-Disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--'),

@@ -51,9 +51,18 @@ class MemberNames:
         Raises:
             InspectionError: if there is one.
         """
-        for name, folded in _folded(members.keys() - self.names, codes, what):
+        strange = members.keys() - self.names
+        if not strange or self._are_other_words(strange):
+            return
+        for name, folded in _folded(strange, codes, what):
             if folded in self.folded:
                 raise InspectionError(codes.lookalike, f"{what} with the look-alike member {name[:80]!r}")
+
+    def _are_other_words(self, names: Collection[str]) -> bool:
+        """Say whether names, where all are plain, look like none of ours: then one look is enough."""
+        if not _is_plain("".join(names)):
+            return False
+        return self.folded.isdisjoint(_fold_plain("\n".join(names)).split("\n"))
 
 
 def check_distinct(names: Collection[str], codes: ReaderCodes, what: str) -> None:

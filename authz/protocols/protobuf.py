@@ -47,9 +47,9 @@ _MAX_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 
 @dataclass(slots=True)
 class _Reader:
-    """How much may still be read; one for each message."""
+    """How much may still be read; one for each message. A field costs what a member of JSON does."""
 
-    values: int = field(default=DEFAULT_LIMITS.values)
+    values: int = field(default=DEFAULT_LIMITS.keys)
 
     def count(self, depth: int) -> None:
         self.values -= 1

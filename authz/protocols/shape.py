@@ -47,7 +47,7 @@ class Shape:
         if not isinstance(value, dict):
             raise InspectionError(self.codes.params, f"{self.what} that is not an object")
         self.members.check(value, self.codes, self.what)
-        if not self.required <= value.keys():
+        if self.required and not self.required <= value.keys():
             missing = min(self.required - value.keys())
             raise InspectionError(self.codes.params, f"{self.what} without {missing!r}")
         if self.one_of and len(self.one_of & value.keys()) != 1:
