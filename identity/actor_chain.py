@@ -36,6 +36,8 @@ def check_chain(chain: tuple[Hop, ...], max_depth: int) -> None:
         raise ChainError("depth", f"a chain of {len(chain)} agents where 1 to {max_depth} are allowed")
     if len({hop.task for hop in chain}) != len(chain):
         raise ChainError("cycle", "a chain that visits a task twice")
+    if len(chain) == 1:
+        return
     # One agent may hand over to another task of its own (ID-05); after somebody else it may not come back.
     visits = [agent for agent, _ in groupby(hop.agent for hop in chain)]
     if len(set(visits)) != len(visits):

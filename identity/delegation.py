@@ -106,16 +106,22 @@ class Delegation:
             "task": self.chain[0].task,
             "min_epoch": self.min_epoch,
         }
-        optional = {
-            "groups": list(self.human.groups),
-            "acr": self.human.acr,
-            "amr": list(self.human.amr),
-            "auth_time": self.human.auth_time,
-            "grants": list(self.grants),
-            "authorization_details": details_json(self.details) if self.details is not None else None,
-            "parents": list(self.parents),
-        }
-        return claims | {name: value for name, value in optional.items() if value not in (None, [])}
+        human = self.human
+        if human.groups:
+            claims["groups"] = list(human.groups)
+        if human.acr is not None:
+            claims["acr"] = human.acr
+        if human.amr:
+            claims["amr"] = list(human.amr)
+        if human.auth_time is not None:
+            claims["auth_time"] = human.auth_time
+        if self.grants:
+            claims["grants"] = list(self.grants)
+        if self.details is not None and (details := details_json(self.details)):
+            claims["authorization_details"] = details
+        if self.parents:
+            claims["parents"] = list(self.parents)
+        return claims
 
 
 @dataclass(frozen=True, slots=True)

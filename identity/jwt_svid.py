@@ -89,7 +89,8 @@ def verify_jwt_svid(
     if verified.claims.get("aud") not in (audience, [audience]):
         raise TokenAudienceError("a JWT-SVID for another audience, or for more than one")
     return JwtSvid(
-        spiffe_id=workload_claim(verified.claims, "JWT-SVID"),
+        # What was read of the unverified claims: the signature is over the very bytes that they came from.
+        spiffe_id=unverified_id,
         expires_at=integer_claim(verified.claims, "exp"),
         token_id=verified.token_id,
         issued_at=integer_claim(verified.claims, "iat") if "iat" in verified.claims else None,

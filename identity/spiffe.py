@@ -18,6 +18,8 @@ MAX_ID_BYTES = 255
 _SCHEME = "spiffe://"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
+# All of it at once; what does not fit is looked at again, part by part, for what is wrong with it.
+_ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +62,8 @@ class SpiffeId:
         Raises:
             SpiffeIdError: if the text is not a canonical SPIFFE ID of at most 255 bytes.
         """
+        if len(text) <= MAX_ID_BYTES and (whole := _ID.fullmatch(text)):
+            return cls(TrustDomain(whole[1]), whole[2])
         if len(text) > MAX_ID_BYTES:
             raise SpiffeIdError(f"SPIFFE ID longer than {MAX_ID_BYTES} bytes")
         if not text.startswith(_SCHEME):

@@ -63,7 +63,7 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     _check_size(data, marks, limits)
     decoder = _FAST if _is_plain(data, marks, limits) else _careful(limits)
     try:
-        value: object = decoder.decode(text)
+        value: object = _whole(text, decoder)
     except RecursionError as error:
         raise StrictJsonError("depth", "JSON that nests too deep") from error
     except ValueError as error:
@@ -71,6 +71,16 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     if _may_hold_surrogate(data):
         _check_surrogates(value)
     return value
+
+
+def _whole(text: str, decoder: json.JSONDecoder) -> object:
+    value: object
+    # An object with nothing around it needs no search for white space.
+    if text[:1] == "{":
+        value, end = decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    return decoder.decode(text)
 
 
 def _decode(data: bytes) -> str:

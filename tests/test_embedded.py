@@ -6,7 +6,10 @@ import importlib.util
 import json
 import sys
 import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,7 +20,7 @@ from authz.policy.embedded import Ask, EmbeddedPolicy, engine_version, syntax_tr
 from authz.policy.grants import Grants
 from authz.policy.modules import Module, Modules, read_modules, shipped_modules
 from authz.policy.portability import Runtime
-from tests.policy_questions import CLOSE, DELETE, EXPECTED, LEAD, READ, demo_grants
+from tests.policy_questions import CLOSE, DELETE, EXPECTED, GRANTS_FILE, LEAD, READ, demo_grants, question
 
 
 def _policy(text: str) -> EmbeddedPolicy:
@@ -219,6 +222,111 @@ class _Interrupted:
         raise KeyboardInterrupt
 
 
+# ---------------------------------------------------------------- what is remembered
+
+EXCHANGE: Final = {
+    **question(),
+    "phase": "exchange",
+    "action": {"protocol": "token", "method": "token-exchange", "phase": "lifecycle"},
+    "resource": {"service": "tickets", "type": "server", "name": "tickets"},
+    "arguments": None,
+    "request": None,
+}
+
+
+def _counting(policy: EmbeddedPolicy) -> list[dict[str, object]]:
+    """Keep the questions that reach the machine of this thread."""
+    machine, asked = policy._machine(), []
+
+    def ask(entry: str, text: str) -> str:
+        asked.append(json.loads(text))
+        return machine.ask(entry, text)
+
+    embedded._MACHINES.kept[policy._serial] = embedded._Machine(ask)
+    return asked
+
+
+def _decide(policy: EmbeddedPolicy, *queries: Mapping[str, object]) -> list[str]:
+    return [asyncio.run(policy.decide(query)).effect for query in queries]
+
+
+def test_a_question_about_an_exchange_is_answered_once_and_a_call_each_time() -> None:
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+    asked = _counting(policy)
+
+    assert _decide(policy, EXCHANGE, READ, {**EXCHANGE}, READ, EXCHANGE) == ["allow"] * 5
+    assert [query["phase"] for query in asked] == ["exchange", "check", "check"]
+
+
+def test_whatever_differs_is_another_question() -> None:
+    """Also where JSON would write it alike elsewhere, or Python calls it equal."""
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+    asked = _counting(policy)
+    changed: list[dict[str, object]] = [EXCHANGE]
+    for name, value in EXCHANGE.items():
+        if name not in {"version", "phase"}:
+            changed.append({**EXCHANGE, name: "other"})
+        if isinstance(value, dict):
+            changed.extend({**EXCHANGE, name: {**value, inner: "other"}} for inner in value)
+    person: dict[str, object] = {**LEAD}
+    changed.extend(
+        {**EXCHANGE, "human": {**person, "auth_time": time}} for time in (0, False, 1, True, 1.0, "1")
+    )
+
+    for query in changed:
+        with suppress(PolicyShapeError, PolicyUnavailableError):
+            _decide(policy, query)
+    # An agent whose name is no text has no share, so that its question is asked each time.
+    assert len(asked) == len(changed)
+    assert {json.dumps(query) for query in asked} == {json.dumps(query) for query in changed}
+
+
+def test_each_policy_remembers_for_itself() -> None:
+    text = GRANTS_FILE.read_bytes()
+    narrower = Grants.parse(text.replace(b"observer: {allow: [read]}", b"observer: {allow: [destroy]}"))
+    before, after = (EmbeddedPolicy(shipped_modules(), grants) for grants in (demo_grants(), narrower))
+
+    assert _decide(before, EXCHANGE) == ["allow"]
+    assert _decide(after, EXCHANGE) == ["deny"]
+    assert _decide(before, EXCHANGE) == ["allow"]
+
+
+def test_an_agent_fills_its_share_of_what_is_remembered_and_no_more() -> None:
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+    asked = _counting(policy)
+    quiet = {**EXCHANGE, "agent": {**question(agent="resolver")["agent"]}}  # type: ignore[dict-item] # an object
+    _decide(policy, quiet)
+    for number in range(embedded._REMEMBERED_OF_AGENT + 10):
+        _decide(policy, {**EXCHANGE, "task": {"id": str(number), "workload": ""}})
+
+    before = len(asked)
+    _decide(policy, quiet)
+    assert len(asked) == before
+    assert len(policy._machine().answers) == embedded._REMEMBERED_OF_AGENT + 1
+
+
+def test_a_failure_is_not_remembered() -> None:
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+    machine, failures = policy._machine(), ["once"]
+
+    def ask(entry: str, text: str) -> str:
+        if failures:
+            raise RuntimeError(failures.pop())
+        return machine.ask(entry, text)
+
+    embedded._MACHINES.kept[policy._serial] = embedded._Machine(ask)
+    with pytest.raises(PolicyUnavailableError):
+        _decide(policy, EXCHANGE)
+    assert _decide(policy, EXCHANGE) == ["allow"]
+
+
+def test_a_question_that_is_not_plain_is_refused_before_it_is_named() -> None:
+    policy = EmbeddedPolicy(shipped_modules(), demo_grants())
+
+    with pytest.raises(PolicyUnavailableError):
+        _decide(policy, {**EXCHANGE, "task": object()})
+
+
 def test_an_interrupt_is_no_failure_of_the_policy(
     shipped: EmbeddedPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +334,7 @@ def test_an_interrupt_is_no_failure_of_the_policy(
         raise KeyboardInterrupt
 
     policy = EmbeddedPolicy(shipped_modules(), demo_grants())
-    embedded._MACHINES.kept[policy._serial] = interrupt
+    embedded._MACHINES.kept[policy._serial] = embedded._Machine(interrupt)
     with pytest.raises(KeyboardInterrupt):
         policy.evaluate(READ)
     monkeypatch.setattr(embedded, "regorus", _Interrupted())

@@ -1,6 +1,10 @@
 """SPIFFE IDs: rules ID-1 to ID-6."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from identity.errors import AgentNameError, SpiffeIdError
 from identity.spiffe import (
@@ -93,6 +97,29 @@ def test_id_3_every_byte_in_a_segment(byte: int) -> None:
     else:
         with pytest.raises(SpiffeIdError):
             SpiffeId.parse(text)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["spiffe://", "a", "A", ".", "..", "/", "//", "-", "_", "%", "\n", "é", ":"])
+    ).map("".join)
+)
+def test_id_1_to_5_the_parts_say_what_the_whole_is(text: str) -> None:
+    """Each part is looked at by itself here."""
+    scheme, domain, path = text[:9], *(text[9:].partition("/")[::2])
+    segments = path.split("/") if "/" in text[9:] else []
+    is_id = (
+        scheme == "spiffe://"
+        and re.fullmatch(r"[a-z0-9._-]{1,255}", domain) is not None
+        and all(re.fullmatch(r"[A-Za-z0-9._-]+", one) and one not in {".", ".."} for one in segments)
+    )
+    try:
+        parsed = SpiffeId.parse(text)
+    except SpiffeIdError:
+        assert not is_id
+    else:
+        assert is_id
+        assert (str(parsed), parsed.trust_domain.name, parsed.path) == (text, domain, text[9 + len(domain) :])
 
 
 def test_id_4_refuses_more_than_255_bytes() -> None:

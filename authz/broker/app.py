@@ -8,7 +8,9 @@
   as the signatures do.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -38,6 +40,12 @@ from authz.hosts.http import (
 from authz.protected_resource import PARAMETER, WELL_KNOWN_RESOURCE
 
 _NO_STORE = {"Cache-Control": "no-store"}
+# Of an answer that gives something out: the headers before its length, and the encoder of its body, as the
+# framework has them.
+_GIVEN: Final = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# What is read of a request's headers, with all its values.
+_READ: Final = (b"content-type", b"authorization", b"dpop", b"accept")
 _RETRY = {"Retry-After": "1"}
 _CLOSE = {"Connection": "close"}
 # The certificate of this connection is not the newest, or its CA was revoked; the next connection presents
@@ -119,12 +127,24 @@ def _token_first(path: str, broker: Broker, others: App) -> App:
             await others(scope, receive, send)
             return
         try:
-            response = _response(await exchange_token(await _arrival(scope, receive), broker))
+            reply = await exchange_token(await _arrival(scope, receive), broker)
         except BodyMissingError:
-            response = _nobody()
-        await response(scope, receive, send)
+            await _nobody()(scope, receive, send)
+            return
+        if reply.status != 200 or reply.body is None or reply.headers:
+            await _response(reply)(scope, receive, send)
+        else:
+            await _give(reply.body, send)
 
     return app
+
+
+async def _give(members: Mapping[str, object], send: Send) -> None:
+    """Answer with what is given out, as `_response` would."""
+    body = _ENCODE(members).encode()
+    headers = [*_GIVEN, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def read_arrival(request: Request) -> Arrival:
@@ -137,8 +157,11 @@ async def _arrival(scope: Scope, receive: Receive) -> Arrival:
         body = await read_body(receive, MAX_BODY)
     except BodyTooLargeError:
         body = None
-    content_types = _header(scope, b"content-type")
-    client = scope["client"]
+    found: dict[bytes, tuple[str, ...]] = dict.fromkeys(_READ, ())
+    for name, value in scope["headers"]:
+        if name in found:
+            found[name] = (*found[name], value.decode("latin-1"))
+    content_types, client = found[b"content-type"], scope["client"]
     return Arrival(
         method=scope["method"],
         source=client[0] if client else "local",
@@ -146,15 +169,10 @@ async def _arrival(scope: Scope, receive: Receive) -> Arrival:
         body=body,
         content_type=content_types[0] if len(content_types) == 1 else None,
         has_query=bool(scope["query_string"]),
-        authorization=_header(scope, b"authorization"),
-        proofs=_header(scope, b"dpop"),
-        accept=",".join(_header(scope, b"accept")),
+        authorization=found[b"authorization"],
+        proofs=found[b"dpop"],
+        accept=",".join(found[b"accept"]),
     )
-
-
-def _header(scope: Scope, name: bytes) -> tuple[str, ...]:
-    """Return all values of a header."""
-    return tuple(value.decode("latin-1") for key, value in scope["headers"] if key == name)
 
 
 def _response(reply: Reply) -> Response:

@@ -118,7 +118,8 @@ def _held(consent: Consent, wanted: Wanted) -> tuple[frozenset[str], Details | N
     scopes: set[str] = set()
     tools: list[Details | None] = []
     for number, (service, audience) in enumerate(wanted.services):
-        of_it = {scope for scope in consent.scopes if scope.startswith(f"{service}:")}
+        prefix = f"{service}:"
+        of_it = {scope for scope in consent.scopes if scope.startswith(prefix)}
         if wanted.scopes is not None:
             of_it &= wanted.scopes
         details: Details | None = None

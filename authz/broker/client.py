@@ -18,6 +18,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from authz.authenticate import Registered, check_standing, live_agent, live_task
@@ -30,7 +31,7 @@ from identity.errors import CertificateError
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import verify_jwt_svid
 from identity.spiffe import SpiffeId, agent_id, parse_agent_task
-from identity.withdrawal import Standing
+from identity.withdrawal import Standing, Withdrawals
 from identity.x509_svid import X509Svid
 
 _AGENTS = "/agent/"
@@ -38,11 +39,12 @@ _AGENTS = "/agent/"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A task that runs, and its agent."""
+    """A task that runs, and its agent; `withdrawals` are those that neither stands in."""
 
     hop: Hop
     agent: Agent
     task: Task
+    withdrawals: Withdrawals = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +170,37 @@ def workload_client(spiffe_id: SpiffeId) -> SpiffeId:
     return spiffe_id
 
 
+def is_as_it_was(found: Running, registered: Registered, now: datetime) -> bool:
+    """Say whether what `running` found is what it would find now: the same values, and time is left.
+
+    Agents, tasks and withdrawals are immutable values, so a change of one is another value.
+    """
+    agent, task = registered.agent(found.hop.agent), registered.task(found.hop.task)
+    return (
+        agent is found.agent
+        and task is found.task
+        and registered.withdrawals is found.withdrawals
+        and now < found.task.deadline
+        and (found.agent.expires_at is None or now < found.agent.expires_at)
+    )
+
+
+@lru_cache(maxsize=1024)  # the persons of our own tasks, at each request of theirs
+def _person(uri: str) -> Human:
+    return Human.parse_uri(uri)
+
+
 def running(hop: Hop, registered: Registered, now: datetime) -> Running:
     """Return a task that may act now.
 
     Raises:
         AuthenticationError: if task or agent is unknown, over, or hosted where it may not be.
     """
+    # The first of all: what is withdrawn while this looks is then another value.
+    withdrawals = registered.withdrawals
     agent = live_agent(registered, hop.agent, now)
     known = registered.task(hop.task)
-    human = Human.parse_uri(known.human) if known and known.human else None
+    human = _person(known.human) if known and known.human else None
     task = live_task(registered, hop, human, now)
     if task.workload not in agent.hosts:
         raise AuthenticationError(Code.AGENT_HOST, f"{str(task.workload)!r} may not host {agent.name!r}")
@@ -188,4 +212,4 @@ def running(hop: Hop, registered: Registered, now: datetime) -> Running:
         issued_at=int(task.started_at.timestamp()),
     )
     check_standing(standing, registered)
-    return Running(hop, agent, task)
+    return Running(hop, agent, task, withdrawals)

@@ -46,9 +46,10 @@ async def decide_exchange(case: Case) -> Delegation:
     evidence.chain, evidence.txn = parties.chain, parties.subject.txn
     _check_rebinding(parties, binding, case)
     # 4. What nobody could allow.
-    if parties.not_after <= case.now:
+    not_after = parties.not_after
+    if not_after <= case.now:
         raise TokenExpiredError("a subject or actor token that has expired")
-    max_depth = min(broker.settings.max_depth, *(agent.max_depth for agent in parties.agents))
+    max_depth = min(broker.settings.max_depth, *[agent.max_depth for agent in parties.agents])
     check_chain(parties.chain, max_depth)
     # 5. The person.
     services = _services(service, audience, _asked(request, parties.subject), broker)
@@ -65,7 +66,7 @@ async def decide_exchange(case: Case) -> Delegation:
         allowed_scopes=allowed if basis.scopes is None else allowed & basis.scopes,
         presenter=parties.presenter.running.hop,
         binding=binding,
-        task_deadline=_earlier(parties.not_after, basis.not_after),
+        task_deadline=_earlier(not_after, basis.not_after),
         max_ttl=broker.settings.delegation_token_seconds,
         max_depth=max_depth,
         grant_id=basis.grant_id,

@@ -17,8 +17,11 @@ from authz.errors import AuthzError
 
 MAX_PARAMETERS: Final = 32
 
-# Nothing is tried twice (`++`, `*+`), so the work is that of reading each byte once.
-_PAIR: Final = re.compile(rb"((?:[!-$'-*,-<>-~+]++|%[0-9A-Fa-f]{2})++)=((?:[!-$'-~+]++|%[0-9A-Fa-f]{2})*+)")
+_PRINTABLE: Final = bytes(range(0x21, 0x7F))
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# What stands behind a `%` for one ASCII character, in both spellings.
+_ASCII: Final = {spelling: chr(code) for code in range(0x80) for spelling in {f"{code:02x}", f"{code:02X}"}}
+_FORM: Final = "application/x-www-form-urlencoded"
 _CONTENT_TYPE: Final = re.compile(
     r"application/x-www-form-urlencoded(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE
 )
@@ -42,15 +45,21 @@ class Form:
             FormError: if the body is not one, or has too many parameters.
         """
         values: dict[str, tuple[str, ...]] = {}
-        pairs = body.split(b"&") if body else []
+        # What no part may hold is looked for in the whole at once.
+        if body.translate(None, _PRINTABLE):
+            raise _not_a_form()
+        text = body.decode("ascii")
+        pairs = text.split("&") if text else []
         if len(pairs) > MAX_PARAMETERS:
             raise FormError(f"more than {MAX_PARAMETERS} parameters")
+        if _BAD_ESCAPE.search(text):
+            raise _not_a_form()
         for pair in pairs:
-            match = _PAIR.fullmatch(pair)
-            if match is None:
-                raise FormError("the body is not a form of name=value pairs in percent-encoding")
-            name = _text(match[1])
-            values[name] = (*values.get(name, ()), _text(match[2]))
+            name, equals, value = pair.partition("=")
+            if not name or not equals:
+                raise _not_a_form()
+            name, value = _text(name), _text(value)
+            values[name] = (*values[name], value) if name in values else (value,)
         return cls(values)
 
     def one(self, name: str) -> str | None:
@@ -59,30 +68,40 @@ class Form:
         Raises:
             FormError: if it stands more than once.
         """
-        match self.values.get(name, ()):
-            case ():
-                return None
-            case (value,):
-                return value or None
-            case _:
-                raise FormError(f"parameter {name!r} is repeated")
+        values = self.values.get(name)
+        if values is None:
+            return None
+        if len(values) != 1:
+            raise FormError(f"parameter {name!r} is repeated")
+        return values[0] or None
 
-    def names(self) -> frozenset[str]:
-        """Return the names of all parameters, with or without a value."""
-        return frozenset(self.values)
+    def __contains__(self, name: str) -> bool:
+        """Say whether a parameter was sent, with or without a value."""
+        return name in self.values
 
 
 def is_form(content_type: str | None) -> bool:
     """Tell whether a Content-Type says that the body is a form."""
-    return content_type is not None and _CONTENT_TYPE.fullmatch(content_type) is not None
+    return content_type is not None and (
+        content_type == _FORM or _CONTENT_TYPE.fullmatch(content_type) is not None
+    )
 
 
-def _text(part: bytes) -> str:
+def _not_a_form() -> FormError:
+    return FormError("the body is not a form of name=value pairs in percent-encoding")
+
+
+def _text(part: str) -> str:
     # Tokens, the longest of what is sent, have nothing to decode.
-    if b"%" not in part and b"+" not in part:
-        return part.decode("ascii")
+    if "%" not in part and "+" not in part:
+        return part
+    part = part.replace("+", " ")
+    # Each `%` is followed by two hex digits.
+    first, *escaped = part.split("%")
     try:
-        # Each `%` of a pair is followed by two hex digits.
-        return unquote_to_bytes(part.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FormError("a parameter that is not UTF-8") from error
+        return first + "".join([_ASCII[text[:2]] + text[2:] for text in escaped])
+    except KeyError:  # beyond ASCII
+        try:
+            return unquote_to_bytes(part).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FormError("a parameter that is not UTF-8") from error

@@ -80,7 +80,7 @@ class Parties:
     @property
     def not_after(self) -> datetime:
         """The end of whatever ends first."""
-        ends = (task.deadline for task in self.tasks)
+        ends = [task.deadline for task in self.tasks]
         return min(datetime.fromtimestamp(self.subject.expires_at, UTC), self.presenter.not_after, *ends)
 
 
@@ -228,15 +228,15 @@ def _actor(unverified_actor: str, subject: DelegationToken, case: Case) -> Prese
 def _standing(parties: Parties) -> Standing:
     subject = parties.subject
     token = subject if isinstance(subject, DelegationToken) else None
-    times = (subject.issued_at, subject.human.auth_time)
+    signed_in_at = subject.human.auth_time
     return Standing(
         human=subject.human.uri,
-        agents=tuple(hop.agent for hop in parties.chain),
-        tasks=tuple(hop.task for hop in parties.chain),
-        workloads=tuple(str(task.workload) for task in parties.tasks),
+        agents=tuple([hop.agent for hop in parties.chain]),
+        tasks=tuple([hop.task for hop in parties.chain]),
+        workloads=tuple([str(task.workload) for task in parties.tasks]),
         txn=subject.txn,
         jti=token.jti if token else None,
         grants=token.grants if token else (),
-        issued_at=min(moment for moment in times if moment is not None),
+        issued_at=subject.issued_at if signed_in_at is None else min(subject.issued_at, signed_in_at),
         parents=token.parents if token else (),
     )

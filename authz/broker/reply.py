@@ -65,12 +65,14 @@ async def answer(decide: Decide, evidence: Evidence, broker: Broker, refusal_rep
         epoch, outcome = await _decide(decide, broker)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a record
         return await _refuse(refusal_of(error), evidence, broker, refusal_reply)
-    # Whoever asks again fills the evidence again; what the record said stays.
-    recorded = replace(evidence)
+    recorded = evidence
     try:
         await broker.sink.append(outcome.entry)
-        if not (outcome.withdraws or outcome.is_no) and not await _still_stands(epoch, decide, broker):
-            return await _withdraw(refuse(Code.WITHDRAWN), recorded, broker, refusal_reply)
+        if broker.tasks.epoch != epoch and not (outcome.withdraws or outcome.is_no):
+            # Whoever asks again fills the evidence again; what the record said stays.
+            recorded = replace(evidence)
+            if not await _still_stands(epoch, decide, broker):
+                return await _withdraw(refuse(Code.WITHDRAWN), recorded, broker, refusal_reply)
         if outcome.change is not None:
             # It waits for the disk, and this loop has other requests.
             await asyncio.to_thread(outcome.change)

@@ -107,7 +107,7 @@ def client_assertion(form: Form) -> str | None:
         FormError: if a parameter is repeated.
     """
     assertion, kind = form.one("client_assertion"), form.one("client_assertion_type")
-    if "client_secret" in form.names():
+    if "client_secret" in form:
         raise ExchangeError("invalid_request", "a client logs in with its certificate or a JWT-SVID")
     if (assertion is None) != (kind is None):
         raise ExchangeError("invalid_request", "client_assertion and client_assertion_type come together")

@@ -65,7 +65,7 @@ def ask_replacement(arrival: Arrival, form: Form, evidence: Evidence, broker: Br
         client = workload_client(svid.spiffe_id)
     except Exception as error:
         raise refused_client(error) from error
-    if arrival.proofs or "client_assertion" in form.names():
+    if arrival.proofs or "client_assertion" in form:
         raise malformed("a service logs in with its certificate, and with nothing else")
     return Asked(read(form), client)
 

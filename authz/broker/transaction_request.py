@@ -75,7 +75,7 @@ def _parse(form: Form) -> TransactionRequest:
         raise ExchangeError("invalid_request", "grant_type is missing")
     if grant_type != GRANT_TYPE:
         raise ExchangeError("unsupported_grant_type", "only token exchange exists here")
-    given = next((name for name in _ABSENT if name in form.names()), None)
+    given = next((name for name in _ABSENT if name in form), None)
     if given is not None:
         raise ExchangeError("invalid_request", f"a transaction token is asked for without {given}")
     # 2. For whom, for what.
