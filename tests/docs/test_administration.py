@@ -1,19 +1,23 @@
 """The pages about administration and AuthZEN: they name the routes that there are."""
 
 import re
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 from authz.admin import Action
 from authz.administration.app import Administration, admin_routes
+from authz.administration.approvals import approval_json
 from authz.administration.grants import DEFAULT_SECONDS, MAX_SECONDS
 from authz.administration.place import ADMIN
 from authz.administration.withdrawals import MAX_LISTED
+from authz.approvals.approval import STATES, Approval
 from authz.authzen.endpoint import EVALUATION, EVALUATIONS, METADATA
 from authz.authzen.evaluation import MAX_EVALUATIONS
 from authz.authzen.question import _TARGETS
 from authz.broker.app import read_arrival
 from identity.withdrawal import KINDS, MAX_REASON
+from tests.approvals_world import KEY
 from tests.docs.blocks import ROOT
 
 API = (ROOT / "docs/reference/admin-api.md").read_text("utf-8")
@@ -24,7 +28,7 @@ HOW_TO = (ROOT / "docs/how-to/administer.md").read_text("utf-8")
 def test_the_page_has_each_route_and_no_other() -> None:
     # The routes, over nothing that runs.
     desk = SimpleNamespace(broker=SimpleNamespace(new_id=None))
-    nothing: Any = SimpleNamespace(desk=desk, state=None, registry=None, reload=None)
+    nothing: Any = SimpleNamespace(desk=desk, state=None, registry=None, reload=None, inbox=SimpleNamespace())
     routes = admin_routes(cast("Administration", nothing), "", read_arrival)
     there = {
         f"{method} {route.path.removeprefix(ADMIN).replace(':path', '')}"
@@ -48,6 +52,14 @@ def test_the_page_has_each_kind_and_the_limits() -> None:
     for text in (API, HOW_TO):
         assert f"{DEFAULT_SECONDS // 86400} days" in text
         assert f"{MAX_SECONDS // 86400}" in text
+
+
+def test_the_page_has_each_member_and_state_of_an_approval() -> None:
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    shown = approval_json(Approval("01", KEY, "pending", now, now), whole=True)
+    table = API[API.index("**A request for approval**") :]
+    for name in (*shown, *STATES):
+        assert f"`{name}`" in table, name
 
 
 def test_the_page_about_authzen_has_each_path_and_target() -> None:

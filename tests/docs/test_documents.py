@@ -18,6 +18,7 @@ WITH_THE_DEMO = {
     "docs/how-to/why-was-i-denied.md": ".",
     "docs/how-to/stop-something.md": ".",
     "docs/how-to/administer.md": ".",
+    "docs/how-to/approve.md": ".",
     "docs/how-to/agent-tokens.md": ".",
     "README.md": ".",
     "docs/reference/audit-record.md": ".demo/data/audit",
