@@ -13,6 +13,8 @@ from tests.bench.__main__ import EXIT_FLOOR_MISSED, exit_code, measure
 from tests.bench.exchange import Exchange, Turn
 from tests.bench.flood import FLOODS, QUIET, Wave
 from tests.bench.grants import grants_yaml
+from tests.bench.inspection import Inspection
+from tests.bench.inspection_bodies import LARGE, LARGER, bodies
 from tests.bench.measure import Cost
 from tests.bench.minting import JWT, X509
 from tests.bench.order_client import ORDERS
@@ -39,6 +41,8 @@ def results() -> Results:
         scales={50: 1.1},
         chains={1: Cost(100.0, 100.0), 8: Cost(150.0, 160.0)},
         bombs={"body": 4.0, "token": 0.1},
+        inspection={LARGE: inspection(64_000, 290.0), LARGER: inspection(512_000, 2300.0)},
+        refusals={"members": 4.0},
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
         orders=[Orders("contain", 16, 0.01, 0.02, 0.03, 100.0)],
@@ -46,6 +50,11 @@ def results() -> Results:
         exchanges=[exchanges(0.31), exchanges(0.1, "RS256")],
         revocation=revocation(0.9),
     )
+
+
+def inspection(size: int, cost: float) -> Inspection:
+    bare = Cost(size / 640, size / 640)
+    return Inspection(size, bare, bare, bare, Cost(cost, cost), Cost(cost, cost))
 
 
 def exchanges(ratio: float, algorithm: str = "ES256") -> Exchange:
@@ -70,6 +79,13 @@ def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
         replace(results(), scales={10: 1.3}),
         replace(results(), chains={1: Cost(100.0, 100.0), 8: Cost(201.0, 201.0)}),
         replace(results(), bombs={"body": 10.1}),
+        replace(
+            results(), inspection={LARGE: inspection(64_000, 301.0), LARGER: inspection(512_000, 2300.0)}
+        ),
+        replace(
+            results(), inspection={LARGE: inspection(64_000, 200.0), LARGER: inspection(512_000, 2100.0)}
+        ),
+        replace(results(), refusals={"members": 10.1}),
         replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
         replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
@@ -108,14 +124,17 @@ def test_each_call_is_allowed_with_other_arguments(tmp_path: Path) -> None:
 
 
 def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
-    found = measure(tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs", "identity"}))
+    found = measure(
+        tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs", "inspect", "identity"})
+    )
     assert list(found.steps)[-1] == FULL
     assert set(found.chains) == set(range(1, 9))
     assert set(found.scales) == {2}
     assert [(streams.kind, streams.number) for streams in found.streams] == [("tasks", 8), ("shared", 8)]
     assert {(each.rpc, each.in_flight) for each in found.svid_rates} == set(product(RPCS, (1, 16)))
     assert set(found.minting) == {JWT, X509}
-    for name in (*found.steps, *found.bombs):
+    assert set(found.inspection) == set(bodies())
+    for name in (*found.steps, *found.bombs, *found.inspection, *found.refusals):
         assert name in found.text()
 
 
@@ -149,4 +168,4 @@ def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
 def test_parts_have_names() -> None:
     of_the_server = {"rates", "flood", "orders", "envoy"}
     of_others = {"identity", "exchange", "revocation"}
-    assert set(PARTS) == of_the_server | of_others | {"steps", "growth", "bombs"}
+    assert set(PARTS) == of_the_server | of_others | {"steps", "growth", "bombs", "inspect"}

@@ -19,11 +19,12 @@ from tests.bench.envoy import measure_latencies
 from tests.bench.exchange import measure_exchange
 from tests.bench.flood import measure_flood
 from tests.bench.growth import measure_chains, measure_scales
+from tests.bench.inspection import measure_inspection, measure_refusals
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
 from tests.bench.minting import measure_minting
 from tests.bench.orders import measure_orders
-from tests.bench.place import open_place
+from tests.bench.place import Place, open_place
 from tests.bench.rates import measure_rates, opa_binary
 from tests.bench.report import Results
 from tests.bench.revocation import measure_revocation
@@ -109,19 +110,28 @@ async def _measure_in_process(
     if "identity" in parts:
         say("minting")
         results.minting |= measure_minting(seconds=settings.growth_seconds)
-    async with open_place(directory / "place") as place:
-        if "steps" in parts:
-            say("steps")
-            results.steps |= measure_steps(place, seconds=settings.step_seconds, walks=settings.walks)
-        if "growth" in parts:
-            say("chains")
-            results.chains |= measure_chains(place, seconds=settings.growth_seconds)
-        if "bombs" in parts:
-            say("bombs")
-            results.bombs |= measure_bombs(place, seconds=settings.bomb_seconds)
+    if "inspect" in parts:
+        say("inspection")
+        results.inspection |= measure_inspection(seconds=settings.growth_seconds)
+        results.refusals |= measure_refusals(seconds=settings.bomb_seconds)
+    if parts & {"steps", "growth", "bombs"}:
+        async with open_place(directory / "place") as place:
+            _measure_place(place, settings, parts, results)
     if "growth" in parts:
         say("grants and registry")
         results.scales |= await measure_scales(directory, settings.scales, seconds=settings.growth_seconds)
+
+
+def _measure_place(place: Place, settings: Settings, parts: frozenset[str], results: Results) -> None:
+    if "steps" in parts:
+        say("steps")
+        results.steps |= measure_steps(place, seconds=settings.step_seconds, walks=settings.walks)
+    if "growth" in parts:
+        say("chains")
+        results.chains |= measure_chains(place, seconds=settings.growth_seconds)
+    if "bombs" in parts:
+        say("bombs")
+        results.bombs |= measure_bombs(place, seconds=settings.bomb_seconds)
 
 
 def has_envoy() -> bool:

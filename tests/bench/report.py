@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.bench.envoy import NOBODY, Latency
 from tests.bench.exchange import FLOOR_ARM, Exchange
 from tests.bench.flood import KNOWN, QUIET, Wave
+from tests.bench.inspection import Inspection, growth
+from tests.bench.inspection import rows as inspection_rows
 from tests.bench.measure import Cost
 from tests.bench.minting import Minting
 from tests.bench.orders import Orders
@@ -26,6 +28,9 @@ SCALE_CEILING = 1.25
 CHAIN_CEILING = 2.0
 # The aim is 5 ms (rules/reliability.md section 2); twice that for slower machines.
 BOMB_CEILING_MS = 10.0
+# The inspector, by `json.loads` of the same body; a byte of a larger body, by a byte of a large one.
+INSPECTION_CEILING = 3.0
+INSPECTION_GROWTH_CEILING = 1.25
 # The rate of minting, by that of the bare calls of `cryptography` in it.
 MINT_FLOOR = 0.6
 # The rate of token exchange over HTTP, by that of the bare signatures in it.
@@ -75,6 +80,8 @@ class Results:
     scales: dict[int, float] = field(default_factory=dict)
     chains: dict[int, Cost] = field(default_factory=dict)
     bombs: dict[str, float] = field(default_factory=dict)
+    inspection: dict[str, Inspection] = field(default_factory=dict)
+    refusals: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, Latency] = field(default_factory=dict)
     minting: Minting = field(default_factory=dict)
     svid_rates: list[SvidRate] = field(default_factory=list)
@@ -102,6 +109,7 @@ class Results:
         if self.bombs:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
+        floors += self._inspection_floors()
         for wave in self.floods:
             if wave.company not in {QUIET, KNOWN}:
                 what = f"p99 beside {wave.company}, by known tokens"
@@ -114,6 +122,16 @@ class Results:
             what = f"s until the last of {self.revocation.replicas} replicas denies, p99"
             floors.append(Floor(what, self.revocation.percentile("last", 99), REVOCATION_CEILING, False))
         return floors + list(self._identity_floors())
+
+    def _inspection_floors(self) -> Iterable[Floor]:
+        for name, found in self.inspection.items():
+            yield Floor(f"inspecting a {name}, by json.loads", found.ratio, INSPECTION_CEILING, False)
+        if self.inspection:
+            what = "a byte of a larger call, by one of a large call"
+            yield Floor(what, growth(self.inspection), INSPECTION_GROWTH_CEILING, False)
+        if self.refusals:
+            worst = max(self.refusals, key=lambda name: self.refusals[name])
+            yield Floor(f"ms until {worst} is refused", self.refusals[worst], BOMB_CEILING_MS, False)
 
     def _identity_floors(self) -> Iterable[Floor]:
         for name, arms in self.minting.items():
@@ -156,6 +174,14 @@ class Results:
                     _latencies(self.latencies),
                 ),
                 *_table("bombs: ms to refuse", ["", "ms"], _bombs(self.bombs)),
+                *_table(
+                    "inspection, µs, and the inspector by json.loads of the same body",
+                    ["", "json.loads", "strict JSON", "inspected", "and read", "all data classes", "ratio"],
+                    inspection_rows(self.inspection),
+                ),
+                *_table(
+                    "inspection of bodies made to be slow: ms to refuse", ["", "ms"], _bombs(self.refusals)
+                ),
                 *_table(
                     "minting, µs, and its rate by that of the bare calls",
                     ["", "bare", "minted", "ratio"],

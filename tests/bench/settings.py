@@ -5,7 +5,7 @@ from typing import Self
 
 PARTS = (
     *("rates", "flood", "orders", "envoy"),
-    *("steps", "growth", "bombs"),
+    *("steps", "growth", "bombs", "inspect"),
     *("identity", "exchange", "revocation"),
 )
 
