@@ -19,10 +19,28 @@ from authz.conformance.message import Answer, Request
 from authz.conformance.run import metadata_url
 from authz.conformance.sender import RunError
 from authz.errors import ConfigError
+from identity.keys import SigningKey
 from tests.broker_fakes import TICKETS as BROKER_TICKETS
 from tests.broker_fakes import broker_world, serving
 from tests.conformance_server import Server, app
-from tests.conformance_tokens import FIRST, OTHER, OWN, SECRETS, TICKETS, actor_token, subject_token
+from tests.conformance_tokens import (
+    CLIENT_KEY,
+    DETAIL,
+    FIRST,
+    KEY,
+    MESH,
+    OTHER,
+    OWN,
+    PARTNER,
+    SECRETS,
+    SERVICE,
+    TICKETS,
+    actor_token,
+    signer_of,
+    subject_token,
+)
+
+PROOF = SigningKey.generate()
 
 
 class Files:
@@ -208,6 +226,105 @@ def test_an_issuer_with_a_path_has_its_metadata_where_rfc_8414_says() -> None:
     assert (
         metadata_url("https://as.example/a/") == "https://as.example/.well-known/oauth-authorization-server/a"
     )
+
+
+# ---------------------------------------------------------------- what more can be handed in
+
+
+def pem(key: SigningKey) -> str:
+    return key.reveal_pem().decode()
+
+
+def handed_in(files: Files) -> list[str]:
+    """All that the checklist can use beside tokens and logins."""
+    files.write("service-secret", SECRETS[SERVICE])
+    options = {
+        "--subject-key-file": files.write("subject.key", pem(KEY)),
+        "--authorization-details-file": files.write("details.json", json.dumps([DETAIL])),
+        "--request-details-file": files.write("call.json", "{}"),
+        "--next-request-details-file": files.write("next.json", "{}"),
+        "--id-jag-audience": PARTNER,
+        "--txn-audience": MESH,
+        "--service-client-id": SERVICE,
+        "--service-client-secret-file": str(files.folder / "service-secret"),
+        "--login-hint": "alice",
+    }
+    return [part for pair in options.items() for part in pair]
+
+
+def test_everything_that_is_handed_in_is_used(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert examine(files, *handed_in(files), "--profile", "deputy", "-o", "json") == 0
+
+    document = json.loads(capsys.readouterr().out)
+    status = {row["rule"]: row["status"] for row in document["rules"]}
+    assert len(status) == 52
+    for rule in ("NR-04", "CL-02", "CL-03", "CL-04", "CL-05", "CA-06", "JW-06", "JW-09", "ID-07"):
+        assert status[rule] == "pass", rule
+    assert status["JW-07"] == status["JW-08"] == "not observable"
+    assert not any(secret in json.dumps(document) for secret in files.secrets)
+
+
+def test_a_client_that_signs_and_proves_is_examined_to_the_end(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"iat": files.now - 10, "exp": files.now + 3600}
+    proof, given = files.write("proof.key", pem(PROOF)), files.options
+    bound = files.write("subject.jwt", subject_token(OWN, cnf={"jkt": signer_of(PROOF).jkt}, **times))
+
+    def options(base: str) -> list[str]:
+        kept, left_out = [], {"--client-secret-file", "--actor-token-file", "--actor-token-type"}
+        pairs = given(base)
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+            kept += [] if name in left_out else [name, value]
+        signs = ["--client-assertion-key-file", files.write("client.key", pem(CLIENT_KEY))]
+        signs += ["--client-assertion-kid", CLIENT_KEY.kid]
+        return [*kept, *signs, "--protected-resource", f"{base}/api"]
+
+    files.options = options  # type: ignore[method-assign]  # this client has other files
+    more = ["--dpop-key-file", proof, "--subject-token-file", bound, "--profile", "deputy", "-o", "json"]
+    assert examine(files, *more) == 0
+
+    document = json.loads(capsys.readouterr().out)
+    status = {f"{row['rule']}/{row['case']}": row["status"] for row in document["results"]}
+    for case in ("CA-03/replayed", "CA-01/issuer-alone", "CA-05/bound", "CA-05/resource", "CA-05/nonce"):
+        assert status[case] == "pass", case
+    assert {status[each] for each in status if each.startswith("DM-02/")} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "says"),
+    [
+        ("--authorization-details-file", "{}", "not a list of authorization details"),
+        ("--authorization-details-file", "[]", "not a list of authorization details"),
+        ("--authorization-details-file", '[{"a":1,"a":2}]', "not strict JSON"),
+        ("--dpop-key-file", "no key", "not the PEM of an unencrypted private key"),
+        ("--subject-key-file", "no key", "not the PEM of an unencrypted private key"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(
+    files: Files, option: str, content: str, says: str
+) -> None:
+    file = files.write("given", content)
+
+    with pytest.raises(ConfigError, match=says):
+        deputy(*files.options("http://127.0.0.1:1"), option, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--client-assertion-key-file", "client.key"], "one of a secret, a certificate and an assertion"),
+        (["--protected-resource", "http://elsewhere.example/api"], "nor http on this machine"),
+        (["--service-client-secret-file", "secret"], "a client with a secret has an id"),
+    ],
+)
+def test_what_is_handed_in_wrongly_is_a_usage_error(files: Files, change: list[str], says: str) -> None:
+    files.write("client.key", pem(CLIENT_KEY))
+    given = [str(files.folder / part) if "." in part and "/" not in part else part for part in change]
+    given = [str(files.folder / part) if part == "secret" else part for part in given]
+
+    with pytest.raises(typer.BadParameter, match=says):
+        deputy(*files.options("http://127.0.0.1:1"), *given)
 
 
 @pytest.mark.e2e

@@ -51,16 +51,19 @@ def _narrower(situation: Situation, answer: Answer) -> str | None:
     return f"more scopes: {short(' '.join(sorted(more)))}" if more else None
 
 
+def _held(situation: Situation) -> list[str]:
+    return sorted(granted_scopes(situation.good[0], situation.inputs.scope))
+
+
 def _one_scope(situation: Situation) -> Sequence[Request]:
-    scopes = sorted(granted_scopes(situation.good[0], situation.inputs.scope))
+    scopes = _held(situation)
     return (situation.inputs.good.with_("scope", scopes[0]),) if len(scopes) > 1 else ()
 
 
 def _all_scopes(situation: Situation, answers: Sequence[Answer]) -> Sequence[Request]:
     if answers[0].unverified_token is None:
         return ()
-    wanted = " ".join(sorted(granted_scopes(situation.good[0], situation.inputs.scope)))
-    return (onward(situation, answers[0]).with_("scope", wanted),)
+    return (onward(situation, answers[0]).with_("scope", " ".join(_held(situation))),)
 
 
 def _not_regained(situation: Situation, answers: Sequence[Answer]) -> Verdict:
@@ -71,8 +74,9 @@ def _not_regained(situation: Situation, answers: Sequence[Answer]) -> Verdict:
         return passed(after.got)
     if after.unverified_token is None:
         return failed(after.got)
-    asked = situation.inputs.scope
-    more = granted_scopes(after, asked) - granted_scopes(before, None)
+    # Without a word about scopes it is what was asked for (RFC 6749 section 5.1).
+    one, every = _held(situation)[0], " ".join(_held(situation))
+    more = granted_scopes(after, every) - granted_scopes(before, one)
     return failed(f"{after.got}, with {short(' '.join(sorted(more)))}") if more else passed(after.got)
 
 

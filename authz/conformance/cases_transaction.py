@@ -155,7 +155,7 @@ def _one_scope(situation: Situation) -> Sequence[Request]:
     return (_asked(situation, scopes[0]),) if len(scopes) > 1 else ()
 
 
-def _not_regained(_: Situation, answers: Sequence[Answer]) -> Verdict:
+def _not_regained(situation: Situation, answers: Sequence[Answer]) -> Verdict:
     if len(answers) < 2:
         return failed(answers[0].got)
     before, after = answers
@@ -163,7 +163,8 @@ def _not_regained(_: Situation, answers: Sequence[Answer]) -> Verdict:
         return passed(after.got)
     if after.unverified_token is None:
         return failed(after.got)
-    more = granted_scopes(after, None) - granted_scopes(before, None)
+    every = situation.inputs.scope or ""
+    more = granted_scopes(after, every) - granted_scopes(before, every.partition(" ")[0])
     return failed(f"{after.got}, with {short(' '.join(sorted(more)))}") if more else passed(after.got)
 
 

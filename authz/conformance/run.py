@@ -64,6 +64,8 @@ async def run(plan: Plan, server: Server, clock: Callable[[], float], progress: 
 async def _begin(plan: Plan, server: Sender, clock: Callable[[], float]) -> Situation:
     inputs, metadata, key_set = plan.inputs, None, None
     check_url(inputs.token_endpoint)
+    if inputs.protected_resource is not None:
+        check_url(inputs.protected_resource)
     if plan.metadata_url is not None:
         metadata = await server.get(plan.metadata_url)
         jwks_uri = metadata.members.get("jwks_uri")

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from authz.errors import ConfigError
 from identity.base64url import encode_base64url
-from identity.errors import KeyMaterialError
 from identity.jwk_thumbprint import jwk_thumbprint
 from identity.keys import SigningKey, VerificationKey
 from identity.signature_algorithms import RSA_SCHEMES, Algorithm
@@ -71,13 +70,6 @@ class Signer:
     def jkt(self) -> str:
         """The thumbprint of the public key (RFC 7638)."""
         return jwk_thumbprint(self.jwk)
-
-    def is_of(self, key: VerificationKey | None) -> bool:
-        """Tell whether a public key is this one's."""
-        try:
-            return key is not None and jwk_thumbprint(key.jwk()) == self.jkt
-        except KeyMaterialError:
-            return False
 
 
 @cache

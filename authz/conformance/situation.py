@@ -6,7 +6,7 @@
   to a host that the server chose.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -268,35 +268,41 @@ def _key(jwk: Mapping[str, object] | None) -> VerificationKey | None:
         return None
 
 
+_THERE: Final[Mapping[Need, Callable[[Situation], object]]] = {
+    Need.OTHER_CLIENT: lambda situation: situation.inputs.other_login,
+    Need.SECOND_SUBJECT: lambda situation: situation.inputs.second_subject,
+    Need.UNGRANTED: lambda situation: situation.inputs.ungranted_subject,
+    Need.EXPIRED: lambda situation: situation.inputs.expired_subject,
+    Need.WIDER_SCOPE: lambda situation: situation.inputs.wider_scope,
+    Need.ASSERTION: lambda situation: _login(situation, AssertionLogin),
+    Need.OTHER_AUDIENCE: lambda situation: situation.inputs.other_audience,
+    Need.METADATA: lambda situation: situation.metadata,
+    Need.INTROSPECTION: lambda situation: situation.endpoint("introspection"),
+    Need.REVOCATION: lambda situation: situation.endpoint("revocation"),
+    Need.TARGET: lambda situation: situation.inputs.targets or None,
+    Need.JWT_SUBJECT: lambda situation: situation.subject,
+    Need.JWT_ISSUED: lambda situation: situation.issued,
+    Need.SUBJECT_KEY: lambda situation: situation.subject_key,
+    Need.ACTOR: lambda situation: situation.inputs.actor,
+    Need.CERTIFICATE: lambda situation: _login(situation, CertificateLogin),
+    Need.SIGNED_LOGIN: lambda situation: _login(situation, SignedLogin),
+    Need.SUBJECT_SIGNER: lambda situation: situation.inputs.subject_signer,
+    Need.DPOP: lambda situation: situation.takes_proofs or None,
+    Need.DETAILS: lambda situation: situation.inputs.details or None,
+    Need.ID_JAG: lambda situation: situation.inputs.id_jag_audience,
+    Need.TRANSACTION: lambda situation: situation.inputs.txn_audience,
+    Need.SERVICE: lambda situation: situation.inputs.service_login,
+    Need.RESOURCE: lambda situation: situation.inputs.protected_resource,
+    Need.LOGIN_HINT: lambda situation: situation.inputs.login_hint,
+    Need.BACKCHANNEL: lambda situation: situation.endpoint("backchannel_authentication"),
+}
+
+
+def _login(situation: Situation, kind: type[Login]) -> Login | None:
+    login = situation.inputs.login
+    return login if isinstance(login, kind) else None
+
+
 def missing(need: Need, situation: Situation) -> bool:
     """Tell whether something that a case needs is not there."""
-    inputs = situation.inputs
-    there: dict[Need, object] = {
-        Need.OTHER_CLIENT: inputs.other_login,
-        Need.SECOND_SUBJECT: inputs.second_subject,
-        Need.UNGRANTED: inputs.ungranted_subject,
-        Need.EXPIRED: inputs.expired_subject,
-        Need.WIDER_SCOPE: inputs.wider_scope,
-        Need.ASSERTION: inputs.login if isinstance(inputs.login, AssertionLogin) else None,
-        Need.OTHER_AUDIENCE: inputs.other_audience,
-        Need.METADATA: situation.metadata,
-        Need.INTROSPECTION: situation.endpoint("introspection"),
-        Need.REVOCATION: situation.endpoint("revocation"),
-        Need.TARGET: inputs.targets or None,
-        Need.JWT_SUBJECT: situation.subject,
-        Need.JWT_ISSUED: situation.issued,
-        Need.SUBJECT_KEY: situation.subject_key,
-        Need.ACTOR: inputs.actor,
-        Need.CERTIFICATE: inputs.login if isinstance(inputs.login, CertificateLogin) else None,
-        Need.SIGNED_LOGIN: inputs.login if isinstance(inputs.login, SignedLogin) else None,
-        Need.SUBJECT_SIGNER: inputs.subject_signer,
-        Need.DPOP: True if situation.takes_proofs else None,
-        Need.DETAILS: inputs.details or None,
-        Need.ID_JAG: inputs.id_jag_audience,
-        Need.TRANSACTION: inputs.txn_audience,
-        Need.SERVICE: inputs.service_login,
-        Need.RESOURCE: inputs.protected_resource,
-        Need.LOGIN_HINT: inputs.login_hint,
-        Need.BACKCHANNEL: situation.endpoint("backchannel_authentication"),
-    }
-    return there[need] is None
+    return _THERE[need](situation) is None
