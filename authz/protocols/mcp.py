@@ -110,5 +110,7 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
         rpc_id=message.id if isinstance(message, RpcRequest) else None,
         canonical_arguments=target.canonical_arguments,
         wire="json_rpc",
+        # Whatever a method is aimed at, data can leave in all of its params.
+        payload=message.params,
         elicits_urls=era is Era.MODERN and shows_urls(message.params),
     )

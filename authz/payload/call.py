@@ -1,0 +1,19 @@
+"""What a call says, as far as we read it, and which classes of data are in it.
+
+- A call alone: what keeps a session going and what asks for lists says nothing that a rule could be about.
+- Arguments, or the whole body where more than arguments can carry data; the name of what is called, which may
+  be a URI of the agent's choice; path and query. Headers are not looked through: credentials belong there.
+- Of a body that no protocol of ours reads (plain HTTP, the messages of gRPC) nothing is known.
+"""
+
+from authz.payload.find import find_classes
+from authz.protocols.operation import Operation
+from authz.request import Request
+
+
+def classes_in_call(operation: Operation, request: Request, wanted: frozenset[str]) -> tuple[str, ...]:
+    """Return which of the wanted classes of data a call carries, sorted."""
+    if not wanted or operation.phase != "call":
+        return ()
+    said = operation.arguments if operation.payload is None else operation.payload
+    return find_classes([operation.resource_name, request.path, said], wanted)
