@@ -288,6 +288,12 @@ def test_a_reason_that_names_no_limit_of_ours_has_no_facts() -> None:
     assert fact(Reason("DPT-OWN", "no", "a_rule_of_their_own", "fix", "agent"), asked) is None
 
 
+def test_for_a_limit_that_is_not_ours_nothing_is_tried() -> None:
+    asked, _ = demo(LEAD, REFUND_TOO_MUCH)
+    reason = Reason("DPT-ARGUMENT-LIMIT", "another policy's words", "within", "f", "agent")
+    assert trials(asked, Verdict("deny", (reason,))) == ()
+
+
 def test_facts_are_short_whatever_the_arguments_hold() -> None:
     asked, verdict = demo(LEAD, {"tool": "refund", "args": {"amount": "x" * 100_000}})
     found = fact(verdict.reasons[0], asked)

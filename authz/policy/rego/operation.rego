@@ -31,6 +31,11 @@ operation := found if {
 	found.class
 } else := found if {
 	calls
+	input.action.protocol == "http"
+	found := http_rules[0]
+	found.class
+} else := found if {
+	calls
 	input.action.protocol == "a2a"
 	input.resource.type == "agent"
 	service.tenants[input.resource.name]
@@ -47,11 +52,6 @@ operation := found if {
 	input.action.protocol == "grpc"
 	input.resource.type == "rpc"
 	found := service.grpc[input.resource.name]
-	found.class
-} else := found if {
-	calls
-	input.action.protocol == "http"
-	found := http_rules[0]
 	found.class
 }
 
