@@ -8,6 +8,7 @@ import pytest
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.form import Form
+from authz.policy.grants_service import A2A_METHODS
 from authz.protocols.a2a_grpc import TABLES
 from authz.protocols.a2a_methods import METHODS, OLD_METHODS
 from authz.protocols.a2a_rest import FORMS
@@ -60,6 +61,11 @@ def test_every_method_is_read_in_every_binding_that_has_it() -> None:
     assert {form.name for form in FORMS} <= read_as["rest"] | read_as["push-configurations"]
     assert set(METHODS) == set(TABLES)
     assert set(METHODS) <= read_as["grpc"]
+
+
+def test_the_grants_know_the_same_methods() -> None:
+    """A method that only one of the two knew could be granted and never called, or called and never granted."""
+    assert set(METHODS) == set(A2A_METHODS)
 
 
 def test_arguments_and_their_hash_are_what_policy_and_token_see() -> None:

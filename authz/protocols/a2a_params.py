@@ -15,6 +15,7 @@ from authz.protocols.reader_codes import A2A
 from authz.protocols.shape import Check, Shape
 
 MAX_URL_CHARS = 2048
+MAX_TENANT_CHARS = 128
 
 _ID = re.compile(r"[A-Za-z0-9._~:@-]{1,255}")
 _URL = re.compile(rf"https?://[!-~]{{1,{MAX_URL_CHARS}}}")
@@ -30,6 +31,10 @@ def _optional_identifier(value: object) -> str | None:
     return None if value == "" else _identifier(value)
 
 
+def _tenant(value: object) -> str | None:
+    return "too long" if type(value) is str and len(value) > MAX_TENANT_CHARS else _optional_identifier(value)
+
+
 def _url(value: object) -> str | None:
     return None if type(value) is str and _URL.fullmatch(value) else "no http or https URL"
 
@@ -39,7 +44,7 @@ def _shape(what: str, checks: dict[str, Check], required: str = "", one_of: str 
 
 
 _TEXTS: Final = shape.listed(shape.text)
-_TENANT: Final[dict[str, Check]] = {"tenant": _optional_identifier}
+_TENANT: Final[dict[str, Check]] = {"tenant": _tenant}
 _TASK: Final[dict[str, Check]] = {"id": _identifier}
 _PAGE: Final[dict[str, Check]] = {"pageSize": shape.number, "pageToken": shape.text}
 _METADATA: Final[dict[str, Check]] = {"metadata": shape.members}
