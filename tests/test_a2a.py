@@ -64,7 +64,7 @@ def test_every_method_is_read_in_every_binding_that_has_it() -> None:
 
 
 def test_the_grants_know_the_same_methods() -> None:
-    """A method that only one of the two knew could be granted and never called, or called and never granted."""
+    """A method that only one of them knew could be granted and never called, or called and never granted."""
     assert set(METHODS) == set(A2A_METHODS)
 
 
