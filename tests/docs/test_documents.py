@@ -23,7 +23,7 @@ WITH_THE_DEMO = {
     "README.md": ".",
     "docs/reference/audit-record.md": ".demo/data/audit",
 }
-WITHOUT = ("mesh-config/envoy/README.md",)
+WITHOUT = ("docs/how-to/limit-arguments.md", "mesh-config/envoy/README.md")
 
 
 def with_the_demo(path: str) -> list[Block]:
