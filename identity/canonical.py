@@ -40,6 +40,9 @@ class _Form(Enum):
 
 
 _LAST_OF_FIRST_PLANE: Final = "\uffff"
+_LONG: Final = 4096
+# The control characters that texts hardly have.
+_RARE: Final = bytes(code for code in range(0x20) if chr(code) not in "\n\t")
 _SMALLEST: Final = 1e-4
 _LARGEST: Final = 1e16
 
@@ -53,8 +56,7 @@ def canonical_json(value: object) -> bytes:
     try:
         form = _form(value)
         if form is not _Form.OTHER:
-            plain = value if form is _Form.PLAIN else _with_integers(value)
-            return "".join(_WRITE(plain, 0)).encode()
+            return _write(value if form is _Form.PLAIN else _with_integers(value))
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # it checks the type of each part itself
     except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as error:
         raise CanonicalJsonError("not a value that RFC 8785 can write") from error
@@ -120,6 +122,34 @@ def _form(value: object) -> _Form:
         elif not _SMALLEST <= abs(part) < _LARGEST or part.is_integer():  # type: ignore[attr-defined,arg-type]  # a float
             return _Form.OTHER
     return form
+
+
+def _write(value: object) -> bytes:
+    """Write a value by the C encoder, but long texts that stand right in an object in a faster way."""
+    if type(value) is not dict or not _has_long_text(value):
+        return "".join(_WRITE(value, 0)).encode()
+    members = [
+        _write_text(name) + b":" + (_write_text(part) if type(part) is str else _write(part))
+        for name, part in sorted(value.items())
+    ]
+    return b"{" + b",".join(members) + b"}"
+
+
+def _has_long_text(members: Mapping[str, object]) -> bool:
+    # A loop, because a generator costs more than what it looks at.
+    for part in members.values():  # noqa: SIM110 - see above
+        if type(part) is str and len(part) >= _LONG:
+            return True
+    return False
+
+
+def _write_text(text: str) -> bytes:
+    # Hardly anything in a long text is escaped, and bytes are found faster than each character is looked at.
+    data = text.encode()
+    if len(data.translate(None, _RARE)) < len(data):
+        return "".join(_WRITE(text, 0)).encode()
+    data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n").replace(b"\t", b"\\t")
+    return b'"' + data + b'"'
 
 
 def _with_integers(value: object) -> object:

@@ -95,6 +95,20 @@ def test_every_value_equals_rfc_8785(value: object) -> None:
         assert canonical_json(value) == expected
 
 
+@pytest.mark.parametrize(
+    "char", [*map(chr, range(0x21)), '"', "\\", "/", "\x7f", "\x80", "\u2028", "\U0001f600"]
+)
+def test_long_text_equals_rfc_8785(char: str) -> None:
+    text = f"a{char}b{char}" * 2000
+    value = {"\xe9": 1, "z": [text], "a": {"b": text, "c": 1.0}, char: text, "t\n": None}
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
+
+
+def test_long_text_with_half_a_character_is_our_error() -> None:
+    with pytest.raises(CanonicalJsonError):
+        canonical_json({"a": "b" * 5000 + "\ud800"})
+
+
 def test_value_that_nests_too_deep_is_our_error() -> None:
     value: object = 1.0
     for _ in range(100_000):
