@@ -41,7 +41,7 @@ class HttpPath:
             InspectionError: with PATH if two servers could read it in two ways.
         """
         path, _, query = target.partition("?")
-        if not _QUERY.fullmatch(query):
+        if query and not _QUERY.fullmatch(query):
             # The query stays out of records: tokens travel there.
             raise InspectionError(Code.PATH, f"a query that is not printable ASCII, behind {path[:255]!r}")
         return cls(_one_path(path), query)

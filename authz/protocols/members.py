@@ -65,8 +65,8 @@ class MemberNames:
         return self.folded.isdisjoint(_fold_plain("\n".join(names)).split("\n"))
 
 
-def check_distinct(names: Collection[str], codes: ReaderCodes, what: str) -> None:
-    """Refuse names that a case-folding parser takes for one.
+def check_distinct(names: Mapping[str, object], codes: ReaderCodes, what: str) -> None:
+    """Refuse names of one object that a case-folding parser takes for one.
 
     Raises:
         InspectionError: if there are two.
@@ -80,10 +80,14 @@ def check_distinct(names: Collection[str], codes: ReaderCodes, what: str) -> Non
         seen.add(folded)
 
 
-def _are_distinct(names: Collection[str]) -> bool:
+def _are_distinct(names: Mapping[str, object]) -> bool:
     """Say whether names are distinct to the laxest parser, where all are plain: then one look is enough."""
-    if not _is_plain("".join(names)):
+    joined = "".join(names)
+    if not _is_plain(joined):
         return False
+    # Of an object they are distinct as they stand, and mostly that is how they are folded.
+    if _fold_plain(joined) == joined:
+        return True
     return len(set(_fold_plain("\n".join(names)).split("\n"))) == len(names)
 
 
