@@ -58,7 +58,9 @@ class Form:
             name, equals, value = pair.partition("=")
             if not name or not equals:
                 raise _not_a_form()
-            name, value = _text(name), _text(value)
+            # Tokens, the longest of what is sent, have nothing to decode.
+            if "%" in pair or "+" in pair:
+                name, value = _text(name), _text(value)
             values[name] = (*values[name], value) if name in values else (value,)
         return cls(values)
 
@@ -92,12 +94,11 @@ def _not_a_form() -> FormError:
 
 
 def _text(part: str) -> str:
-    # Tokens, the longest of what is sent, have nothing to decode.
-    if "%" not in part and "+" not in part:
-        return part
     part = part.replace("+", " ")
     # Each `%` is followed by two hex digits.
     first, *escaped = part.split("%")
+    if not escaped:
+        return first
     try:
         return first + "".join([_ASCII[text[:2]] + text[2:] for text in escaped])
     except KeyError:  # beyond ASCII

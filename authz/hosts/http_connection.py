@@ -2,8 +2,8 @@
 
 - A request has one reading. A head is refused with 400 if two servers could read it in two ways: another
   version than 1.0 and 1.1, not exactly one `Host`, a `Transfer-Encoding` that is not `chunked` alone or that
-  stands in HTTP/1.0, a folded header, a target that is not a path. llhttp refuses the rest: two lengths, a
-  length beside `Transfer-Encoding`, a bare line feed, space around a header's name.
+  stands in HTTP/1.0, a target that is not a path. llhttp refuses the rest: two lengths, a length beside
+  `Transfer-Encoding`, a bare line feed, a folded header, space around a header's name.
 - What is no body is bounded by `head_bytes`, in whatever pieces it comes: the head (431, or 400 if it has no
   end), then chunk sizes and trailers (400). Trailers are not read.
 - Requests may follow each other without waiting; more than a few of them end the connection.
@@ -32,6 +32,8 @@ MAX_WAITING: Final = 8
 
 # The origin form without a fragment (RFC 9112 section 3.2.1); another form names a host of its own.
 _TARGET: Final = re.compile(rb"/[!\"$-~]*")
+# The headers that say where a request ends, for whom it is, and whether its body waits.
+_FRAMING: Final = frozenset({b"host", b"transfer-encoding", b"content-length", b"expect"})
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 
@@ -47,7 +49,8 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, {})
         self._head_bytes, self._deadline_seconds = head_bytes, request_seconds
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._chain: tuple[bytes, ...] = ()
         self._application = self.app
         # What is being read: a head, and the message that it belongs to.
@@ -84,6 +87,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there to be waited for."""
         self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     # ---------------------------------------------------------------- what the parser finds
@@ -98,22 +103,24 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = {"tls": {"client_chain_der": self._chain}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; raises if it is folded."""
+        """Take a header."""
         if not self._in_head:
-            return
+            return  # a trailer
         self._head_size += len(name) + len(value)
-        if b"\r" in value or b"\n" in value:
-            raise _RefusedError
         name, value = name.lower(), value.strip(b" \t")
+        self.headers.append((name, value))
+        if name in _FRAMING:
+            self._take(name, value)
+
+    def _take(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
         elif name == b"transfer-encoding":
             self._codings.append(value.lower())
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
         elif name == b"content-length":
             self._has_length = bool(value.strip(b"0"))
-        self.headers.append((name, value))
+        else:
+            self.expect_100_continue |= value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """Take a whole head; raises if it has two readings."""
@@ -170,13 +177,23 @@ class Connection(HttpToolsProtocol):
             self._arm()
 
     def _arm(self) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(self._deadline_seconds, self.transport.abort)
+        # One timer for many requests: setting it anew takes longer than looking, each time it rings, whether
+        # the deadline was moved meanwhile.
+        self._deadline = self.loop.time() + self._deadline_seconds
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._deadline, self._ring)
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._deadline = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline <= self.loop.time():
+            self.transport.abort()
+        else:
+            self._timer = self.loop.call_at(self._deadline, self._ring)
 
 
 async def _too_long(
