@@ -15,6 +15,7 @@ from starlette.routing import Route
 from authz.address import UnixAddress
 from authz.administration.agents import Registry
 from authz.administration.app import Administration, admin_routes
+from authz.administration.approvals import Inbox
 from authz.administration.order import Desk
 from authz.administration.place import API_SOCKET
 from authz.broker.app import gone, read_arrival, unknown
@@ -77,6 +78,7 @@ def _administration(parts: Parts, *, is_local: bool) -> Administration:
         state=parts.state,
         registry=Registry(parts.state, clients),
         reload=parts.policy.reload,
+        inbox=Inbox(parts.requests, parts.state, lambda: parts.policy.revision, parts.clock),
     )
 
 

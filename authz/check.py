@@ -13,15 +13,21 @@
   rights were withdrawn or keys changed in between, this caller's are looked at again, and if they are not
   what they were, a second record says so and the answer is a denial. A revocation wins every race, and
   denies nobody else.
+- What waits for a person passes with their approval of this very call, which is used once: last of all
+  before the record, so that nothing else is in doubt when it is.
 - A replica, which follows what another process writes, decides by nothing that it read too long ago: it
   reads again, before and after, or says that it cannot know (STALE). What a token, or a run that began a
   moment ago, presupposes is read first.
 - Time, randomness, keys, policy and log are arguments; hosts only move bytes.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
+from authz.approvals.key import Asked
+from authz.approvals.port import Approvals
+from authz.approvals.prompt import Prompt
 from authz.audit import entry
 from authz.audit.arguments import hmac_arguments
 from authz.audit.strangers import Admission
@@ -35,18 +41,19 @@ from authz.authenticate import (
     verify,
 )
 from authz.codes import Code
-from authz.decision import Allow, Decision, Deny, decide, denied, refused
+from authz.decision import Allow, Decision, Deny, awaited, decide, denied, refused
+from authz.denials.speech import speech_of
 from authz.dpop import call_of
 from authz.epochs import require_epoch
 from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
 from authz.flow import Flow
 from authz.policy.query import check_query
-from authz.protected_resource import metadata_uri
+from authz.protected_resource import find_document, metadata_uri, scopes_of
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.request import Request
-from authz.response import allow_response, deny_response
+from authz.response import allow_response, deny_response, metadata_response
 from authz.services import Service
 from identity.authorization_details import covers
 from identity.caller import Caller
@@ -67,7 +74,11 @@ async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:
     epoch = flow.rights.epoch
     evidence = Evidence(flow.new_id(now), now, asker)
     try:
-        decision = await _decide(data, evidence, flow)
+        opened = await _open(data, evidence, flow)
+        document = find_document(opened.request, opened.service, opened.trust.issuer)
+        if document is not None:
+            return metadata_response(document)
+        decision = await _decide(opened, evidence, flow)
     except CodedError as error:
         evidence.rpc_id = error.rpc_id if isinstance(error, InspectionError) else None
         decision = refused(error, flow.policy.revision)
@@ -84,8 +95,16 @@ async def check(data: bytes, asker: SpiffeId | None, flow: Flow) -> bytes:
             assert_never(decision)
 
 
-async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
-    now = evidence.started
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A request whose target is known, and whom to trust about it."""
+
+    request: Request
+    service: Service
+    trust: Trust
+
+
+async def _open(data: bytes, evidence: Evidence, flow: Flow) -> _Opened:
     if flow.following is not None:
         await flow.following.refresh()
     _check_asker(evidence.asker, flow)
@@ -93,6 +112,12 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
     request = evidence.request = Request.parse(data)
     service = evidence.service = flow.services.target(request, asker)
     trust = evidence.trust = flow.trust()
+    return _Opened(request, service, trust)
+
+
+async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
+    now = evidence.started
+    request, service, trust = opened.request, opened.service, opened.trust
     flow.known.see(trust, flow.rights.epoch)
     credential = evidence.credential = verify(request, service, trust, now, flow.known)
     await _reach(credential, flow)
@@ -107,12 +132,39 @@ async def _decide(data: bytes, evidence: Evidence, flow: Flow) -> Decision:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     check_details(caller, operation, service)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
+    if verdict.effect == "approve" and flow.approvals is not None:
+        asked = Asked.of(caller, operation, request, service=service.name, revision=verdict.revision)
+        prompt = await _approve(asked, flow.approvals, evidence, flow)
+        if prompt is not None:
+            return awaited(verdict, prompt)
     decision = decide(
-        verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now
+        verdict,
+        caller,
+        operation,
+        service=service.name,
+        decision_id=evidence.decision_id,
+        now=now,
+        approval=evidence.spent,
     )
     if isinstance(decision, Allow):
         evidence.issued = _issue(decision, caller, service, flow)
     return decision
+
+
+async def _approve(asked: Asked, approvals: Approvals, evidence: Evidence, flow: Flow) -> Prompt | None:
+    """Use a person's approval of this very call; where there is none, ask for it.
+
+    Raises:
+        ApprovalError: if it was denied, or cannot be known or asked for.
+        AuthenticationError: with CONTAINED or REVOKED, if that of who approved counts no more.
+    """
+    now = flow.clock()
+    call = call_of(evidence.request, evidence.asker) if evidence.request is not None else ""
+    evidence.spent = await approvals.spend(asked.key, now, call)
+    if evidence.spent is None:
+        return await approvals.request(asked, now)
+    check_standing(evidence.spent.standing, flow.rights)
+    return None
 
 
 def _check_asker(asker: SpiffeId | None, flow: Flow) -> None:
@@ -168,7 +220,8 @@ def _issue(allow: Allow, caller: Caller, service: Service, flow: Flow) -> Issued
     now, epoch = flow.clock(), flow.rights.epoch
     min_epoch = epoch if service.workloads else None
     try:
-        if service.txn != "per_tool" or allow.grant.action != TOOL_CALL:
+        is_for_several = service.txn == "per_tool" and allow.grant.approval is None
+        if not is_for_several or allow.grant.action != TOOL_CALL:
             return flow.transactions.issue(allow.grant, caller, now, flow.entropy, min_epoch=min_epoch)
         flow.reused.see(flow.trust(), epoch)
         issued = flow.reused.find(allow.grant, caller, allow.revision, now)
@@ -193,12 +246,12 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         moved = await _moved(epoch, evidence, flow)
         if moved is not None:
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
-            return deny_response(denied(moved), evidence.decision_id, evidence.operation)
+            return _denial(denied(moved), evidence)
         return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
     except AuditError as error:
-        return deny_response(refused(error), evidence.decision_id, evidence.operation)
+        return _denial(refused(error), evidence)
     except Exception:  # noqa: BLE001 - as in `check`
-        return deny_response(denied(Code.INTERNAL), evidence.decision_id, evidence.operation)
+        return _denial(denied(Code.INTERNAL), evidence)
 
 
 async def _moved(epoch: int, evidence: Evidence, flow: Flow) -> Code | None:
@@ -220,6 +273,8 @@ def _still_stands(evidence: Evidence, flow: Flow) -> bool:
     trust, now = flow.trust(), flow.clock()
     try:
         _check_asker(evidence.asker, flow)
+        if evidence.spent is not None:
+            check_standing(evidence.spent.standing, flow.rights)
         again = bind(verify(request, service, trust, now), request, flow.rights, trust, now, flow.services)
     except CodedError:
         return False
@@ -233,10 +288,23 @@ async def _answer_deny(deny: Deny, evidence: Evidence, flow: Flow) -> bytes:
         deny = refused(error)
     except Exception:  # noqa: BLE001 - as in `check`
         deny = denied(Code.INTERNAL)
-    service, trust = evidence.service, evidence.trust
-    where = metadata_uri(trust.issuer, service.audience) if service is not None and trust is not None else ""
+    return _denial(deny, evidence)
+
+
+def _denial(deny: Deny, evidence: Evidence) -> bytes:
+    """Answer in the words of the one who asked, in the form that the service chose."""
+    request, service, trust = evidence.request, evidence.service, evidence.trust
+    if request is None or service is None:
+        return deny_response(deny, evidence.decision_id, evidence.operation, evidence.rpc_id)
     return deny_response(
-        deny, evidence.decision_id, evidence.operation, evidence.rpc_id, resource_metadata=where
+        deny,
+        evidence.decision_id,
+        evidence.operation,
+        evidence.rpc_id,
+        speech=speech_of(service.route.protocol, request, evidence.operation),
+        denials=service.denials,
+        resource_metadata=metadata_uri(trust.issuer, service.audience) if trust is not None else "",
+        scopes=scopes_of(service.name),
     )
 
 

@@ -7,6 +7,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, Literal
 
 from authz.audit import entry
@@ -19,6 +20,9 @@ from authz.flow import Flow, Following, Rights
 from authz.live_trust import LiveTrust
 from authz.policy.live import LivePolicy
 from authz.replay import Replay
+from authz.store.approvals import ApprovalFile, ApprovalLimits
+from authz.store.approvals_database import APPROVALS_FILE
+from authz.store.approving import SharedApprovals
 from authz.store.arguments_key import load_or_create_arguments_key
 from authz.store.spending import spender
 from identity.authority import Authority
@@ -64,6 +68,16 @@ def new_strangers(config: Config) -> Strangers:
     return Strangers(Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer))
 
 
+def open_approvals(config: Config, directory: Path) -> ApprovalFile:
+    """Open the requests for approval in the data_dir of the process that keeps them.
+
+    Raises:
+        StoreError: if the file is not ours alone, is damaged, or of another version.
+    """
+    limits = ApprovalLimits(config.approvals.pending_seconds, config.approvals.granted_seconds)
+    return ApprovalFile.open(directory / APPROVALS_FILE, limits)
+
+
 def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
     config: Config,
     authority: Callable[[], Authority],
@@ -72,6 +86,7 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
     policy: LivePolicy,
     sink: Sink,
     replay: Replay,
+    approvals: SharedApprovals,
     clock: Clock,
     entropy: Entropy,
     following: Following | None = None,
@@ -106,6 +121,7 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
         clock=clock,
         entropy=entropy,
         following=following,
+        approvals=approvals,
     )
 
 

@@ -18,6 +18,7 @@ import typer
 
 from authz.commands import (
     agents,
+    approvals,
     audit,
     config,
     conformance,
@@ -56,6 +57,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(agents.app, name="agents")
 app.add_typer(grants.app, name="grants")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(people.app, name="people")
 app.add_typer(workloads.app, name="workloads")
 app.add_typer(token.app, name="token")

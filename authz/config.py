@@ -30,6 +30,7 @@ from authz.config_problems import sentences
 from authz.config_replica import ReplicaConfig
 from authz.config_sections import (
     AgentConfig,
+    ApprovalsConfig,
     AuditConfig,
     BrokerConfig,
     CheckConfig,
@@ -107,6 +108,9 @@ class Config(Section):
     services: dict[ServiceName, ServiceConfig] = Field(min_length=1, description="services by name")
     providers: list[ProviderConfig] = Field(default_factory=list, description="OpenID Providers of people")
     agents: list[AgentConfig] = Field(default_factory=list, description="the registry of agents")
+    approvals: ApprovalsConfig = Field(
+        default_factory=ApprovalsConfig, description="calls that wait for a person"
+    )
     audit: AuditConfig = Field(default_factory=AuditConfig, description="the audit log")
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="lifetimes and limits")
     identity: IdentityConfig = Field(

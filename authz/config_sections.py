@@ -179,6 +179,17 @@ class AuditConfig(Section):
     )
 
 
+class ApprovalsConfig(Section):
+    """Calls that wait for a person."""
+
+    pending_seconds: int = Field(
+        default=600, ge=10, le=86_400, description="how long a request for approval waits for a person"
+    )
+    granted_seconds: int = Field(
+        default=300, ge=1, le=3600, description="how long the one approved call may still be made"
+    )
+
+
 class LimitsConfig(Section):
     """Lifetimes and limits."""
 

@@ -9,6 +9,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from authz.approvals.approval import Spent
 from authz.audit.facts import DecisionFacts
 from authz.authenticate import Credential, Trust
 from authz.decision import Allow, Decision, Deny
@@ -38,6 +39,8 @@ class Evidence:
     operation: Operation | None = None
     rpc_id: str | int | None = None
     args_hmac: str | None = None
+    payload: tuple[str, ...] = ()
+    spent: Spent | None = None
     issued: IssuedTransaction | None = None
 
     @property
@@ -76,6 +79,8 @@ class Evidence:
             resource_type=operation.resource_type if operation else None,
             resource_name=operation.resource_name if operation else None,
             args_hmac=self.args_hmac,
+            payload=self.payload,
+            approval=self._approval(decision),
             policy=decision.revision or None,
             token_id=self.credential.token_id if self.credential else None,
             txn=caller.txn if caller else None,
@@ -84,6 +89,12 @@ class Evidence:
             latency_us=int((now - self.started).total_seconds() * 1_000_000),
             detail=decision.detail if isinstance(decision, Deny) else "",
         )
+
+    def _approval(self, decision: Decision) -> str | None:
+        """Name the approval that was used, whatever came of it; else the one that is asked for."""
+        if self.spent is not None:
+            return self.spent.id
+        return decision.approval.id if isinstance(decision, Deny) and decision.approval else None
 
     def _principals(self) -> tuple[Human | None, tuple[Hop, ...]]:
         if self.caller is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from authz.approvals.port import Approvals
 from authz.audit.arguments import ArgumentsKey
 from authz.audit.sink import Sink
 from authz.audit.strangers import Strangers
@@ -87,6 +88,8 @@ class Flow:
     clock: Callable[[], datetime]
     entropy: Callable[[int], bytes]
     following: Following | None = None
+    # None where nobody can be asked: then what needs an approval is denied.
+    approvals: Approvals | None = None
     known: VerifiedTokens = field(default_factory=VerifiedTokens)
     reused: ReusedTokens = field(default_factory=ReusedTokens)
 

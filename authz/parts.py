@@ -29,6 +29,7 @@ from authz.check_parts import (
     Entropy,
     new_strangers,
     note,
+    open_approvals,
     open_audit,
     open_flow,
     policy_recorder,
@@ -41,6 +42,8 @@ from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
 from authz.replay import Replay
 from authz.store.agents import Registration
+from authz.store.approvals import ApprovalFile
+from authz.store.approving import SharedApprovals
 from authz.store.private import private_directory
 from authz.store.replay import ReplayFile
 from authz.store.snapshot import State
@@ -64,6 +67,9 @@ class Parts:
     # Who tells us of sessions that ended, and whom we tell.
     inbox: Inbox | None
     outbox: Outbox
+    # What waits for a person: the file, and how the flow asks it.
+    requests: ApprovalFile
+    approvals: SharedApprovals
     clock: Clock
 
     @property
@@ -111,11 +117,13 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         state = State.load(store, clock())
         replay = ReplayFile.open(config.data_dir / REPLAY)
         stack.callback(replay.close)
+        requests = open_approvals(config, config.data_dir)
+        stack.callback(requests.close)
         state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:
             policy = await LivePolicy.open(config.policy.grants, load, policy_recorder(audit, clock, entropy))
-            parts = _wire(config, identity, state, audit, policy, replay, clock, entropy)
+            parts = _wire(config, identity, state, audit, policy, replay, requests, clock, entropy)
             await parts.note("start")
             try:
                 yield parts
@@ -157,10 +165,12 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     audit: AuditLog,
     policy: LivePolicy,
     replay: Replay,
+    requests: ApprovalFile,
     clock: Clock,
     entropy: Entropy,
 ) -> Parts:
     authority = identity.live
+    approvals = SharedApprovals(requests, config.broker.issuer, entropy)
     flow = open_flow(
         config,
         lambda: authority.current,
@@ -169,6 +179,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         policy,
         audit,
         replay,
+        approvals,
         clock,
         entropy,
     )
@@ -192,7 +203,21 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     )
     strangers = (flow.strangers, broker.strangers)
     inbox, outbox = _open_events(config, state, audit, flow, authority, clock)
-    return Parts(config, identity, state, audit, strangers, policy, flow, broker, inbox, outbox, clock)
+    return Parts(
+        config,
+        identity,
+        state,
+        audit,
+        strangers,
+        policy,
+        flow,
+        broker,
+        inbox,
+        outbox,
+        requests,
+        approvals,
+        clock,
+    )
 
 
 def _open_events(  # noqa: PLR0917 - as above

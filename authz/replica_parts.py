@@ -24,6 +24,7 @@ from authz.check_parts import (
     Clock,
     Entropy,
     note,
+    open_approvals,
     open_audit,
     open_flow,
     policy_recorder,
@@ -40,6 +41,7 @@ from authz.own_identity import OwnIdentity
 from authz.peers import Peers, domains_of
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
+from authz.store.approving import SharedApprovals
 from authz.store.changes import Progress
 from authz.store.followed import FollowedState
 from authz.store.leases import LeaseFiles
@@ -114,6 +116,9 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
         # The authority's own: a proof that was spent at one process counts at none.
         replay = ReplayFile.open(of / REPLAY)
         stack.callback(replay.close)
+        requests = open_approvals(config, of)
+        stack.callback(requests.close)
+        approvals = SharedApprovals(requests, config.broker.issuer, entropy)
         known = KnownBundles(lambda: keys.current, [lambda: bundles.value])
         own = OwnIdentity(keys, SpiffeId(trust_domain, DEPUTY_PATH), tuple(config.broker.names), clock)
         callers = domains_of(SpiffeId.parse(caller.id) for caller in config.check.callers)
@@ -127,6 +132,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
                 policy,
                 audit,
                 replay,
+                approvals,
                 clock,
                 entropy,
                 state,

@@ -26,6 +26,7 @@ from typing import Final
 from starlette.routing import Route
 
 from authz.address import UnixAddress, parse_address
+from authz.administration.approval_page import page_route
 from authz.administration_parts import private_socket, routes
 from authz.authzen.endpoint import DecisionPoint, authzen_routes
 from authz.broker.app import broker_app, read_arrival
@@ -147,6 +148,7 @@ def _more_routes(parts: Parts) -> list[Route]:
     point = DecisionPoint(answer, parts.flow.services, parts.broker)
     return [
         *routes(parts),
+        page_route(parts.broker.settings.path, parts.config.broker.issuer),
         *event_routes(parts.broker, parts.inbox, read_arrival),
         *authzen_routes(point, read_arrival),
     ]
@@ -223,6 +225,9 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
     async def prune() -> None:
         await asyncio.to_thread(parts.state.prune, parts.clock())
 
+    async def sweep_approvals() -> None:
+        await parts.approvals.sweep(parts.clock())
+
     async def follow_federation() -> None:
         parts.identity.federation.start_due(parts.clock())
 
@@ -238,6 +243,7 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
             parts.write_summaries,
             publish_head,
             prune,
+            sweep_approvals,
         )
     )
 

@@ -47,6 +47,7 @@ def test_decision_names_both_callers_the_chain_and_the_reason() -> None:
     assert members(entries.decision(ALLOWED, ID, NOW)) == {
         "action": {"protocol": "mcp", "method": "tools/call", "phase": "call"},
         "agent": "triage",
+        "approval": ALLOWED.approval,
         "args_hmac": "a" * 64,
         "asker": "spiffe://mesh.example/envoy",
         "autonomous": False,
@@ -60,6 +61,7 @@ def test_decision_names_both_callers_the_chain_and_the_reason() -> None:
         "id": ID,
         "kind": "decision",
         "latency_us": 812,
+        "payload": ["email"],
         "peer": "spiffe://mesh.example/ns/agents/sa/runner",
         "policy": "0123456789ab.0123456789ab",
         "prev": GENESIS,

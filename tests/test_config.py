@@ -81,6 +81,7 @@ def full() -> Json:
             },
             "billing": {"audience": "https://billing.mesh.example"},
         },
+        "approvals": {"pending_seconds": 900, "granted_seconds": 60},
         "providers": [
             {
                 "issuer": "http://127.0.0.1:8080/realms/staff",

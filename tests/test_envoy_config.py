@@ -105,8 +105,14 @@ def test_each_route_asks_about_the_service_that_it_leads_to() -> None:
     for route in hosts[0]["routes"]:
         check = route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]["check_settings"]
         name = check["context_extensions"]["service"]
-        assert route["match"] == {"prefix": f"/{name}/"}
-        assert route["route"]["cluster"] == f"service-{name}"
+        if "direct_response" in route:
+            # What only Deputy answers: who may ask no service, gets there no other answer.
+            assert route["match"] == {"prefix": f"/.well-known/oauth-protected-resource/{name}/"}
+            assert route["direct_response"] == {"status": 404}
+            assert "route" not in route
+        else:
+            assert route["match"] == {"prefix": f"/{name}/"}
+            assert route["route"]["cluster"] == f"service-{name}"
 
 
 def contexts(settings: EnvoySettings) -> list[tuple[str, str, Any]]:

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from authz.config_service import ServiceConfig
 from authz.config_identity import IdentityConfig
 from authz.config_sections import AgentConfig, LimitsConfig
+from authz.config_service import ServiceConfig
 from authz.protocols.route import Route
 from authz.services import Service
 from identity.authority import Authority

@@ -47,6 +47,10 @@ class DecisionFacts:
     resource_type: str | None = None
     resource_name: str | None = None
     args_hmac: str | None = None
+    # The classes of data that were found in what was sent, never the data.
+    payload: tuple[str, ...] = ()
+    # The approval that was used, or that is asked for.
+    approval: str | None = None
     policy: str | None = None
     token_id: str | None = None
     txn: str | None = None

@@ -8,6 +8,7 @@ from typing import Final
 
 from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
+from authz.protected_resource import WELL_KNOWN_RESOURCE
 from identity.sds_secrets import EVERY_DOMAIN
 
 LISTENER: Final = "agents"
@@ -161,8 +162,8 @@ def _ext_authz(settings: EnvoySettings) -> Json:
 
 
 def _routes(services: Iterable[Service]) -> Json:
-    hosts = [{"name": "services", "domains": ["*"], "routes": [_route(service) for service in services]}]
-    return {"name": "services", "virtual_hosts": hosts}
+    routes = [route for service in services for route in (_route(service), _metadata_route(service))]
+    return {"name": "services", "virtual_hosts": [{"name": "services", "domains": ["*"], "routes": routes}]}
 
 
 def _route(service: Service) -> Json:
@@ -176,12 +177,26 @@ def _route(service: Service) -> Json:
             # The answer of a tool may be a long stream; `max_stream_duration` bounds it.
             "timeout": "0s",
         },
-        "typed_per_filter_config": {
-            "envoy.filters.http.ext_authz": {
-                "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-                "check_settings": {"context_extensions": {"service": service.name}},
-            }
-        },
+        "typed_per_filter_config": _about(service),
+    }
+
+
+def _metadata_route(service: Service) -> Json:
+    """Ask Deputy for the metadata of a service (RFC 9728 section 3.1), and lead nowhere else."""
+    return {
+        "name": service.name,
+        "match": {"prefix": f"{WELL_KNOWN_RESOURCE}/{service.name}/"},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": _about(service),
+    }
+
+
+def _about(service: Service) -> Json:
+    return {
+        "envoy.filters.http.ext_authz": {
+            "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+            "check_settings": {"context_extensions": {"service": service.name}},
+        }
     }
 
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import grpc
 import uvicorn
@@ -30,7 +29,7 @@ from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import Service
-from authz.protected_resource import WELL_KNOWN_RESOURCE, find_document, scopes_of
+from authz.protected_resource import find_document, scopes_of
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
@@ -196,9 +195,7 @@ class Refusals:
         services = tuple(Service(name, deputy.tools, "tools.local") for name in SERVICES)
         settings = replace(envoys.settings(deputy.start()), services=services)
         secrets = envoys.write_secrets(envoys.ca)
-        config = from_files(render(settings), secrets)
-        _add_metadata_routes(config)
-        envoy = EnvoyProcess.start(config, settings.run_directory)
+        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
         envoys.envoys.append(envoy)
         self.port = envoy.port(LISTENER)
         self.leaf = envoys.ca.issue(AGENT)
@@ -222,23 +219,6 @@ class Refusals:
     def post(self, path: str, document: object, bearer: str = "x") -> Answer:
         common = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
         return self.ask(path, *common, method="POST", body=json.dumps(document).encode(), bearer=bearer)
-
-
-def _add_metadata_routes(config: Any) -> None:
-    """Lead the well-known path of each service to us, and nowhere else."""
-    (listener,) = config["static_resources"]["listeners"]
-    (chain,) = listener["filter_chains"]
-    manager = chain["filters"][0]["typed_config"]
-    (host,) = manager["route_config"]["virtual_hosts"]
-    host["routes"] += [
-        {
-            "name": route["name"],
-            "match": {"prefix": f"{WELL_KNOWN_RESOURCE}/{route['name']}/"},
-            "direct_response": {"status": 404},
-            "typed_per_filter_config": route["typed_per_filter_config"],
-        }
-        for route in host["routes"]
-    ]
 
 
 @contextmanager
