@@ -56,6 +56,8 @@ def _circumstances(record: Mapping[str, Any]) -> list[Line]:
         lines.append(("issued", f"{issued['kind']} for {issued['subject']}, until {issued['expires_at']}"))
     if record.get("rule"):
         lines.append(("rule", record["rule"]))
+    if record.get("approval"):
+        lines.append(("approval", record["approval"]))
     lines.append(("policy", record.get("policy") or "not asked"))
     latency = f", {record['latency_us']} µs" if "latency_us" in record else ""
     lines.append(("time", f"{record['time']}{latency}"))
