@@ -183,6 +183,13 @@ def test_an_input_is_the_question_as_it_stands() -> None:
     assert parse_question(json.dumps(value).encode(), "x") == PolicyInput(json.loads(json.dumps(value)))
 
 
+def test_an_input_that_says_nothing_of_data_found_none() -> None:
+    asked: Any = dict(question(LEAD, REFUND))
+    del asked["payload"]
+    found: Any = parse_question(json.dumps(asked).encode(), "x")
+    assert found.query == {**asked, "payload": []}
+
+
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["policy", "eval", "/no/such/file", *GRANTED]) == 1
     assert "No such file" in capsys.readouterr().err

@@ -73,7 +73,8 @@ def parse_question(data: bytes, name: str) -> PolicyInput | Capture:
         case {"version": version}:
             if version != INPUT_VERSION:
                 raise _refused(f"{name}: a version that is not known here; write {INPUT_VERSION!r}")
-            return PolicyInput(_fitting(value, name))
+            # A question that was written down before there was `payload` found nothing.
+            return PolicyInput(_fitting({"payload": [], **value}, name))
         case {"attributes": _}:
             return Capture(_check_request(value, name))
         case _:

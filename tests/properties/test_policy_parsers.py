@@ -1,6 +1,9 @@
 """Any input gives a value or our own error: YAML, grants, verdicts."""
 
 import json
+import ntpath
+import posixpath
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from authz.errors import GrantsError, PolicyShapeError
 from authz.policy import schema
 from authz.policy.grants import Grants
+from authz.policy.patterns import Pattern, PatternError, is_whole_pattern
 from authz.policy.verdict import Verdict
 from authz.policy.yaml_strict import YamlError, load_yaml
 
@@ -138,3 +142,44 @@ def test_every_verdict_that_is_accepted_fits_the_schema(value: Any) -> None:
         return
     assert schema.problems("result", value) == ()
     assert verdict.effect == "allow" or verdict.reasons
+
+
+MEANING = st.text(st.sampled_from("ab09()[]|^$-{},*+?.\\\\&~:/dwsb \u00e9\n"), max_size=12)
+
+
+@given(st.text(max_size=300) | MEANING)
+@example("(" * 300)
+@example("[" * 256)
+@example("((((((((a{255}){255}){255}){255}){255}){255}){255}){255}")
+def test_any_text_is_a_pattern_or_an_error_of_ours(text: str) -> None:
+    try:
+        pattern = Pattern.parse(text)
+    except PatternError as error:
+        assert str(error).isprintable()
+        return
+    assert pattern.text == text
+    assert is_whole_pattern(pattern.whole)
+
+
+@given(st.text(max_size=40) | MEANING | MEANING.map("^(?:{})$".format))
+def test_a_pattern_that_is_taken_for_whole_is_one(text: str) -> None:
+    if is_whole_pattern(text):
+        assert Pattern.parse(text[4:-2]).whole == text
+
+
+@given(MEANING | st.text(st.sampled_from("ab/. ~\\\\%-:;\u00e9"), max_size=12))
+def test_a_directory_is_one_below_which_nothing_leads_out(text: str) -> None:
+    """Whatever is below by the pattern is below by the file system's own reading, too."""
+    grants = {
+        "version": 1,
+        "tiers": {"t": {"allow": ["read"]}},
+        "services": {"s": {"tools": {"t": {"class": "read", "arguments": {"/p": {"below": "docs/"}}}}}},
+        "agents": {"a": {"tier": "t", "services": ["s"]}},
+    }
+    data: Any = Grants.parse(json.dumps(grants).encode()).data
+    (limit,) = data["grants"]["services"]["s"]["tools"]["t"]["limits"]
+    path = f"docs/{text}"
+    if re.fullmatch(limit["pattern"][1:-1], path):
+        assert posixpath.normpath(path) == path
+        assert ntpath.normpath(path).replace("\\", "/") == path
+        assert Path("/root", path.strip()).resolve().is_relative_to("/root/docs")
