@@ -21,7 +21,9 @@ class ServiceConfig(Section):
     tool_prefix: ToolPrefix = Field(default="", description="prefix that a gateway puts before tool names")
     paths: list[EndpointPath] = Field(
         default_factory=list,
-        description="paths of its MCP endpoint, as clients send them; by default each one that ends in /mcp",
+        description="as clients send them. mcp: its endpoint, by default each path that ends in /mcp; a2a: "
+        "where its JSON-RPC is, and its other paths stand below; llm: what /v1/... stands below; for both "
+        "the root",
     )
     hosts: list[Host] = Field(
         default_factory=list,
@@ -46,9 +48,9 @@ class ServiceConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _paths_are_of_mcp(self) -> Self:
-        if self.paths and self.protocol != "mcp":
-            raise ValueError("paths belong to protocol: mcp; the paths of plain HTTP stand in the grants")
+    def _paths_are_of_an_endpoint(self) -> Self:
+        if self.paths and self.protocol in {"http", "grpc"}:
+            raise ValueError("paths belong to mcp, a2a and llm; those of http and grpc stand in the grants")
         return self
 
     @model_validator(mode="after")

@@ -337,7 +337,7 @@ def test_a_path_that_no_request_can_have_is_refused(path: str) -> None:
 def test_paths_of_plain_http_stand_in_the_grants() -> None:
     value = minimal()
     value["services"]["tickets"] |= {"protocol": "http", "paths": ["/files"]}
-    with pytest.raises(ConfigError, match="paths belong to protocol: mcp"):
+    with pytest.raises(ConfigError, match="paths belong to mcp, a2a and llm"):
         parse(value)
 
 

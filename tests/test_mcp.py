@@ -305,13 +305,13 @@ def test_no_header_turns_the_request_into_another(method: str, name: str, route:
     assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)
 
 
-def _modern(capabilities: object) -> Operation:
+def _modern(capabilities: object, **params: object) -> Operation:
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": capabilities,
     }
     headers = (("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "echo"))
-    return inspect(request(tool_call(_meta=meta), headers=(*MCP_HEADERS, *headers)), TICKETS)
+    return inspect(request(tool_call(_meta=meta, **params), headers=(*MCP_HEADERS, *headers)), TICKETS)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,15 @@ def _modern(capabilities: object) -> Operation:
 )
 def test_url_is_elicited_only_where_the_client_declares_it(capabilities: object, shows: bool) -> None:
     assert _modern(capabilities).elicits_urls is shows
+
+
+@pytest.mark.parametrize(
+    ("answer", "shows"), [("accept", True), ("decline", False), ("cancel", False), ("refuse", True)]
+)
+def test_a_person_who_did_not_want_to_look_is_not_asked_again(answer: str, shows: bool) -> None:
+    """`accept` proves nothing, so whoever says it is asked again; who declines would be asked without end."""
+    answers = {"approval": {"action": answer}}
+    assert _modern({"elicitation": {"url": {}}}, inputResponses=answers).elicits_urls is shows
 
 
 def test_no_client_of_the_legacy_era_is_asked_to_show_a_url() -> None:

@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from authz.approvals.prompt import INPUT
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.protocols.json_rpc import Params
@@ -95,7 +96,14 @@ class Shape:
 
 
 def shows_urls(params: Params) -> bool:
-    """Say whether the client declares that it can show a URL to its person (modern era)."""
+    """Say whether the client declares that it can show a URL to its person (modern era).
+
+    A client whose person did not want to look is not made to show it again: it would ask, and be asked, in turns.
+    """
+    answers = params.get("inputResponses")
+    answer = answers.get(INPUT) if isinstance(answers, dict) else None
+    if isinstance(answer, dict) and answer.get("action") in {"decline", "cancel"}:
+        return False
     capabilities = meta_of(params).get(CAPABILITIES_META)
     elicitation = capabilities.get("elicitation") if isinstance(capabilities, dict) else None
     return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
