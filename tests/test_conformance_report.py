@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 from authz.conformance.case import Case, failed, nothing, passed, skipped
 from authz.conformance.checklist import CHECKLIST, select
 from authz.conformance.judge import granted_scopes, of_claims, refused
-from authz.conformance.login import AssertionLogin, CertificateLogin, SecretLogin, login_fields, login_headers
+from authz.conformance.login import (
+    AssertionLogin,
+    CertificateLogin,
+    SecretLogin,
+    SignedLogin,
+    login_fields,
+    login_headers,
+)
 from authz.conformance.message import Answer, Request, wire
 from authz.conformance.report import VERSION, Report, Result
 from authz.conformance.rules import NOT_OBSERVABLE, PARTLY, RULES
+from authz.conformance.signer import own_signer
 from authz.conformance.situation import ACCESS_TOKEN, Presented, Profile, Situation, endpoint_url
 from authz.conformance.token import Jwt, actors
 from authz.errors import ConfigError
@@ -153,11 +161,12 @@ def test_each_login_is_sent_in_its_own_place() -> None:
     post = Request((), SecretLogin("a", "b c", "post"))
     signed = Request((), AssertionLogin("x.y.z", "urn:t", "a"))
     shown = Request((), CertificateLogin("own", "o" * 43, "a"))
+    signs = Request((), SignedLogin("a", own_signer(), "https://as.example"))
 
     assert dict(wire(own).headers)["Authorization"] == "Basic YStiOmMlM0FkJTI2ZQ=="
     assert wire(post).body == b"client_id=a&client_secret=b+c"
     assert wire(signed).body == b"client_assertion=x.y.z&client_assertion_type=urn%3At&client_id=a"
-    assert wire(shown).body == b"client_id=a"
+    assert wire(shown).body == wire(signs).body == b"client_id=a"
     assert login_fields(CertificateLogin("own", "o" * 43)) == login_headers(None) == ()
     assert login_fields(AssertionLogin("x", None)) == (("client_assertion", "x"),)
 

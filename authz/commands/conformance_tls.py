@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from authz.conformance.login import Certificate
 from authz.errors import ConfigError
 
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 def contexts(
@@ -61,9 +61,10 @@ def forgeries(cert: Path, key: Path) -> Mapping[Certificate, bytes]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     forged: dict[Certificate, bytes] = {"stranger": _copy(own[0], own[0].issuer, made, made) + private}
-    if isinstance(signer, Key):
-        behind = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in own)
-        forged["issued"] = _copy(own[0], own[0].subject, made, signer) + behind + private
+    if not isinstance(signer, Key):
+        raise ConfigError(f"a key of a certificate that signs nothing here: {str(key)!r}")
+    behind = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in own)
+    forged["issued"] = _copy(own[0], own[0].subject, made, signer) + behind + private
     return forged
 
 
@@ -83,7 +84,9 @@ def _copy(own: x509.Certificate, issuer: x509.Name, key: Key, signer: Key) -> by
         if isinstance(extension.value, x509.SubjectAlternativeName | x509.KeyUsage | x509.BasicConstraints):
             builder = builder.add_extension(extension.value, extension.critical)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    made = builder.add_extension(identifier, critical=False).sign(signer, hashes.SHA256())
+    made = builder.add_extension(identifier, critical=False).sign(
+        signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    )
     return made.public_bytes(serialization.Encoding.PEM)
 
 
