@@ -305,7 +305,7 @@ def test_no_header_turns_the_request_into_another(method: str, name: str, route:
     assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)
 
 
-def _modern(capabilities: object, **params: object) -> Operation:
+def _modern(capabilities: object, **params: Any) -> Operation:
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": capabilities,

@@ -98,7 +98,7 @@ class Shape:
 def shows_urls(params: Params) -> bool:
     """Say whether the client declares that it can show a URL to its person (modern era).
 
-    A client whose person did not want to look is not made to show it again: it would ask, and be asked, in turns.
+    A client whose person did not want to look is not made to show it again: it would be asked in turns.
     """
     answers = params.get("inputResponses")
     answer = answers.get(INPUT) if isinstance(answers, dict) else None
