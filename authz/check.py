@@ -48,6 +48,7 @@ from authz.epochs import require_epoch
 from authz.errors import AuditError, AuthenticationError, CodedError, InspectionError, StoreError
 from authz.evidence import Evidence
 from authz.flow import Flow
+from authz.payload.call import classes_in_call
 from authz.policy.query import check_query
 from authz.protected_resource import find_document, metadata_uri, scopes_of
 from authz.protocols.inspect import inspect
@@ -131,7 +132,9 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     check_details(caller, operation, service)
-    verdict = await flow.policy.decide(check_query(caller, operation, request, service.name))
+    wanted = flow.policy.payload_classes(service.name)
+    payload = evidence.payload = classes_in_call(operation, request, wanted)
+    verdict = await flow.policy.decide(check_query(caller, operation, request, service.name, payload=payload))
     if verdict.effect == "approve" and flow.approvals is not None:
         asked = Asked.of(caller, operation, request, service=service.name, revision=verdict.revision)
         prompt = await _approve(asked, flow.approvals, evidence, flow)
