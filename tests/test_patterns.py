@@ -145,19 +145,12 @@ def opa(opa_binary: Path) -> Iterator[RealOpa]:
         yield running
 
 
-class _Data(Grants):
-    """Data that are no grants."""
-
-    def payload_classes(self) -> dict[str, frozenset[str]]:
-        return {}
-
-
 def _embedded(patterns: list[str]) -> EmbeddedPolicy:
     modules = Modules.of([Module("p.rego", REGO)])
     data: dict[str, Any] = {"patterns": patterns}
     assert check_portability(syntax_trees(modules), data, SCHEMA).runtime == "rvm"
     canonical = canonical_json(data)
-    return EmbeddedPolicy(modules, _Data(canonical, sha256_hex(canonical)))
+    return EmbeddedPolicy(modules, Grants(canonical, sha256_hex(canonical)))
 
 
 def _require_same(opa: RealOpa, patterns: list[str], texts: list[str]) -> int:
