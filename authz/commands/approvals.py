@@ -68,8 +68,7 @@ def show(
 @app.command(
     "approve",
     epilog=examples(
-        "deputy approvals show 01JD8Z7Y3M5E0QX2V9T4B6N8KA     # read it first",
-        "deputy approvals approve 01JD8Z7Y3M5E0QX2V9T4B6N8KA",
+        "deputy approvals approve 01JD8Z7Y3M5E0QX2V9T4B6N8KA   # after 'deputy approvals show'",
         "deputy approvals approve 01JD8Z7Y3M5E0QX2V9T4B6N8KA \\",
         "    --url https://broker.mesh.example --token-file id-token",
     ),
