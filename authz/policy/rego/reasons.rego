@@ -224,7 +224,10 @@ failures contains [110, 0, 0, refusal(
 	"DPT-APPROVAL-REQUIRED",
 	"approval_needed",
 	concat("", [subject, " needs approval by a person"]),
-	concat("", ["a person who may approve ", extent, " does so for this call: 'deputy approvals' shows what waits"]),
+	concat("", [
+		"a person who may approve ", extent,
+		" approves this call ('deputy approvals list' shows it), then it is sent again",
+	]),
 )] if {
 	approval_needed
 }
