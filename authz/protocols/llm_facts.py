@@ -19,12 +19,14 @@ from authz.errors import InspectionError
 from authz.headers import Headers
 from authz.protocols.llm_members import Api
 from authz.protocols.llm_tools import Tools
+from authz.protocols.members import MemberNames
 from authz.protocols.reader_codes import LLM
 from identity.strict_json import MAX_SAFE_INTEGER
 
 MAX_BETAS = 64
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
+_THINKING = MemberNames.of("budget_tokens")
 _WORD = re.compile(r"[a-z_]{1,32}")
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}")
 _BETA_HEADERS = ("anthropic-beta", "openai-beta")
@@ -94,6 +96,7 @@ def _thinking(body: Mapping[str, object]) -> int | None:
         return None
     if not isinstance(thinking, dict):
         raise InspectionError(LLM.params, "thinking that is not an object")
+    _THINKING.check_lookalikes(thinking, LLM, "thinking")
     return _number(thinking, "budget_tokens")
 
 

@@ -71,6 +71,7 @@ _URL = re.compile(rf"https?://[!-~]{{1,{MAX_URL_CHARS}}}")
 _DATE = re.compile(r"_(?:20[0-9]{6}|20[0-9]{2}_[0-9]{2}_[0-9]{2})\Z")
 _TOOL = MemberNames.of("type", "name", "function", "custom", "tools", "server_url", "connector_id", "model")
 _SERVER = MemberNames.of("type", "url", "name", "authorization_token", "tool_configuration")
+_CONTAINER = MemberNames.of("skills")
 _ITEM = MemberNames.of("type", "tools")
 # Items of an input that bring tools along, and the one that only repeats what a server was asked for.
 _BRINGING = frozenset({"additional_tools", "tool_search_output"})
@@ -101,8 +102,10 @@ class Tools:
         for server in _objects(body.get("mcp_servers"), "mcp_servers"):
             self._add_server(server)
         container = body.get("container")
-        if isinstance(container, dict) and container.get("skills") is not None:
-            self.types.add(SKILLS)
+        if isinstance(container, dict):
+            _CONTAINER.check_lookalikes(container, LLM, "a container")
+            if container.get("skills") is not None:
+                self.types.add(SKILLS)
         given = body.get(content)
         for item in given if isinstance(given, list) else ():
             self._read_item(item)
