@@ -41,6 +41,7 @@ from authz.own_identity import OwnIdentity
 from authz.peers import Peers, domains_of
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
+from authz.store.approvals import ApprovalFile
 from authz.store.approving import SharedApprovals
 from authz.store.changes import Progress
 from authz.store.followed import FollowedState
@@ -113,12 +114,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
         )
         stack.callback(state.close)
         state.start()
-        # The authority's own: a proof that was spent at one process counts at none.
-        replay = ReplayFile.open(of / REPLAY)
-        stack.callback(replay.close)
-        requests = open_approvals(config, of)
-        stack.callback(requests.close)
-        approvals = SharedApprovals(requests, config.broker.issuer, entropy)
+        replay, requests = _open_memories(config, of, stack)
         known = KnownBundles(lambda: keys.current, [lambda: bundles.value])
         own = OwnIdentity(keys, SpiffeId(trust_domain, DEPUTY_PATH), tuple(config.broker.names), clock)
         callers = domains_of(SpiffeId.parse(caller.id) for caller in config.check.callers)
@@ -132,7 +128,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
                 policy,
                 audit,
                 replay,
-                approvals,
+                SharedApprovals(requests, config.broker.issuer, entropy),
                 clock,
                 entropy,
                 state,
@@ -147,6 +143,19 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
                 await policy.close()
                 await parts.write_summaries(final=True)
                 await note("stop", detail, audit, flow)
+
+
+def _open_memories(config: Config, of: Path, stack: ExitStack) -> tuple[ReplayFile, ApprovalFile]:
+    """Open what counts once: the authority's own, so that what was spent at one process counts at none.
+
+    Raises:
+        StoreError: if a file is not ours alone, is damaged, or of another version.
+    """
+    replay = ReplayFile.open(of / REPLAY)
+    stack.callback(replay.close)
+    requests = open_approvals(config, of)
+    stack.callback(requests.close)
+    return replay, requests
 
 
 def follow_bundles(path: Path, trust_domain: TrustDomain) -> FollowedFile[Mapping[TrustDomain, Bundle]]:

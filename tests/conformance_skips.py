@@ -37,5 +37,3 @@ TRANSACTIONS = {
     *(f"CL-03/{name}" for name in ("no-inbound-token", "no-credential")),
     *(f"CL-04/{name}" for name in ("kept", "regained")),
 }
-# Our answer does not say which authorization details were granted (RFC 9396 section 7); the token does.
-KNOWN = {"NR-04/told"}

@@ -30,6 +30,7 @@ from authz.broker.token_request import ACCESS_TOKEN, ID_JAG, TokenRequest
 from authz.broker.transaction_endpoint import Asked, ask_replacement, decide_transaction, read
 from authz.broker.transaction_request import is_replacement, is_transaction
 from authz.codes import Code
+from identity.authorization_details import details_json
 from identity.caller import DpopBinding
 from identity.claims import lifetime
 from identity.delegation import Delegation, issue_delegation_token
@@ -198,7 +199,10 @@ def _issue_assertion(
 
 
 def _common(token: str, delegation: Delegation, evidence: Evidence) -> dict[str, object]:
+    # RFC 9396 section 7: the client is told what was granted, be it what it asked for or less.
+    details = delegation.details
     return {
+        **({} if details is None else {"authorization_details": details_json(details)}),
         "access_token": token,
         "expires_in": delegation.expires_at - delegation.issued_at,
         "scope": format_scopes(delegation.scopes),
