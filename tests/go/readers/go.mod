@@ -1,0 +1,3 @@
+module deputy.example/json-reader
+
+go 1.22
