@@ -89,7 +89,9 @@ def test_one_approval_is_one_call_wherever_it_is_asked_for_and_made() -> None:
             made.approve()
             # Of many at once, at both, one passes.
             answers = await asyncio.gather(*(made.at(number % 2) for number in range(16)))
-            assert sorted(answers) == ["", *[WAITS] * 15]
+            assert answers.count("") == 1
+            # A file that is busy for too long is no approval.
+            assert set(answers) <= {"", WAITS, Code.APPROVAL_UNKNOWN.value}
             assert [await made.at(0), await made.at(1), await made.at_authority()] == [WAITS] * 3
 
             # What a proxy asks twice about one stream is one call, at whichever replica it asks again.
