@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from authz.payload import contacts, credentials, numbers, text
 from authz.payload.classes import MEANINGS, PAYLOAD_CLASSES
 from authz.payload.find import find_classes
-from authz.payload.text import MAX_CHARS, MAX_PARTS, Page
+from authz.payload.text import MAX_CHARS, MAX_PARTS, MAX_PLACES, Page
 from identity.names import new_ulid
 from tests.calls import count_calls
 
@@ -467,12 +467,13 @@ class Endless(dict[str, object]):
         "a" * (MAX_CHARS + 1),
         ["ab"] * (MAX_CHARS // 2),
         [1] * MAX_PARTS,
+        "a@ " * (MAX_PLACES + 1),
         b"bytes",
         object(),
         [{"a": ("tuple",)}],
         Endless(a=1),
     ],
-    ids=["text", "texts", "parts", "bytes", "object", "tuple", "endless"],
+    ids=["text", "texts", "parts", "places", "bytes", "object", "tuple", "endless"],
 )
 def test_what_cannot_be_looked_through_counts_as_everything_wanted(value: object) -> None:
     assert found(value) == PAYLOAD_CLASSES

@@ -26,13 +26,16 @@ def find_classes(value: object, wanted: frozenset[str]) -> tuple[str, ...]:
     if not wanted <= _KNOWN:
         return tuple(sorted(wanted))
     try:
-        page = Page.parse(value, credentials.TELLING_NAMES)
+        return tuple(sorted(_found(value, wanted)))
     except UnsearchableError:
         return tuple(sorted(wanted))
-    found = {
+
+
+def _found(value: object, wanted: frozenset[str]) -> list[str]:
+    page = Page.parse(value, credentials.TELLING_NAMES)
+    return [
         name
         for finder in _FINDERS
         if not finder.CLASSES.isdisjoint(wanted)
         for name in finder.find(page, wanted)
-    }
-    return tuple(sorted(found))
+    ]

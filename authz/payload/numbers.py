@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.payload import check_digits
-from authz.payload.text import Page
+from authz.payload.text import Page, places
 
 CLASSES: Final = frozenset({"card_number", "iban", "national_id"})
 
@@ -51,11 +51,9 @@ class Form:
         for wanted in self.shapes:
             # Within a row of digits no number begins; behind the separator of a group one may.
             step = len(wanted) if wanted.isdigit() else 1
-            start = shape.find(wanted)
-            while start >= 0:
+            for start in places(shape.find, wanted, step):
                 if match := self.pattern.match(text, start):
                     yield _SEPARATED.sub("", match[0])
-                start = shape.find(wanted, start + step)
 
 
 _CARD: Final = Form.of(
@@ -169,13 +167,11 @@ def _cards(text: str, shape: bytes) -> Iterator[str]:
 
 
 def _ibans(text: str, shape: bytes) -> Iterator[str]:
-    start = shape.find(_IBAN_SHAPE)
-    while start >= 0:
+    for start in places(shape.find, _IBAN_SHAPE):
         # Most hits in base64 are within a word, and end here.
         match = None if shape[start - 1 : start] in _INNER else _IBAN.match(text, start)
         if match and match[1][:2].upper() in _IBAN_LENGTHS:
             yield _of_its_length(match[1].upper(), match[2])
-        start = shape.find(_IBAN_SHAPE, start + 1)
 
 
 def _of_its_length(text: str, separator: str) -> str:

@@ -6,26 +6,31 @@ r"""The text that is looked through: all of a value, written so that one search 
   scripts, dashes and spaces; what is not seen (soft hyphens, zero width, direction, combining marks) is gone.
 - One level of percent-encoding is looked through, and the `\n`, `\r` and `\t` of JSON within a text.
 - Not looked through: base64 and other encodings, letters of other alphabets that look like Latin ones.
-- The work is linear and bounded: a value with too many parts or characters, or with a part that is not JSON,
-  is refused with UnsearchableError, and nobody may take that for "nothing found".
+- The work is linear and bounded: a value with too many parts, characters or places to look at, or with a part
+  that is not JSON, is refused with UnsearchableError, and nobody may take that for "nothing found".
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from authz.errors import AuthzError
 
 # What the shipped Envoys buffer of a body; a value of more characters came by another way.
 MAX_CHARS: Final = 262_144
 MAX_PARTS: Final = 65_536
+MAX_PLACES: Final = 16_384
+
+T = TypeVar("T", str, bytes)
 
 # Shorter numbers are in every call; longer ones no reader of JSON takes exactly.
 _LONG_NUMBERS: Final = range(10**12, 10**19)
 # So many replacements of one character each are cheaper than a look at every character.
 _FEW: Final = 16
+# And so many pieces of a text cost more than to go through it some more times.
+_MANY: Final = 4096
 
 
 class UnsearchableError(AuthzError):
@@ -60,11 +65,22 @@ class Page:
 
 def matches(pattern: re.Pattern[str], mark: str, text: str) -> Iterator[re.Match[str]]:
     """Match the pattern wherever its first characters stand, which is faster than to try everywhere."""
-    start = text.find(mark)
-    while start >= 0:
-        if match := pattern.match(text, start):
-            yield match
-        start = text.find(mark, start + 1)
+    return (match for start in places(text.find, mark) if (match := pattern.match(text, start)))
+
+
+def places(find: Callable[[T, int], int], mark: T, step: int = 1) -> Iterator[int]:
+    """Yield where a mark stands; after so many that led to nothing, somebody wants us to look at each.
+
+    Raises:
+        UnsearchableError: if there are more than MAX_PLACES.
+    """
+    start = find(mark, 0)
+    for _ in range(MAX_PLACES):
+        if start < 0:
+            return
+        yield start
+        start = find(mark, start + step)
+    raise UnsearchableError(f"a mark at more than {MAX_PLACES} places")
 
 
 def _gather(
@@ -114,7 +130,9 @@ _SPACES: Final = dict.fromkeys((b"n", b"r", b"t"), b" ")
 
 
 def _without_escapes(data: bytes) -> bytes:
-    first, *others = data.split(b"\\")
+    first, *others = data.split(b"\\", _MANY)
+    if len(others) == _MANY:
+        return data.replace(b"\\n", b" ").replace(b"\\r", b" ").replace(b"\\t", b" ")
     return b"".join([first, *[_SPACES.get(part[:1], b"\\" + part[:1]) + part[1:] for part in others]])
 
 
@@ -175,9 +193,11 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text
     others = text.encode("utf-8", "replace").translate(None, _ASCII).decode()
-    different = set(_TO_FOLD.findall(others))
-    if len(different) > _FEW:
-        return text.translate(_SEEN)
-    for char in different:
-        text = text.replace(char, str(_SEEN.get(ord(char), char)))
-    return text
+    start = 0
+    for _ in range(_FEW):
+        found = _TO_FOLD.search(others, start)
+        if found is None:
+            return text
+        text = text.replace(found[0], str(_SEEN.get(ord(found[0]), found[0])))
+        others, start = others.replace(found[0], ""), found.start()
+    return text.translate(_SEEN)
