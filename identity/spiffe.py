@@ -17,8 +17,7 @@ MAX_ID_BYTES = 255
 
 _SCHEME = "spiffe://"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
-_SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
-# All of it at once; what does not fit is looked at again, part by part, for what is wrong with it.
+# No segment is `.` or `..`.
 _ID = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*)")
 
 
@@ -62,17 +61,12 @@ class SpiffeId:
         Raises:
             SpiffeIdError: if the text is not a canonical SPIFFE ID of at most 255 bytes.
         """
-        if len(text) <= MAX_ID_BYTES and (whole := _ID.fullmatch(text)):
-            return cls(TrustDomain(whole[1]), whole[2])
         if len(text) > MAX_ID_BYTES:
             raise SpiffeIdError(f"SPIFFE ID longer than {MAX_ID_BYTES} bytes")
-        if not text.startswith(_SCHEME):
-            raise SpiffeIdError(f"SPIFFE ID does not start with {_SCHEME!r}: {text!r}")
-        domain, slash, rest = text.removeprefix(_SCHEME).partition("/")
-        trust_domain = TrustDomain.parse(domain)
-        if slash:
-            _check_segments(rest, text)
-        return cls(trust_domain, slash + rest)
+        whole = _ID.fullmatch(text)
+        if whole is None:
+            raise _malformed(text)
+        return cls(TrustDomain(whole[1]), whole[2])
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self.trust_domain.name}{self.path}"
@@ -126,7 +120,11 @@ def _checked(trust_domain: TrustDomain, path: str) -> SpiffeId:
     return spiffe_id
 
 
-def _check_segments(path: str, text: str) -> None:
-    for segment in path.split("/"):
-        if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
-            raise SpiffeIdError(f"SPIFFE ID with a bad path segment: {text!r}")
+def _malformed(text: str) -> SpiffeIdError:
+    """Say what is wrong with a text that is no SPIFFE ID."""
+    if not text.startswith(_SCHEME):
+        return SpiffeIdError(f"SPIFFE ID does not start with {_SCHEME!r}: {text!r}")
+    domain = text.removeprefix(_SCHEME).partition("/")[0]
+    if not _TRUST_DOMAIN.fullmatch(domain):
+        return SpiffeIdError(f"not a trust domain: {domain!r}")
+    return SpiffeIdError(f"SPIFFE ID with a bad path segment: {text!r}")
