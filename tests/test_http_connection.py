@@ -250,6 +250,27 @@ def test_a_refusal_never_takes_the_place_of_an_answer_that_is_still_to_come() ->
     assert asyncio.run(scenario()) == b""
 
 
+def test_a_request_that_went_wrong_on_its_way_has_one_answer() -> None:
+    """The application learns that nobody waits any more, and what it says all the same is not sent."""
+    heard: list[str] = []
+
+    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+        while not heard or heard[-1] != "http.disconnect":
+            heard.append((await receive())["type"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late", "more_body": False})
+
+    async def scenario() -> bytes:
+        async with serving(stubborn, HELD) as base:
+            sent = POST + b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\ngarbage\r\n"
+            return await asyncio.to_thread(talk, base, sent)
+
+    received = asyncio.run(scenario())
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert heard[-1] == "http.disconnect"
+
+
 def test_nothing_is_read_behind_a_request_that_says_it_is_the_last() -> None:
     assert [seen["path"] for _, seen in answers(ask(END + SMUGGLED))] == ["/end"]
 

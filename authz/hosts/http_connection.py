@@ -161,6 +161,10 @@ class Connection(HttpToolsProtocol):
         """Answer what is no request, and end the connection."""
         self._is_over = True
         is_due = bool(self.cycle) and not self.cycle.response_complete  # there is none before the first head
+        if is_due:
+            # What the application answers from now on would be a second answer.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if is_due and (self._in_head or self.pipeline or self.cycle.response_started):
             # Whoever waits for the answer before would take this one for it.
             self.transport.abort()
