@@ -79,6 +79,7 @@ TRICKS: Final[dict[str, Trick]] = {
     "name-header-modern": _modern(("mcp-name", "read_ticket")),
     "name-header-twice": _modern(("mcp-name", "read_ticket"), ("mcp-name", "secret")),
     "method-header": Trick(call(), (JSON, ("mcp-method", "tools/list"))),
+    "era-of-header": Trick(_modern().body, (JSON, ("mcp-protocol-version", "2025-11-25"))),
     # ---- members twice
     "duplicate-name": Trick(written(f"{_VISIBLE},{_SECRET}")),
     "duplicate-name-first": Trick(written(f"{_SECRET},{_VISIBLE}")),
@@ -93,10 +94,12 @@ TRICKS: Final[dict[str, Trick]] = {
         f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{_VISIBLE}}},"param\u017f":{{{_SECRET}}}}}'.encode()
     ),
     "nul-in-name": Trick(written(f'{_VISIBLE},"name\\u0000":"secret"')),
+    "method-in-capitals": Trick(call(method="TOOLS/CALL")),
     # ---- batches
     "batch-of-one": Trick(b"[" + call() + b"]"),
     "batch-of-two": Trick(b"[" + call("read_ticket") + b"," + call(id=2) + b"]"),
     "batch-after-space": Trick(b"\r\n\t [" + call() + b"]"),
+    "two-messages": Trick(call() + b"\n" + call("read_ticket")),
     # ---- encodings of the text
     "byte-order-mark": Trick(b"\xef\xbb\xbf" + call()),
     "byte-order-mark-modern": _modern(charset="utf-8-sig"),
@@ -130,6 +133,9 @@ TRICKS: Final[dict[str, Trick]] = {
     "chunked": Trick(call(), chunked=True),
     "chunked-and-large": Trick(
         written(f'"arguments":{{"text":"{"x" * TOO_LARGE}"}},{_SECRET}'), chunked=True
+    ),
+    "length-and-chunks": Trick(
+        f"{len(call()):x}\r\n".encode() + call() + b"\r\n0\r\n\r\n", (JSON, ("transfer-encoding", "chunked"))
     ),
     # ---- ids and envelopes
     "no-id": Trick(call(id=...)),

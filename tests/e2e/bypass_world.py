@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -154,7 +154,7 @@ class _ServerProcess:
         surroundings = environment(NODE_PATH=str(PACKAGES))
         with subprocess.Popen([*cls._command(), path], env=surroundings, stdin=subprocess.DEVNULL) as process:
             try:
-                until(path.exists)
+                until(lambda: _listens(path))
                 yield cls(path)
             finally:
                 process.kill()
@@ -234,6 +234,11 @@ def direct(path: Path, trick: Trick) -> Answer:
     return _send(connection, trick, trick.path)
 
 
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def visible() -> Trick:
     """The call that is allowed."""
     return Trick(call("read_ticket"), (JSON,))
@@ -241,23 +246,31 @@ def visible() -> Trick:
 
 def _send(connection: http.client.HTTPConnection, trick: Trick, path: str, *more: tuple[str, str]) -> Answer:
     try:
-        connection.putrequest(trick.method, path, skip_accept_encoding=True)
-        for name, value in (ACCEPT, *trick.headers, *more):
-            connection.putheader(name, value)
-        if trick.chunked:
-            half = len(trick.body) // 2
-            connection.putheader("transfer-encoding", "chunked")
-            connection.endheaders(iter([trick.body[:half], trick.body[half:]]), encode_chunked=True)
-        else:
-            connection.putheader("content-length", str(len(trick.body)))
-            connection.endheaders(trick.body)
+        # Who refuses the headers may hang up before the body is sent; mostly there is an answer all the same.
+        with suppress(ConnectionError):
+            _write(connection, trick, path, *more)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         # A stream has no end.
         is_stream = headers.get("content-type", "").startswith("text/event-stream")
         return Answer(response.status, headers, b"" if is_stream else response.read())
+    except ConnectionError:
+        return Answer(0, {}, b"")
     finally:
         connection.close()
+
+
+def _write(connection: http.client.HTTPConnection, trick: Trick, path: str, *more: tuple[str, str]) -> None:
+    connection.putrequest(trick.method, path, skip_accept_encoding=True)
+    for name, value in (ACCEPT, *trick.headers, *more):
+        connection.putheader(name, value)
+    if trick.chunked:
+        half = len(trick.body) // 2
+        connection.putheader("transfer-encoding", "chunked")
+        connection.endheaders(iter([trick.body[:half], trick.body[half:]]), encode_chunked=True)
+    else:
+        connection.putheader("content-length", str(len(trick.body)))
+        connection.endheaders(trick.body)
 
 
 @contextmanager

@@ -134,11 +134,22 @@ type llmRequest struct {
 		Type   any    `json:"type"`
 		Budget *int64 `json:"budget_tokens"`
 	} `json:"thinking"`
-	Container *struct {
-		Skills any `json:"skills"`
-	} `json:"container"`
-	Messages any `json:"messages"`
-	Input    any `json:"input"`
+	Container *llmContainer `json:"container"`
+	Messages  any           `json:"messages"`
+	Input     any           `json:"input"`
+}
+
+type llmContainer struct {
+	Skills any `json:"skills"`
+}
+
+// UnmarshalJSON takes the id of a container in its place, too.
+func (container *llmContainer) UnmarshalJSON(data []byte) error {
+	type plain llmContainer
+	if data[0] == '"' {
+		return nil
+	}
+	return json.Unmarshal(data, (*plain)(container))
 }
 
 type llmTool struct {
