@@ -5,7 +5,7 @@
 - The credential is read before the body: a stranger costs a token check and no parsing, and a malformed body
   is recorded with both principals.
 - No record, no answer but a denial. No grant, no transaction token; where one serves several calls, each has
-  its decision and its record.
+  its decision and its record. For a service outside none is made.
 - A proxy that was contained gets no answer but a denial, whoever it says is calling.
 - A proof of possession is counted once, when the token that it came with is bound; what a caller's details do
   not cover is refused before the policy is asked.
@@ -54,7 +54,7 @@ from authz.protected_resource import find_document, metadata_uri, scopes_of
 from authz.protocols.inspect import inspect
 from authz.protocols.operation import Operation
 from authz.request import Request
-from authz.response import allow_response, deny_response, metadata_response
+from authz.response import allow_response, deny_response, metadata_response, outside_response
 from authz.services import Service
 from identity.authorization_details import covers
 from identity.caller import Caller
@@ -149,7 +149,7 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
         now=now,
         approval=evidence.spent,
     )
-    if isinstance(decision, Allow):
+    if isinstance(decision, Allow) and not service.is_outside:
         evidence.issued = _issue(decision, caller, service, flow)
     return decision
 
@@ -241,16 +241,18 @@ def _issue(allow: Allow, caller: Caller, service: Service, flow: Flow) -> Issued
 
 async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow) -> bytes:
     try:
-        if evidence.issued is None or evidence.request is None:
-            raise ValueError("an allow without a transaction token")
+        request, service, issued = evidence.request, evidence.service, evidence.issued
+        if request is None or service is None or (issued is None) != service.is_outside:
+            raise ValueError("an allow without a transaction token, or one for somebody outside")
         now = flow.clock()
-        facts = evidence.facts(allow, now, evidence.issued.jti)
+        facts = evidence.facts(allow, now, issued.jti if issued is not None else None)
         await flow.sink.append(entry.decision(facts, evidence.decision_id, now))
         moved = await _moved(epoch, evidence, flow)
         if moved is not None:
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
             return _denial(denied(moved), evidence)
-        return allow_response(allow, evidence.issued.token, evidence.request.headers.names())
+        names = request.headers.names()
+        return allow_response(allow, issued.token, names) if issued else outside_response(allow, names)
     except AuditError as error:
         return _denial(refused(error), evidence)
     except Exception:  # noqa: BLE001 - as in `check`

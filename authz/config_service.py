@@ -36,10 +36,11 @@ class ServiceConfig(Section):
         default_factory=list,
         description="identities of the service itself: they alone may pass on the transaction tokens it gets",
     )
-    txn: Literal["per_call", "per_tool"] = Field(
+    txn: Literal["per_call", "per_tool", "none"] = Field(
         default="per_call",
         description="`per_call`: a transaction token for each call, with the hash of its arguments; "
-        "`per_tool`: one without it serves a task's calls of one tool for some seconds",
+        "`per_tool`: one without it serves a task's calls of one tool for some seconds; `none`: the service "
+        "is outside, and gets nothing of ours",
     )
     denials: DenialForm = Field(
         default="json_rpc",
@@ -59,6 +60,12 @@ class ServiceConfig(Section):
             raise ValueError(
                 "hosts and destinations go together: a host counts only behind a proxy that is named"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _outside_there_are_no_workloads(self) -> Self:
+        if self.txn == "none" and self.workloads:
+            raise ValueError("workloads pass on transaction tokens, and with txn: none the service gets none")
         return self
 
     def to_service(self, name: str) -> Service:

@@ -11,8 +11,8 @@ from typing import Final
 from authz.codes import Code
 from authz.dpop import DPOP_SCHEME
 from authz.errors import AuthenticationError, RequestError
+from authz.outside import CREDENTIAL_HEADERS, TRANSACTION_HEADER
 from authz.request import Request
-from authz.response import CREDENTIAL_HEADERS, TRANSACTION_HEADER
 
 BEARER: Final = "bearer"
 

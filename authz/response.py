@@ -2,7 +2,8 @@
 
 - `status` is always set: an empty CheckResponse is an allow in Envoy.
 - On an allow the caller's credential and every header of ours that the client sent are removed, and one
-  fresh transaction token is set, never appended.
+  fresh transaction token is set, never appended. A service outside gets none, and nothing else of ours
+  (authz/outside.py).
 - A denial has the form that agents' clients survive (docs/reference/denials.md); what it says in which
   protocol is for authz/denials. A missing or bad token is 401 with a challenge; what we cannot know is 503,
   never 403, so that a client knows to try again.
@@ -21,23 +22,13 @@ from authz.denials.answer import answer_of
 from authz.denials.speech import Speech, spoken
 from authz.denials.told import JSON_TYPE, Answer, Told
 from authz.form import DenialForm, Form
+from authz.outside import CREDENTIAL_HEADERS, OUR_PREFIX, TRANSACTION_HEADER, names_kept_inside
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
 from identity.dpop import PROOF_ALGORITHMS
-from identity.workload_proof import PROOF_HEADER, WIT_HEADER
 
 DECISION_HEADER = "x-deputy-decision"
 REASON_HEADER = "x-deputy-reason"
-OUR_PREFIX = "x-deputy-"
-TRANSACTION_HEADER = "txn-token"
-CREDENTIAL_HEADERS = (
-    "authorization",
-    "proxy-authorization",
-    "dpop",
-    WIT_HEADER,
-    PROOF_HEADER,
-)
-
 # A client that gets one of these makes a proof, and another one for each request (RFC 9449 section 7.1).
 _PROOF_CODES = {
     Code.DPOP_MISSING: "invalid_token",
@@ -60,6 +51,16 @@ def allow_response(allow: Allow, transaction_token: str, header_names: Collectio
     response.ok_response.headers[0].header.value = transaction_token
     response.ok_response.headers_to_remove.extend(_ours(header_names))
     response.ok_response.response_headers_to_add[0].header.value = allow.grant.decision_id
+    _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
+    return response.SerializeToString()
+
+
+def outside_response(allow: Allow, header_names: Collection[str]) -> bytes:
+    """Let the request leave the mesh: all that is ours is taken out, and nothing is put in."""
+    response = pb.CheckResponse(status=pb.Status(code=_OK))
+    response.ok_response.headers_to_remove.extend(names_kept_inside(header_names))
+    # This one goes back to the caller, who can name the decision when it asks why.
+    _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, allow.grant.decision_id)
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
     return response.SerializeToString()
 

@@ -5,6 +5,7 @@
 - Each proxy that asks is on a list that names the services it may ask about, so that no proxy can have
   tokens minted for another's service. An empty list is an error when it is loaded, not a pass.
 - Hosts are compared in lower case and whole (CVE-2021-39155).
+- A service that is outside gets nothing of ours, and so has no workloads that could pass anything on.
 """
 
 from collections.abc import Mapping
@@ -34,9 +35,15 @@ class Service:
     # The identities of the service itself: who may pass on the transaction tokens that it gets.
     workloads: frozenset[SpiffeId] = frozenset()
     # How long one transaction token serves: one call, or a task's calls of one tool for some seconds.
-    txn: Literal["per_call", "per_tool"] = "per_call"
+    # `none` is for a service outside of the mesh.
+    txn: Literal["per_call", "per_tool", "none"] = "per_call"
     # How a client that speaks JSON-RPC is told that the policy says no.
     denials: DenialForm = "json_rpc"
+
+    @property
+    def is_outside(self) -> bool:
+        """Say whether it is somebody else's, who gets nothing of ours (authz/outside.py)."""
+        return self.txn == "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -446,6 +446,8 @@ WRONG = [
     ("services.tickets.hosts", [], "hosts and destinations go together"),
     ("services.tickets.destinations", [], "hosts and destinations go together"),
     ("services.tickets.destinations.0", "https://mesh.example", "must be a SPIFFE ID"),
+    ("services.tickets.txn", "none", "with txn: none the service gets none"),
+    ("services.tickets.txn", "never", "must be 'per_call', 'per_tool' or 'none'"),
     ("providers.0.issuer", "http://idp.mesh.example", "must be an https URL"),
     ("providers.0.issuer", "https://idp.mesh.example#x", "must be an https URL"),
     ("providers.0.allow_loopback", False, "needs allow_loopback: true"),

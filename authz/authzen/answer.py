@@ -2,12 +2,13 @@
 
 - A denial is 200 with `decision: false`; its context has the reason code, a sentence, and the id under which
   everything else is recorded.
-- An allow has the transaction token that the gateway sends upstream in place of the credential.
+- An allow has the transaction token that the gateway sends upstream in place of the credential; where the
+  service is outside there is none, and the gateway sends nothing in its place.
 """
 
 from authz.codes import Code, find_code
+from authz.outside import TRANSACTION_HEADER
 from authz.pb import ext_authz_pb2 as pb
-from authz.response import TRANSACTION_HEADER
 
 _OK = 0
 
@@ -23,7 +24,7 @@ def answer_of(data: bytes) -> dict[str, object]:
             for option in response.ok_response.headers
             if option.header.key == TRANSACTION_HEADER
         ]
-        return {"decision": True, "context": {**context, "txn_token": tokens[0]}}
+        return {"decision": True, "context": {**context, **({"txn_token": tokens[0]} if tokens else {})}}
     code = said.get("reason", Code.INTERNAL.value)
     known = find_code(code) or Code.DENIED
     context["reason"] = {"code": code, "message": known.sentence, "fix": known.fix}

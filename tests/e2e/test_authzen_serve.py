@@ -17,8 +17,8 @@ from joserfc.jwk import KeySet
 
 from authz.codes import Code
 from authz.demo.agents import tampered
+from authz.outside import TRANSACTION_HEADER
 from authz.pb import ext_authz_pb2 as pb
-from authz.response import TRANSACTION_HEADER
 from tests.e2e.callers import Caller
 from tests.e2e.peopled import Task, World, audience, call_of, peopled, provider, world
 from tests.fakes import reason
