@@ -10,7 +10,8 @@
 - No route without a check, and a request for no service is 404 without one.
 - Nothing changes while it runs but certificates; the admin interface is a Unix socket of mode 0600.
 
-`python tools/envoy_config.py` writes mesh-config/envoy/envoy.yaml; a test keeps the two identical.
+`python tools/envoy_config.py` writes mesh-config/envoy/envoy.yaml and mesh-config/egress/envoy.yaml; tests
+keep them identical with this.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from typing import Final
 import yaml
 
 from authz.address import TcpAddress, UnixAddress
+from authz.mesh.egress import outside_cluster
 from authz.mesh.envoy_clusters import deputy_cluster, secrets_cluster, service_cluster
 from authz.mesh.envoy_listener import LISTENER, listener
 from authz.mesh.envoy_parts import TYPE, Json
@@ -34,7 +36,7 @@ _HEAD: Final = "# Written by tools/envoy_config.py; README.md beside it says wha
 def render(settings: EnvoySettings) -> Json:
     """Return Envoy's bootstrap configuration."""
     return {
-        "node": {"id": "deputy-envoy", "cluster": "deputy"},
+        "node": {"id": "deputy-egress" if settings.outside else "deputy-envoy", "cluster": "deputy"},
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [listener(settings)],
@@ -42,6 +44,7 @@ def render(settings: EnvoySettings) -> Json:
                 secrets_cluster(settings),
                 deputy_cluster(settings),
                 *(service_cluster(service) for service in settings.services),
+                *(outside_cluster(outside, settings.outside_roots) for outside in settings.outside),
             ],
         },
         "overload_manager": _overload_manager(),

@@ -13,7 +13,7 @@ from identity.sds_secrets import OWN_ROOTS
 def deputy_cluster(settings: EnvoySettings) -> Json:
     """Return the cluster that is asked."""
     return {
-        **_cluster("deputy", settings.deputy, "0.2s"),
+        **plain_cluster("deputy", settings.deputy, "0.2s"),
         "transport_socket": tls(
             "UpstreamTlsContext",
             OWN_ROOTS,
@@ -52,12 +52,12 @@ def secrets_cluster(settings: EnvoySettings) -> Json:
     The socket tells the authority who asks, so there is no TLS on it, which could not be had before secrets.
     """
     address = UnixAddress(str(settings.sds_socket))
-    return {**_cluster(SECRETS_CLUSTER, (address,), "1s"), "typed_extension_protocol_options": _http2()}
+    return {**plain_cluster(SECRETS_CLUSTER, (address,), "1s"), "typed_extension_protocol_options": _http2()}
 
 
 def service_cluster(service: Service) -> Json:
     """Return the cluster that a service's calls go to."""
-    return _cluster(cluster_name(service), (service.upstream,), "1s")
+    return plain_cluster(cluster_name(service), (service.upstream,), "1s")
 
 
 def _http2(**options: object) -> Json:
@@ -69,7 +69,8 @@ def _http2(**options: object) -> Json:
     }
 
 
-def _cluster(name: str, addresses: tuple[Address, ...], connect_timeout: str) -> Json:
+def plain_cluster(name: str, addresses: tuple[Address, ...], connect_timeout: str) -> Json:
+    """Return what every cluster has."""
     endpoints = [{"endpoint": {"address": envoy_address(address)}} for address in addresses]
     by_name = any(isinstance(address, TcpAddress) and not address.is_ip for address in addresses)
     return {

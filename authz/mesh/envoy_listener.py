@@ -3,10 +3,10 @@
 The guarantees are listed in envoy.py.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
-from authz.mesh.envoy_parts import TYPE, Json, cluster_name, envoy_address, tls
+from authz.mesh.egress import outside_hosts
+from authz.mesh.envoy_parts import TYPE, Json, ask_about, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
 from authz.protected_resource import WELL_KNOWN_RESOURCE
 from identity.sds_secrets import EVERY_DOMAIN
@@ -26,6 +26,17 @@ _TRANSACTION: Final = "txn-token"
 _REMOVED_PREFIXES: Final = ("x-deputy-", "x-envoy-", "x-forwarded-")
 _METADATA_NAMESPACES: Final = ("envoy.filters.http.mcp", "mcp_proxy")
 _RETRY_ON: Final = "unavailable,cancelled,connect-failure,refused-stream,reset,deadline-exceeded"
+# What a server is told about who calls, and what one outside is not.
+_WAY_IN: Final[Json] = {
+    "forward_client_cert_details": "SANITIZE_SET",
+    "set_current_client_cert_details": {"uri": True},
+}
+_WAY_OUT: Final[Json] = {
+    "forward_client_cert_details": "SANITIZE",
+    "skip_xff_append": True,
+    # A client that uses us as its proxy writes http://; on the way out it is always TLS.
+    "scheme_header_transformation": {"scheme_to_overwrite": "https"},
+}
 _ACCESS_LOG: Final = {
     "time": "%START_TIME%",
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
@@ -86,8 +97,7 @@ def _connection_manager(settings: EnvoySettings) -> Json:
         "use_remote_address": True,
         # By default every private address is "internal", and in a mesh that is everybody: let nobody be.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
-        "forward_client_cert_details": "SANITIZE_SET",
-        "set_current_client_cert_details": {"uri": True},
+        **(_WAY_OUT if settings.outside else _WAY_IN),
         "early_header_mutation_extensions": [_remove_client_headers(settings)],
         "max_request_headers_kb": 32,
         "request_headers_timeout": "5s",
@@ -107,12 +117,15 @@ def _connection_manager(settings: EnvoySettings) -> Json:
             "initial_connection_window_size": 1024 * 1024,
         },
         "access_log": [_access_log(settings)],
-        "route_config": _routes(settings.services),
+        "route_config": _routes(settings),
         "http_filters": [
             {"name": "envoy.filters.http.ext_authz", "typed_config": _ext_authz(settings)},
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{TYPE}extensions.filters.http.router.v3.Router"},
+                "typed_config": {
+                    "@type": f"{TYPE}extensions.filters.http.router.v3.Router",
+                    **({"suppress_envoy_headers": True} if settings.outside else {}),
+                },
             },
         ],
     }
@@ -161,8 +174,10 @@ def _ext_authz(settings: EnvoySettings) -> Json:
     }
 
 
-def _routes(services: Iterable[Service]) -> Json:
-    routes = [route for service in services for route in (_route(service), _metadata_route(service))]
+def _routes(settings: EnvoySettings) -> Json:
+    if settings.outside:
+        return {"name": "outside", "virtual_hosts": outside_hosts(settings.outside)}
+    routes = [route for service in settings.services for route in (_route(service), _metadata_route(service))]
     return {"name": "services", "virtual_hosts": [{"name": "services", "domains": ["*"], "routes": routes}]}
 
 
@@ -177,7 +192,7 @@ def _route(service: Service) -> Json:
             # The answer of a tool may be a long stream; `max_stream_duration` bounds it.
             "timeout": "0s",
         },
-        "typed_per_filter_config": _about(service),
+        "typed_per_filter_config": ask_about(service.name),
     }
 
 
@@ -187,16 +202,7 @@ def _metadata_route(service: Service) -> Json:
         "name": service.name,
         "match": {"prefix": f"{WELL_KNOWN_RESOURCE}/{service.name}/"},
         "direct_response": {"status": 404},
-        "typed_per_filter_config": _about(service),
-    }
-
-
-def _about(service: Service) -> Json:
-    return {
-        "envoy.filters.http.ext_authz": {
-            "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-            "check_settings": {"context_extensions": {"service": service.name}},
-        }
+        "typed_per_filter_config": ask_about(service.name),
     }
 
 

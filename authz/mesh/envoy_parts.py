@@ -71,3 +71,13 @@ def envoy_address(address: Address) -> Json:
     if isinstance(address, UnixAddress):
         return {"pipe": {"path": address.path}}
     return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+def ask_about(service: str) -> Json:
+    """Return what makes a route ask Deputy about a service."""
+    return {
+        "envoy.filters.http.ext_authz": {
+            "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+            "check_settings": {"context_extensions": {"service": service}},
+        }
+    }

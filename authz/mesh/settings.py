@@ -4,6 +4,7 @@
 - A service is its name, the path prefix `/<name>/`, and one upstream; the prefix and the `service` context
   extension come from the same field, so no route can ask about another service than the one it leads to.
 - No service, no Deputy address: an error, not an Envoy that lets everything through or nothing to.
+- An Envoy is before services of ours, or it is the way out to hosts outside (authz/mesh/egress.py), not both.
 - Secrets come from the authority's socket, and from nowhere else.
 """
 
@@ -14,11 +15,13 @@ from typing import Final
 
 from authz.address import Address
 from authz.errors import ConfigError
+from authz.mesh.names import check_service_name
+from authz.mesh.outside import Outside
 from identity.spiffe import SpiffeId, TrustDomain
 
 MAX_STREAM_SECONDS: Final = 3600
+SYSTEM_ROOTS: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 
-_SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -31,8 +34,7 @@ class Service:
     host: str = "localhost"
 
     def __post_init__(self) -> None:
-        if not _SERVICE.fullmatch(self.name):
-            raise ConfigError(f"not a service name: {self.name!r}")
+        check_service_name(self.name)
         if not _HOST.fullmatch(self.host):
             raise ConfigError(f"not a host name: {self.host!r}")
 
@@ -45,9 +47,12 @@ class EnvoySettings:
     listen: Address
     deputy: tuple[Address, ...]
     deputy_id: SpiffeId
-    services: tuple[Service, ...]
     sds_socket: Path
     run_directory: Path
+    services: tuple[Service, ...] = ()
+    outside: tuple[Outside, ...] = ()
+    # Who may vouch for hosts outside: the roots of the system, where Debian and most images have them.
+    outside_roots: Path = SYSTEM_ROOTS
     max_body_bytes: int = 256 * 1024
     # A stream is checked when it begins: so long may an open one outlive what was withdrawn.
     max_stream_seconds: int = 300
@@ -55,14 +60,12 @@ class EnvoySettings:
     passes_on: bool = False
 
     def __post_init__(self) -> None:
-        names = [service.name for service in self.services]
-        if not names or len(set(names)) != len(names):
-            raise ConfigError(f"services must be at least one, each once: {names!r}")
+        self._check_places()
         if not self.deputy:
             raise ConfigError("no address of deputy: nobody would be asked")
         if self.deputy_id.trust_domain != self.trust_domain:
             raise ConfigError(f"{str(self.deputy_id)!r} is not in trust domain {self.trust_domain.name!r}")
-        for path in (self.sds_socket, self.run_directory):
+        for path in (self.sds_socket, self.run_directory, self.outside_roots):
             if not path.is_absolute():
                 raise ConfigError(f"not an absolute path: {str(path)!r}")
         if not 0 < self.max_body_bytes <= 1024 * 1024:
@@ -71,6 +74,17 @@ class EnvoySettings:
             raise ConfigError(
                 f"a stream lasts 1 to {MAX_STREAM_SECONDS} seconds: a longer one is not checked again"
             )
+
+    def _check_places(self) -> None:
+        names = [service.name for service in self.services]
+        names += [outside.name for outside in self.outside]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"services must be at least one, each once: {names!r}")
+        if self.services and self.outside:
+            raise ConfigError("services of ours and hosts outside take an Envoy each")
+        hosts = [outside.authorities for outside in self.outside]
+        if len(set(hosts)) != len(hosts):
+            raise ConfigError(f"a host outside is one service: {hosts!r}")
 
     @property
     def admin_socket(self) -> Path:
