@@ -25,6 +25,9 @@ from identity.canonical import canonical_arguments, sha256_hex
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
 
+# Pointers of the grants have so many steps at most, through objects only (authz/policy/grants_limits.py).
+_MAX_STEPS = 4
+
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -134,9 +137,20 @@ def _arguments(params: Params) -> Params | None:
     if "arguments" not in params:
         return None
     arguments = _object(params["arguments"])
-    # The names are the tool's own, so two that one parser takes for one are never meant.
-    check_distinct(arguments, MCP, "arguments")
+    _check_distinct_steps(arguments, _MAX_STEPS)
     return arguments
+
+
+def _check_distinct_steps(members: Params, steps: int) -> None:
+    """Refuse names that one parser takes for one, as far down as a pointer of the grants reaches.
+
+    Else a limit on `/to/account` would look at one member, and a tool in Go at its twin `Account`.
+    """
+    check_distinct(members, MCP, "arguments")
+    if steps > 1:
+        for value in members.values():
+            if isinstance(value, dict):
+                _check_distinct_steps(value, steps - 1)
 
 
 def _plain(value: object, limit: int, what: str) -> str:
