@@ -22,6 +22,7 @@ KEY = ApprovalKey(
     via=("triage",),
     task="01JD8Z7Y3M5E0QX2V9T4B6N8KA",
     service="billing",
+    address="billing.example/mcp",
     action="tools/call",
     resource="delete_customer",
     arguments_sha256=sha256_hex(ARGUMENTS.encode()),

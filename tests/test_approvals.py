@@ -9,7 +9,7 @@ import pytest
 from authz.approvals.approval import Approval, Spent, key_json, summary
 from authz.approvals.key import MAX_RESOURCE, Asked
 from authz.approvals.place import page_of
-from authz.approvals.prompt import Prompt
+from authz.approvals.prompt import INPUT, Prompt
 from authz.approvals.shown import MAX_ARGUMENTS
 from authz.codes import Code
 from authz.decision import Allow, Deny, awaited, decide
@@ -103,9 +103,8 @@ def test_other_arguments_are_another_call(arguments: object) -> None:
     "more",
     [
         {"_meta": {"progressToken": 7}},
-        {"requestState": "of the server"},
-        {"inputResponses": {"approval": {"action": "accept"}}},
-        {"inputResponses": {"approval": {"action": "accept", "_meta": {}}}},
+        {"inputResponses": {INPUT: {"action": "accept"}}},
+        {"inputResponses": {INPUT: {"action": "accept", "_meta": {}}}},
         {"inputResponses": {}},
     ],
 )
@@ -117,9 +116,14 @@ def test_the_retry_of_a_call_is_the_same_call(more: dict[str, Any]) -> None:
     "more",
     [
         {"inputResponses": {"account": {"action": "accept", "content": {"iban": "DE02"}}}},
-        {"inputResponses": {"approval": {"action": "accept", "content": {"iban": "DE02"}}}},
-        {"inputResponses": {"approval": "yes"}},
+        {"inputResponses": {INPUT: {"action": "accept", "content": {"iban": "DE02"}}}},
+        {"inputResponses": {INPUT: "yes"}},
         {"task": {"ttl": 60000}},
+        {"requestState": "what the server goes on with"},
+        {"_meta": {"com.example/tenant": "acme"}},
+        # A server may ask a question of its own by a name that anybody would choose.
+        {"inputResponses": {"approval": {"action": "accept"}}},
+        {"inputResponses": {"approval": {"action": "decline"}}},
     ],
 )
 def test_what_else_a_call_was_sent_with_is_shown_and_is_another_call(more: dict[str, Any]) -> None:
@@ -127,6 +131,55 @@ def test_what_else_a_call_was_sent_with_is_shown_and_is_another_call(more: dict[
     plain, found = call({"customer": "C-1"}), call({"customer": "C-1"}, **more)
     assert found.key.digest != plain.key.digest
     assert json.loads(found.arguments) == {"arguments": {"customer": "C-1"}, **more}
+
+
+def test_arguments_that_read_like_what_stands_beside_arguments_are_another_call() -> None:
+    """An agent asks for a harmless call of that form, and makes the other one."""
+    beside = call({"customer": "C-1"}, task={"ttl": 1})
+    within = call({"arguments": {"customer": "C-1"}, "task": {"ttl": 1}})
+    assert beside.arguments != within.arguments
+    assert beside.key.digest != within.key.digest
+    for name in ("arguments", "task", "inputResponses", "requestState", "_meta", "query"):
+        assert json.loads(call({name: {"a": 1}}).arguments) == {"arguments": {name: {"a": 1}}}
+
+
+def test_a_call_sent_elsewhere_is_another_call() -> None:
+    """One service may be several tenants, by host or by path; a query may say more."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete_customer"}}
+    parts: list[dict[str, Any]] = [
+        {},
+        {"path": "/acme/mcp"},
+        {"path": "/mcp?tenant=acme"},
+        {"host": "acme.mesh.example"},
+        {"host": "tickets.mesh.example:9443"},
+    ]
+    found = [ask(body=json.dumps(body).encode(), headers=[*MCP_HEADERS], **each) for each in parts]
+    assert len({each.key.digest for each in found}) == len(parts)
+    assert found[1].key.address == "tickets.mesh.example:8443/acme/mcp"
+    assert "acme" not in found[2].key.address
+    assert json.loads(found[2].arguments) == {"query": "tenant=acme"}
+    assert http(host="acme.example").key.digest != http().key.digest
+
+
+def test_what_the_protocol_puts_into_meta_is_no_other_call() -> None:
+    meta = {
+        "io.modelcontextprotocol/clientInfo": {"name": "x", "version": "1"},
+        "progressToken": 8,
+        "traceparent": "00-1-2-01",
+    }
+    assert call({"a": 1}, _meta=meta) == call({"a": 1})
+
+
+@pytest.mark.parametrize("header", ["a2a-extensions", "x-a2a-extensions", "anthropic-beta", "openai-beta"])
+def test_extensions_asked_for_in_a_header_are_shown_and_make_another_call(header: str) -> None:
+    operation = Operation("a2a", "SendMessage", "call", "agent", "x", canonical_arguments=b'{"a":1}')
+    plain = Request.parse(check_request(headers=[]).SerializeToString())
+    more = Request.parse(check_request(headers=[(header, "urn:x")]).SerializeToString())
+    asked_for = [
+        Asked.of(caller(), operation, each, service="billing", revision="") for each in (plain, more)
+    ]
+    assert asked_for[0].key.digest != asked_for[1].key.digest
+    assert json.loads(asked_for[1].arguments) == {"arguments": {"a": 1}, "headers": {header: "urn:x"}}
 
 
 def test_a_call_that_updates_a_task_is_its_content() -> None:
@@ -177,6 +230,34 @@ def test_of_plain_http_the_whole_request_is_the_call() -> None:
         )
     }
     assert len(digests) == 6
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "is_whole"),
+    [
+        ("POST", [], False),
+        ("PUT", [("content-length", "7")], False),
+        ("POST", [("content-length", "0")], True),
+        ("DELETE", [("content-length", "7")], False),
+        ("DELETE", [], True),
+        ("GET", [("content-length", "0")], True),
+    ],
+)
+def test_a_body_that_the_proxy_kept_to_itself_is_approved_by_nobody(
+    method: str, headers: list[tuple[str, str]], is_whole: bool
+) -> None:
+    """Where a proxy sends no bodies, one approval would be for any of them."""
+    if is_whole:
+        assert json.loads(http(method=method, headers=headers).arguments) == {"target": "/v1/customers/7"}
+    else:
+        assert size_of(lambda: http(method=method, headers=headers)) is Code.APPROVAL_SIZE
+
+
+def test_a_message_of_grpc_that_the_proxy_kept_to_itself_is_approved_by_nobody() -> None:
+    route, parts = Route("ledger", "grpc"), {"path": "/ledger.v1.Ledger/Pay", "method": "POST"}
+    headers = [("content-type", "application/grpc")]
+    assert size_of(lambda: ask(route, **parts, headers=headers, body=b"")) is Code.APPROVAL_SIZE
+    assert "body" in ask(route, **parts, headers=headers, body=b"\0\0\0\0\1x").arguments
 
 
 def test_what_is_no_text_is_shown_as_base64() -> None:
@@ -231,6 +312,19 @@ def test_a_sentence_for_a_person_is_one_line_whatever_the_agent_wrote() -> None:
     found = summary(asked(resource="x\n\u202e\x1b[2K" + "y" * 500).key)
     assert found.isprintable()
     assert len(found) < 400
+
+
+def test_a_sentence_for_a_person_says_that_a_name_goes_on() -> None:
+    """What stands behind the 128th character would be approved by who believes that there is nothing."""
+    told = summary(asked(resource="file:///reports/" + "x" * 200 + "/../../etc/shadow").key)
+    assert "characters more]" in told
+
+
+@pytest.mark.parametrize("character", ["\u3164", "\ufe0f", "\U000e0101", "\u2800", "\u034f", "\u115f"])
+def test_what_nobody_sees_is_marked(character: str) -> None:
+    told = summary(asked(resource=f"file:///a{character}b").key)
+    assert character not in told
+    assert "\N{REPLACEMENT CHARACTER}" in told
 
 
 # ---------------------------------------------------------------- the word of a person, and the decision

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from authz.approvals.prompt import INPUT
 from authz.codes import Code
 from authz.errors import ApprovalError
 from authz.flow import Flow
@@ -106,7 +107,7 @@ def test_the_records_name_the_approval_and_no_argument(world: Approving) -> None
 def test_the_word_of_the_agents_own_client_proves_nothing(world: Approving) -> None:
     """CA-06: `accept` is what the agent's client says; the person has said nothing yet."""
     run = world.run("triage")
-    accepted = body(inputResponses={"approval": {"action": "accept"}})
+    accepted = body(inputResponses={INPUT: {"action": "accept"}})
     for _ in range(3):
         assert reason(call(world, run, body=accepted)) == Code.APPROVAL_REQUIRED.value
     world.approvals.approve()

@@ -266,7 +266,7 @@ def test_a_client_that_can_show_a_url_is_asked_to(operation: Operation, form: De
         "result": {
             "resultType": "input_required",
             "inputRequests": {
-                "approval": {
+                "deputy.approval": {
                     "method": "elicitation/create",
                     "params": {"mode": "url", "url": URL, "message": PROMPT.message},
                 }
@@ -276,7 +276,7 @@ def test_a_client_that_can_show_a_url_is_asked_to(operation: Operation, form: De
     valid("InputRequiredResult", seen.json["result"])
     asked = mcp_types.InputRequiredResult.model_validate(seen.json["result"])
     assert asked.input_requests is not None
-    assert isinstance(asked.input_requests["approval"].params, mcp_types.ElicitRequestURLParams)
+    assert isinstance(asked.input_requests["deputy.approval"].params, mcp_types.ElicitRequestURLParams)
 
 
 def test_the_server_behind_us_never_gets_a_state_of_ours() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from authz.approvals.prompt import INPUT
 from authz.codes import Code
 from authz.errors import InspectionError
 from authz.form import Form
@@ -337,7 +338,7 @@ def test_url_is_elicited_only_where_the_client_declares_it(capabilities: object,
 )
 def test_a_person_who_did_not_want_to_look_is_not_asked_again(answer: str, shows: bool) -> None:
     """`accept` proves nothing, so whoever says it is asked again; who declines would be asked without end."""
-    answers = {"approval": {"action": answer}}
+    answers = {INPUT: {"action": answer}}
     assert _modern({"elicitation": {"url": {}}}, inputResponses=answers).elicits_urls is shows
 
 

@@ -82,6 +82,7 @@ OTHERS: dict[str, object] = {
     "via": (),
     "task": "01JD8Z7Y3M5E0QX2V9T4B6N8KB",
     "service": "tickets",
+    "address": "billing.example/acme/mcp",
     "action": "prompts/get",
     "resource": "delete_customers",
     "arguments_sha256": "0" * 64,
@@ -283,6 +284,22 @@ def test_a_list_is_of_one_person_or_of_all_and_shows_no_arguments(make: Make) ->
     assert [each.id for each in book.file.newest(NOW, uri("alice"))] == [mine]
     assert [each.id for each in book.file.newest(NOW)] == [mine, anothers, nobodys]
     assert {each.arguments for each in book.file.newest(NOW)} == {None}
+
+
+def test_what_waits_is_not_hidden_behind_what_was_asked_for_later_or_is_over(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that asks and asks would push the one request that matters out of the list."""
+    monkeypatch.setattr("authz.store.approvals.MAX_LISTED", 3)
+    book = make()
+    first = book.request()
+    for number in range(5):
+        book.after = number + 1
+        book.deny(book.request(asked(f'{{"n":{number}}}')))
+    later_on = book.request(asked('{"n":9}'))
+    listed = [each.id for each in book.file.newest(book.now)]
+    assert listed[0] == first
+    assert (listed[-1], len(listed)) == (later_on, 3)
 
 
 # ---------------------------------------------------------------- bounds

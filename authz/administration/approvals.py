@@ -132,6 +132,7 @@ def approval_json(approval: Approval, *, whole: bool = False) -> dict[str, objec
         "via": list(key.via),
         "task": key.task,
         "service": key.service,
+        "address": key.address,
         "action": key.action,
         "resource": key.resource,
         "arguments_sha256": key.arguments_sha256 or None,

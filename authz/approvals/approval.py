@@ -15,6 +15,7 @@ from typing import Final, Literal, cast, get_args
 
 from authz.approvals.key import ApprovalKey
 from authz.errors import StoreError
+from authz.visible import with_marks
 from identity.canonical import sha256_hex
 from identity.errors import IdentityError
 from identity.names import parse_ulid
@@ -36,6 +37,7 @@ _NOT_OURS: Final = (
 )
 # What may still come to something: a decision, a use, or a refusal that counts.
 OPEN: Final[tuple[State, ...]] = ("pending", "approved", "denied")
+_SHOWN: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,11 @@ def key_json(key: ApprovalKey) -> str:
 
 
 def summary(key: ApprovalKey) -> str:
-    """Say in one sentence what a person is asked for; what the agent wrote is cut and made printable."""
+    """Say in one sentence what a person is asked for; what of it is cut, or cannot be seen, is marked."""
     whom = f"for {key.human}" if key.human else "for nobody but itself"
-    what = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in key.resource[:128])
+    what = with_marks(key.resource[:_SHOWN])
+    if len(key.resource) > _SHOWN:
+        what = f"{what}[{len(key.resource) - _SHOWN} characters more]"
     return f"agent {key.agent} asks, {whom}, to use {what} of {key.service} ({key.action})"
 
 

@@ -1,7 +1,8 @@
 """What one approval is for: one call of one agent, in one run, for one person, by one policy.
 
-- Whatever would make it another call makes another key: the arguments, and where nobody reads arguments
-  (plain HTTP, gRPC) the whole request target and body, of which the policy sees the path only.
+- Whatever would make it another call makes another key: where it was sent (one service may have several
+  hosts and paths), the arguments, and where nobody reads arguments (plain HTTP, gRPC) the whole request
+  target and body, of which the policy sees the path only.
 - Another run, another revision of the policy, another way that the work was handed on: another key.
 - What a person is shown is the key, and the text whose hash stands in it: nobody approves what they could not
   see. What is too long to be shown is refused.
@@ -24,13 +25,17 @@ MAX_RESOURCE: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class ApprovalKey:
-    """One call; `human` is None where the agent acts for nobody, `via` names who handed the work on."""
+    """One call; `human` is None where the agent acts for nobody, `via` names who handed the work on.
+
+    `address` is host and path; a query may hold what is secret, so it stands among what goes with the use.
+    """
 
     human: str | None
     agent: str
     via: tuple[str, ...]
     task: str
     service: str
+    address: str
     action: str
     resource: str
     arguments_sha256: str
@@ -46,6 +51,7 @@ class ApprovalKey:
             list(self.via),
             self.task,
             self.service,
+            self.address,
             self.action,
             self.resource,
             self.arguments_sha256,
@@ -72,8 +78,9 @@ class Asked:
             ApprovalError: with APPROVAL_SIZE, if it is too long to be shown.
             InspectionError: if it cannot be written so that all read the same.
         """
-        if len(operation.resource_name) > MAX_RESOURCE:
-            raise ApprovalError(Code.APPROVAL_SIZE, f"a name of {len(operation.resource_name)} characters")
+        address = _address(request)
+        if (longest := max(len(operation.resource_name), len(address))) > MAX_RESOURCE:
+            raise ApprovalError(Code.APPROVAL_SIZE, f"a name of {longest} characters")
         arguments = shown(operation, request)
         key = ApprovalKey(
             human=caller.human.uri if caller.human else None,
@@ -81,9 +88,15 @@ class Asked:
             via=tuple(hop.agent for hop in caller.chain[1:]),
             task=caller.task.id,
             service=service,
+            address=address,
             action=operation.method,
             resource=operation.resource_name,
             arguments_sha256=sha256_hex(arguments) if arguments else "",
             revision=revision,
         )
         return cls(key, arguments.decode())
+
+
+def _address(request: Request) -> str:
+    port = "" if request.port is None else f":{request.port:d}"
+    return f"{request.host}{port}{request.path.partition('?')[0]}"

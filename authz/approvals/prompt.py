@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 # By this name a client is asked to show the URL, and by it the client says that it did, which proves nothing.
-INPUT: Final = "approval"
+# The server gets that with the retry, so it is no name that a server has for a question of its own.
+INPUT: Final = "deputy.approval"
 
 
 @dataclass(frozen=True, slots=True)

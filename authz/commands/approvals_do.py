@@ -14,6 +14,7 @@ from rich.text import Text
 from authz.commands.api import Api
 from authz.commands.output import Output, console, emit, emit_one, look_up, printable, say
 from authz.commands.where import Where
+from authz.visible import is_visible
 
 POLL_SECONDS: Final = 1.0
 _COLUMNS: Final = {
@@ -108,6 +109,7 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("for agent", ", ".join(map(str, found["via"]))),
         ("run", found["task"]),
         ("service", found["service"]),
+        ("sent to", visible(str(found["address"]))),
         ("action", found["action"]),
         ("what", visible(str(found["resource"]))),
         ("asked", found["requested_at"]),
@@ -132,4 +134,4 @@ def _arguments(found: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 def visible(text: str) -> str:
     """Write what is not printable as JSON would: it can neither hide nor turn round what stands beside it."""
-    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    return "".join(each if is_visible(each) else json.dumps(each)[1:-1] for each in text)

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from authz.visible import with_marks
+
 OK: Final = 0
 ERROR: Final = 1
 DENY: Final = 2
@@ -68,10 +70,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def printable(value: object) -> str:
     """Return one line of text that cannot steer a terminal, nor turn round or hide what stands beside it."""
-    text = "" if value is None else str(value)
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
+    return with_marks("" if value is None else str(value))
 
 
 def clean(value: object) -> Text:

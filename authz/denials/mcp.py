@@ -14,7 +14,7 @@
 
 from typing import Final
 
-from authz.approvals.prompt import Prompt
+from authz.approvals.prompt import INPUT, Prompt
 from authz.codes import Code
 from authz.denials.json_rpc import RpcId, error_code, is_waited_for, rpc_error, rpc_result
 from authz.denials.told import Answer, Json, Told, plain_answer
@@ -82,5 +82,5 @@ def _tool_error(told: Told, rpc_id: RpcId) -> Answer:
 def _input_required(approval: Prompt, rpc_id: RpcId) -> Answer:
     # No elicitationId: that was of 2025-11-25, where a client does not say in each request what it can.
     params = {"mode": "url", "url": approval.url, "message": approval.message}
-    asked: Json = {"approval": {"method": "elicitation/create", "params": params}}
+    asked: Json = {INPUT: {"method": "elicitation/create", "params": params}}
     return rpc_result(rpc_id, {"resultType": "input_required", "inputRequests": asked})

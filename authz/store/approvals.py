@@ -27,11 +27,13 @@ REPEAT_SECONDS: Final = 30
 KEPT_SECONDS: Final = 3600
 MAX_LISTED: Final = 1000
 _FORGET_AT_ONCE: Final = 256
-# All but the arguments: a long list is read every second by whoever watches.
+# All but the arguments: a long list is read every second by whoever watches. What waits comes first, and of
+# it what ends soonest, so that nothing waits unseen behind what was asked for later, or is over.
 _LISTED: Final = (
     "SELECT id, key_sha256, key, state, requested_at, expires_at, decided_by, decided_at, reason, "
-    "NULL AS arguments FROM approvals WHERE ?1 IS NULL OR human = ?1 ORDER BY requested_at DESC, id DESC "
-    "LIMIT ?2"
+    "NULL AS arguments FROM approvals WHERE ?1 IS NULL OR human = ?1 "
+    "ORDER BY state = 'pending' AND expires_at > ?3 DESC, "
+    "CASE WHEN state = 'pending' AND expires_at > ?3 THEN requested_at ELSE -requested_at END LIMIT ?2"
 )
 
 
@@ -157,14 +159,16 @@ class ApprovalFile:
         return None if row is None else Approval.parse(row, now)
 
     def newest(self, now: datetime, human: str | None = None) -> tuple[Approval, ...]:
-        """Return the newest requests, the oldest of them first, without arguments; `human` is whose alone.
+        """Return what waits, and the newest of the rest, without arguments; `human` is whose alone.
 
         Raises:
             StoreError: if they cannot be read.
         """
-        with self._database.transaction(_milliseconds(now)):
-            rows = self._database.all(_LISTED, human, MAX_LISTED)
-        return tuple(Approval.parse(row, now) for row in reversed(rows))
+        at = _milliseconds(now)
+        with self._database.transaction(at):
+            rows = self._database.all(_LISTED, human, MAX_LISTED, at)
+        found = [Approval.parse(row, now) for row in rows]
+        return tuple(sorted(found, key=lambda each: (each.requested_at, each.id)))
 
     def sweep(self, now: datetime) -> None:
         """Take the arguments out of what has expired, and forget what ended long ago.
