@@ -172,10 +172,11 @@ class FakePolicy:
         self.verdict: Verdict | Exception | None = None
         self.queries: list[Mapping[str, object]] = []
         self.meanwhile: Callable[[], object] = lambda: None
+        self.payload: frozenset[str] = frozenset()
 
     def payload_classes(self, service: str) -> frozenset[str]:
         del service
-        return frozenset()
+        return self.payload
 
     async def decide(self, query: Query) -> Verdict:
         assert problems("input", query) == ()

@@ -12,6 +12,7 @@ from authz.broker.discovery import find_resource, metadata
 from authz.broker_parts import broker_settings
 from authz.config import Config
 from authz.errors import ConfigError
+from authz.policy.grants_service import CLASSES
 from authz.protected_resource import WELL_KNOWN_RESOURCE, metadata_uri
 from authz.protocols.route import Route
 from authz.services import Service, Services
@@ -83,6 +84,7 @@ def test_dm02_each_service_has_its_document() -> None:
             assert response.json() == {
                 "resource": audience,
                 "authorization_servers": [BROKER],
+                "scopes_supported": [f"{SETTINGS.audiences[audience]}:{each}" for each in CLASSES],
                 "bearer_methods_supported": ["header"],
                 "dpop_signing_alg_values_supported": ALGORITHMS,
                 "tls_client_certificate_bound_access_tokens": True,

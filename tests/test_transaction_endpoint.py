@@ -254,6 +254,21 @@ def test_a_policy_that_refuses_the_call_gives_no_token() -> None:
     run(act)
 
 
+def test_the_policy_is_asked_about_the_data_in_the_call_as_at_check() -> None:
+    """Else a token would be issued for a call that `Check` refuses."""
+
+    async def act(world: World) -> None:
+        with_services(world)
+        world.policy.payload = frozenset({"card_number", "email"})
+        task = await world.start()
+        token = await delegated(world, task)
+        await ask(world, task, token, call={**CALL, "arguments": {"note": "4111 1111 1111 1111"}})
+        assert world.policy.queries[-1]["payload"] == ("card_number",)
+        assert world.policy.queries[-1]["phase"] == "check"
+
+    run(act)
+
+
 def test_nr04_details_of_the_token_and_of_the_request() -> None:
     """NR-04: both hold; what goes beyond what is held is refused."""
 

@@ -14,6 +14,7 @@ from authz.broker.deps import Settings
 from authz.broker.introspection import SIGNING_ALGORITHMS
 from authz.broker.target import normal_target
 from authz.broker.token_request import GRANT_TYPE, ID_JAG
+from authz.protected_resource import resource_document, scopes_of
 from identity.authorization_details import TYPE
 from identity.dpop import PROOF_ALGORITHMS
 
@@ -52,15 +53,7 @@ def metadata(settings: Settings) -> dict[str, object]:
 
 def resource_metadata(settings: Settings, audience: str) -> dict[str, object]:
     """Return the metadata document of a service."""
-    return {
-        "resource": audience,
-        "authorization_servers": [settings.issuer],
-        "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
-        "tls_client_certificate_bound_access_tokens": True,
-        "authorization_details_types_supported": [TYPE],
-        "actor_profile_required": True,
-    }
+    return resource_document(settings.issuer, audience, scopes_of(settings.audiences[audience]))
 
 
 def named_resource(settings: Settings, named: Sequence[str]) -> str | None:

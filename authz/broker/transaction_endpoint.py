@@ -29,6 +29,7 @@ from authz.broker.transaction_request import TransactionRequest, UnverifiedCall
 from authz.check import check_details
 from authz.codes import Code
 from authz.decision import Deny, decide
+from authz.payload.call import classes_in_call
 from authz.policy.query import check_query
 from authz.protocols.mcp_target import tool
 from authz.protocols.operation import Operation
@@ -102,7 +103,9 @@ async def decide_transaction(asked: Asked, evidence: Evidence, broker: Broker) -
     # 3. The call, as `Check` decides it.
     operation = _operation(request.unverified_call, service)
     check_details(caller, operation, service)
-    verdict = await broker.policy.decide(check_query(caller, operation, None, service.name))
+    wanted = broker.policy.payload_classes(service.name)
+    payload = classes_in_call(operation, None, wanted)
+    verdict = await broker.policy.decide(check_query(caller, operation, None, service.name, payload=payload))
     evidence.revision = verdict.revision
     decision = decide(
         verdict, caller, operation, service=service.name, decision_id=evidence.decision_id, now=now

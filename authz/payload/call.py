@@ -11,9 +11,13 @@ from authz.protocols.operation import Operation
 from authz.request import Request
 
 
-def classes_in_call(operation: Operation, request: Request, wanted: frozenset[str]) -> tuple[str, ...]:
-    """Return which of the wanted classes of data a call carries, sorted."""
+def classes_in_call(operation: Operation, request: Request | None, wanted: frozenset[str]) -> tuple[str, ...]:
+    """Return which of the wanted classes of data a call carries, sorted.
+
+    There is no request yet where a token is asked for a call.
+    """
     if not wanted or operation.phase != "call":
         return ()
     said = operation.arguments if operation.payload is None else operation.payload
-    return find_classes([operation.resource_name, request.path, said], wanted)
+    path = request.path if request is not None else ""
+    return find_classes([operation.resource_name, path, said], wanted)
