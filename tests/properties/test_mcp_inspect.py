@@ -3,7 +3,6 @@
 import base64
 import json
 import random
-import shutil
 import subprocess
 from typing import Any
 
@@ -21,6 +20,7 @@ from identity.canonical import canonical_json, sha256_hex
 from tests.check_requests import FILES, MCP_HEADERS, TICKETS, check_request
 from tests.mutations import mutated
 from tests.reader_vectors import body_of, vectors
+from tests.readers import node_binary
 
 _SMALL = [(stem, case) for stem, case in vectors("mcp") if "pad" not in case]
 _REAL = [case for stem, case in _SMALL if stem.startswith("real-")]
@@ -149,13 +149,10 @@ for (const line of lines) {
 
 @pytest.mark.full
 def test_node_reads_every_accepted_body_as_we_do() -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not on the PATH: nobody compares how JavaScript reads what we accept")
     accepted = list(_accepted_bodies(random.Random(20260728), 20_000))
     assert sum(operation.arguments is not None for _, operation in accepted) > 500
     lines = b"\n".join(base64.b64encode(body) for body, _ in accepted)
-    answer = subprocess.run([node, "-e", _NODE], input=lines, capture_output=True, check=True, timeout=60)
+    answer = subprocess.run([node_binary(), "-e", _NODE], input=lines, capture_output=True, check=True, timeout=60)
     for line, (body, operation) in zip(answer.stdout.splitlines(), accepted, strict=True):
         method, rpc_id, name, digest = json.loads(line)
         assert method == (None if operation.method == "client_response" else operation.method), body
