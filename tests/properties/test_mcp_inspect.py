@@ -152,7 +152,9 @@ def test_node_reads_every_accepted_body_as_we_do() -> None:
     accepted = list(_accepted_bodies(random.Random(20260728), 20_000))
     assert sum(operation.arguments is not None for _, operation in accepted) > 500
     lines = b"\n".join(base64.b64encode(body) for body, _ in accepted)
-    answer = subprocess.run([node_binary(), "-e", _NODE], input=lines, capture_output=True, check=True, timeout=60)
+    answer = subprocess.run(
+        [node_binary(), "-e", _NODE], input=lines, capture_output=True, check=True, timeout=60
+    )
     for line, (body, operation) in zip(answer.stdout.splitlines(), accepted, strict=True):
         method, rpc_id, name, digest = json.loads(line)
         assert method == (None if operation.method == "client_response" else operation.method), body
