@@ -58,7 +58,7 @@ def said(code: Code, message: str, fix: str, form: Form | None = None) -> Deny:
 TIER = said(
     Code.AGENT_TIER,
     "the agent triage does not reach write on tickets",
-    "use an agent of a higher tier, or its owner asks an operator to raise tier and ceiling",
+    "use an agent that reaches it, or the owner of this one asks an operator to let it reach further",
 )
 SCOPE = replace(
     said(
