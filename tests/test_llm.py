@@ -129,3 +129,38 @@ def test_every_api_has_the_members_that_are_read() -> None:
 def test_no_member_chooses_another_model_or_another_address(name: str, path: str) -> None:
     member: dict[str, Any] = {name: "x"}
     assert refusal(at=path, **member).code == Code.LLM_BODY
+
+
+@pytest.mark.parametrize(
+    ("at", "tool"),
+    [
+        (RESPONSES, {"type": "function", "name": "safe", "function": {"name": "evil"}}),
+        (RESPONSES, {"type": "custom", "name": "safe", "custom": {"name": "evil"}}),
+        (RESPONSES, {"type": "function", "name": "safe", "tools": [{"type": "function", "name": "evil"}]}),
+        (CHAT, {"type": "function", "function": {"name": "safe"}, "custom": {"name": "evil"}}),
+        (CHAT, {"type": "function", "function": {"name": "safe"}, "tools": [{"type": "mcp"}]}),
+    ],
+)
+def test_a_tool_within_a_tool_is_refused(at: str, tool: dict[str, Any]) -> None:
+    """A gateway that looks in the other place takes the other name."""
+    assert refusal(at=at, tools=[tool]).code is Code.LLM_BODY
+
+
+def test_a_tool_with_a_model_of_its_own_is_refused() -> None:
+    """The policy allowed the model that the request names."""
+    tool = {"type": "image_generation", "model": "gpt-image-9"}
+    assert refusal(at=RESPONSES, tools=[tool]).code is Code.LLM_BODY
+    assert read(at=RESPONSES, tools=[{**tool, "model": None}]).arguments is not None
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "shell", "environment": {"type": "container_auto", "skills": [{"type": "skill_reference"}]}},
+        {"type": "code_interpreter", "container": {"type": "auto", "skills": [{"type": "inline"}]}},
+    ],
+)
+def test_skills_of_a_machine_of_the_provider_are_a_type_of_tool(tool: dict[str, Any]) -> None:
+    arguments = read(at=RESPONSES, tools=[tool]).arguments
+    assert arguments is not None
+    assert arguments["tool_types"] == sorted([tool["type"], "skills"])

@@ -4,7 +4,10 @@
   its own machines and with its own network (`web_search`, `code_interpreter`, `mcp`, …). Dates of a type's
   revision are taken off: `web_search_20250305` is `web_search`.
 - A type that we do not know is refused: it may hold further tools, or another model.
-- Tools that stand elsewhere count as well: in a namespace, among the input, as an option, as MCP servers.
+- Tools that stand elsewhere count as well: in a namespace, among the input, as an option, as MCP servers, as
+  skills of a machine that the provider runs.
+- A tool has one name and no model of its own: gateways differ in where they look for a name, and the model
+  that a policy allowed is the one that the request names.
 """
 
 import re
@@ -72,6 +75,9 @@ _DATE = re.compile(r"_(?:20[0-9]{6}|20[0-9]{2}_[0-9]{2}_[0-9]{2})\Z")
 _TOOL = MemberNames.of("type", "name", "function", "custom", "tools", "server_url", "connector_id", "model")
 _SERVER = MemberNames.of("type", "url", "name", "authorization_token", "tool_configuration")
 _CONTAINER = MemberNames.of("skills")
+_MACHINES = ("container", "environment")
+# What one tool has in one place only, according to its API and its type.
+_INNER = frozenset({FUNCTION, CUSTOM, "tools"})
 _ITEM = MemberNames.of("type", "tools")
 # Items of an input that bring tools along, and the one that only repeats what a server was asked for.
 _BRINGING = frozenset({"additional_tools", "tool_search_output"})
@@ -101,11 +107,7 @@ class Tools:
             self.types.add(WEB_SEARCH)
         for server in _objects(body.get("mcp_servers"), "mcp_servers"):
             self._add_server(server)
-        container = body.get("container")
-        if isinstance(container, dict):
-            _CONTAINER.check_lookalikes(container, LLM, "a container")
-            if container.get("skills") is not None:
-                self.types.add(SKILLS)
+        self._add_machine(body.get("container"))
         given = body.get(content)
         for item in given if isinstance(given, list) else ():
             self._read_item(item)
@@ -124,7 +126,10 @@ class Tools:
     def _add(self, tool: Mapping[str, object], inside: str = "") -> None:
         _TOOL.check_lookalikes(tool, LLM, "a tool")
         kind = self._type(tool)
+        self._refuse_hidden(tool, kind)
         self.types.add(kind)
+        for name in _MACHINES:
+            self._add_machine(tool.get(name))
         if kind == MCP:
             self._add_address(tool.get("server_url"), tool.get("connector_id"))
         elif kind == NAMESPACE:
@@ -134,6 +139,20 @@ class Tools:
             self._add_named(kind, None if "name" in tool else tool.get(kind))
         elif "name" in tool or kind in {FUNCTION, CUSTOM}:
             self._add_named(kind, tool, inside)
+
+    def _refuse_hidden(self, tool: Mapping[str, object], kind: str) -> None:
+        place = kind if self.api == "chat.completions" else "tools" if kind == NAMESPACE else ""
+        if not _INNER.isdisjoint(tool.keys() - {place}):
+            raise InspectionError(LLM.params, "a tool with another one inside")
+        if tool.get("model") is not None:
+            raise InspectionError(LLM.params, "a tool with a model of its own")
+
+    def _add_machine(self, machine: object) -> None:
+        if not isinstance(machine, dict):
+            return
+        _CONTAINER.check_lookalikes(machine, LLM, "a container")
+        if machine.get("skills") is not None:
+            self.types.add(SKILLS)
 
     def _add_namespace(self, tool: Mapping[str, object], inside: str) -> None:
         if inside:
