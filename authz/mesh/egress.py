@@ -24,7 +24,17 @@ from identity.spiffe import SpiffeId, TrustDomain
 NOWHERE: Final = "nowhere"
 
 # What Envoy itself adds to a request, besides what nobody may send.
-_OF_ENVOY: Final = ("x-forwarded-proto", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port")
+_OF_ENVOY: Final = (
+    "x-forwarded-proto",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    # The agent's address.
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-original-path",
+    "x-envoy-auth-partial-body",
+)
 _NOT_FROM_OUTSIDE: Final = (
     DECISION_HEADER,
     REASON_HEADER,

@@ -15,6 +15,7 @@ from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.policy.embedded import EmbeddedPolicy
+from authz.policy.grants import Grants
 from authz.policy.modules import shipped_modules
 from authz.response import REASON_HEADER, fallback_response, overloaded_response, stranger_response
 from authz.services import Asker, Services
@@ -35,14 +36,15 @@ DENIALS = Denials(failed=fallback_response(), busy=overloaded_response(), strang
 class Deputy:
     """The real host and flow on a thread; its clock stands still, so that no token of the test grows old."""
 
-    def __init__(self, envoys: World) -> None:
+    def __init__(self, envoys: World, known: Services | None = None, grants: Grants | None = None) -> None:
         leaf = envoys.ca.issue(DEPUTY)
         parts = (("chain.pem", leaf.certificate), ("key.pem", leaf.key), ("roots.pem", envoys.ca.bundle))
         for name, data in parts:
             (envoys.directory / name).write_bytes(data)
         self.directory = envoys.directory
         self.flow_world = FlowWorld()
-        known = services()
+        known = known or services()
+        self._grants = grants or demo_grants()
         asker = Asker(SpiffeId.parse(ENVOY), frozenset(known.by_name))
         self.flow_world.services = Services.of(tuple(known.by_name.values()), (asker,), None)
         self.flow_world.rights.agents["resolver"] = agent("resolver", ceiling="contributor")
@@ -64,7 +66,7 @@ class Deputy:
 
     async def _serve(self) -> None:
         # The engine belongs to the thread that made it.
-        self.flow_world.policy = EmbeddedPolicy(shipped_modules(), demo_grants())  # type: ignore[assignment]  # the real one
+        self.flow_world.policy = EmbeddedPolicy(shipped_modules(), self._grants)  # type: ignore[assignment]  # the real one
         flow = self.flow_world.flow()
 
         async def answer(data: bytes, asker: SpiffeId | None) -> bytes:
