@@ -149,6 +149,21 @@ def test_an_operator_approves_what_is_not_their_agents(play: Play) -> None:
     play(scenario)
 
 
+def test_four_eyes_who_owns_an_agent_that_handed_the_work_on_does_not_approve(play: Play) -> None:
+    """An agent of one's own would have another one ask."""
+
+    async def scenario(world: World) -> None:
+        await world.register(owner=uri("olga"))
+        of = asked(via=("elsewhere", "travel"))
+        approval = world.ask(of)
+        no(await approve(world, OLGA, approval), 403, Code.NOT_PERMITTED)
+        assert spend(world, of) is None
+        ok(await approve(world, PLATFORM, approval))
+        assert spend(world, of)
+
+    play(scenario)
+
+
 def test_what_an_agent_asks_for_nobody_is_an_operators_to_decide(play: Play) -> None:
     async def scenario(world: World) -> None:
         approval = world.ask(asked(human=None))

@@ -1,7 +1,8 @@
 """Calls that wait for a person: see them, with all that would be done, and approve or deny each.
 
-- The call acts for a person, and that person decides; an operator may, too, who does not own the agent. What
-  an agent asks for nobody is an operator's to decide. No workload approves, whatever its role.
+- The call acts for a person, and that person decides; an operator may, too, who owns neither the agent nor
+  one that handed the work on to it. What an agent asks for nobody is an operator's to decide. No workload
+  approves, whatever its role.
 - Whoever decides sees what the approval is for: the whole call, with its arguments. Who lists sees none.
 - An approval counts for the policy that asked for it. After a change of that, or of the agent, the agent has
   to ask again.
@@ -11,7 +12,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -100,6 +101,8 @@ async def decide_approval(  # noqa: PLR0917 - as the routes give it
     """
     body = members(arrival, required=frozenset(), optional=frozenset({"reason"}))
     approval, request = await _asked(approval_id, _ACTIONS[verdict], inbox, now)
+    asking = request.agent
+    request = replace(request, agent=_of_actor(approval.key.via, inbox, actor) or asking)
     if verdict == "denied" and "reason" not in body and actor.id != approval.key.human:
         raise ExistenceError("missing: reason, for a call that is not your own")
     reason = reason_of(body) if "reason" in body else ""
@@ -107,7 +110,7 @@ async def decide_approval(  # noqa: PLR0917 - as the routes give it
 
     def act() -> None:
         if verdict == "approved":
-            _require_unchanged(approval, request.agent, inbox)
+            _require_unchanged(approval, asking, inbox)
         decided.append(inbox.requests.decide(approval.id, verdict, actor.id, reason, inbox.clock()))
 
     return Order(
@@ -159,6 +162,13 @@ async def _asked(
     if agent is None and action == "approvals/approve":
         raise ExistenceError(f"agent {key.agent!r}, which asked for it, is not registered any more")
     return approval, AdminRequest(action, agent=agent, human=key.human, id=approval.id)
+
+
+def _of_actor(via: tuple[str, ...], inbox: Inbox, actor: Actor) -> Agent | None:
+    """Return an agent that handed the work on and is the actor's own: its owner would wave it through."""
+    agents = (inbox.registry.agent(name) for name in via)
+    owned = (agent for agent in agents if agent is not None and agent.owner == actor.id)
+    return next(owned, None) if actor.kind == "human" else None
 
 
 def _require_unchanged(approval: Approval, agent: Agent | None, inbox: Inbox) -> None:
