@@ -164,3 +164,11 @@ def test_skills_of_a_machine_of_the_provider_are_a_type_of_tool(tool: dict[str, 
     arguments = read(at=RESPONSES, tools=[tool]).arguments
     assert arguments is not None
     assert arguments["tool_types"] == sorted([tool["type"], "skills"])
+
+
+@pytest.mark.parametrize("header", ["helicone-target-url", "x-portkey-config", "x-portkey-custom-host"])
+def test_a_header_that_sends_the_request_to_another_provider_is_refused(header: str) -> None:
+    body = json.dumps({"model": "gpt-5", "messages": []}).encode()
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(body, path=CHAT, headers=[*HEADERS, (header, "https://elsewhere.example")]), OPENAI)
+    assert refused.value.code is Code.LLM_BODY

@@ -7,7 +7,8 @@
 - `tools`, `tool_types`, `mcp_servers`: what is offered to the model; see authz/protocols/llm_tools.py.
 - `store`, `background`, `continues`: whether the provider keeps the answer, works on when the client is gone,
   or adds a context that it kept.
-- A header that repeats the model, because a gateway routes by it, equals it.
+- A header that repeats the model, because a gateway routes by it, equals it. One by which a gateway takes
+  another model, provider or address than the operator's configuration has is refused.
 - `service_tier`, `speed`, `betas`: what else the provider is asked for, in the body and in its headers.
 """
 
@@ -32,6 +33,18 @@ _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}")
 _BETA_HEADERS = ("anthropic-beta", "openai-beta")
 # Envoy AI Gateway, and the inference extension of the Gateway API.
 _MODEL_HEADERS = ("x-ai-eg-model", "x-gateway-model-name")
+# Portkey and Helicone.
+_TURNING_HEADERS = frozenset(
+    {
+        "helicone-fallbacks",
+        "helicone-model-override",
+        "helicone-target-url",
+        "x-portkey-config",
+        "x-portkey-custom-host",
+        "x-portkey-provider",
+        "x-portkey-virtual-key",
+    }
+)
 _VERSION_HEADER = "anthropic-version"
 _VERSIONS = frozenset({None, "2023-01-01", "2023-06-01"})
 
@@ -78,6 +91,9 @@ def _check_content(body: Mapping[str, object], api: Api) -> None:
 
 
 def _check_model_headers(model: object, headers: Headers) -> None:
+    if not _TURNING_HEADERS.isdisjoint(headers.last):
+        turning = min(_TURNING_HEADERS & headers.names())
+        raise InspectionError(LLM.params, f"a model, a provider or an address in {turning}")
     for name in _MODEL_HEADERS:
         if headers.one(name) not in {None, model}:
             raise InspectionError(LLM.params, f"{name} is not the model in the body")
