@@ -10,6 +10,7 @@ from tests.docs.test_identity_documents import HSM, PLAIN, SPIRE, page
 # Documents with a test of their own, which runs them from the first to the last block.
 OF_THEIR_OWN = {
     "docs/how-to/conformance.md",
+    "docs/how-to/guard-egress.md",
     "docs/how-to/in-front-of-your-service.md",
     "docs/how-to/rotate-keys.md",
     "docs/how-to/run-on-opa.md",

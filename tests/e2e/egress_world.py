@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPResponse, HTTPSConnection
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -89,7 +88,9 @@ class Egress:
         secrets = envoys.write_secrets(envoys.ca)
         (envoys.directory / "outside.pem").write_bytes(roots)
         https = TcpAddress("127.0.0.1", outside.port)
-        key = OutsideKey(_write_key(secrets, "outside-models"))
+        self._key = secrets / "outside-models.json"
+        self.write_key(KEY)
+        key = OutsideKey(self._key)
         settings = replace(
             envoys.settings(deputy.start()),
             services=(),
@@ -197,6 +198,16 @@ class Egress:
         options = [("grpc.default_authority", authority), ("grpc.ssl_target_name_override", "localhost")]
         return grpc.secure_channel(f"localhost:{self.port}", credentials, options)
 
+    def write_key(self, text: str) -> None:
+        """Write the key of the models; Envoy takes a new one as soon as it is there."""
+        kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+        secret = {
+            "@type": kind,
+            "name": self._key.stem,
+            "generic_secret": {"secret": {"inline_string": text}},
+        }
+        write_private(self._key, json.dumps({"resources": [secret]}).encode())
+
     def records(self) -> list[Any]:
         return self.flow_world.records()
 
@@ -205,12 +216,6 @@ def chat(**members: Any) -> bytes:
     """The body of a call of a model."""
     asked = {"model": "small-1", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
     return json.dumps(asked | members).encode()
-
-
-def _write_key(directory: Path, name: str) -> Path:
-    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-    secret = {"@type": kind, "name": name, "generic_secret": {"secret": {"inline_string": KEY}}}
-    return write_private(directory / f"{name}.json", json.dumps({"resources": [secret]}).encode())
 
 
 @contextmanager
