@@ -43,7 +43,15 @@ _TRACES: Final = (
     "x-correlation-id",
 )
 KEPT_INSIDE: Final = (*CREDENTIAL_HEADERS, TRANSACTION_HEADER, *_OF_THE_OUTSIDE, *_CALLERS, *_TRACES)
-KEPT_INSIDE_PREFIXES: Final = (OUR_PREFIX, "x-forwarded-", "x-b3-", "x-datadog-", "ot-", "uberctx-")
+KEPT_INSIDE_PREFIXES: Final = (
+    OUR_PREFIX,
+    "x-forwarded-",
+    "x-b3-",
+    "x-datadog-",
+    "ot-baggage-",
+    "ot-tracer-",
+    "uberctx-",
+)
 
 
 def names_kept_inside(header_names: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from authz.mesh.egress import default_egress_settings
 from authz.mesh.envoy import render, to_yaml
 from authz.mesh.outside import Outside, OutsideKey
 from authz.mesh.settings import EnvoySettings, Service
-from authz.outside import KEPT_INSIDE
+from authz.outside import KEPT_INSIDE, KEPT_INSIDE_PREFIXES
 from tests.test_envoy_config import ROOT, contexts, everything, here, validate
 
 FILE = ROOT / "mesh-config" / "egress" / "envoy.yaml"
@@ -111,6 +111,13 @@ def test_what_never_leaves_is_removed_here_once_more() -> None:
     for removed in found("request_headers_to_remove"):
         assert set(KEPT_INSIDE) < set(removed)
     assert len(found("request_headers_to_remove")) == 2
+
+
+def test_what_begins_like_ours_is_removed_before_anything_reads_it() -> None:
+    assert {each["key_matcher"]["prefix"] for each in found("remove_on_match")} == {
+        *KEPT_INSIDE_PREFIXES,
+        "x-envoy-",
+    }
 
 
 def test_an_answer_does_not_speak_as_deputy() -> None:

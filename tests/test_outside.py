@@ -9,6 +9,7 @@ from authz.outside import KEPT_INSIDE, names_kept_inside
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.route import Route
 from authz.services import Asker, Service, Services
+from tests import passed_on
 from tests.check_requests import MCP_HEADERS
 from tests.fakes import DENY, GATEWAY, TICKETS, World, reason
 
@@ -89,6 +90,20 @@ def test_an_allow_without_a_record_does_not_leave() -> None:
     world = outside()
     world.sink.full_after = 0
     assert ask(world).status.code == DENIED
+
+
+def test_a_service_of_ours_calls_outside_for_its_caller_and_its_token_stays_here() -> None:
+    made = passed_on.world()
+    known = made.services.by_name
+    services = (known["tickets"], Service("billing", passed_on.BILLING, Route("billing", "mcp"), txn="none"))
+    made.services = Services.of(services, tuple(made.services.askers.values()), None)
+    run = made.run("resolver")
+    response = passed_on.on(made, passed_on.first(made, run))
+    assert response.status.code == OK
+    assert list(response.ok_response.headers) == []
+    assert "txn-token" in response.ok_response.headers_to_remove
+    record = made.records()[-1]
+    assert (record["agent"], record["txn_jti"], record["effect"]) == ("resolver", None, "allow")
 
 
 def test_a_gateway_that_asks_by_authzen_gets_no_token_either() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from authz.mesh.egress import outside_hosts
 from authz.mesh.envoy_parts import TYPE, Json, ask_about, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
+from authz.outside import KEPT_INSIDE_PREFIXES, OUR_PREFIX
 from authz.protected_resource import WELL_KNOWN_RESOURCE
 from identity.sds_secrets import EVERY_DOMAIN
 
@@ -23,7 +24,7 @@ _CALLERS: Final[Json] = {"prefix": "spiffe://"}
 _REMOVED_HEADERS: Final = ("l5d-client-id", "forwarded", "x-real-ip")
 # A service that passes a call on shows the token that it got; Deputy always puts another one in its place.
 _TRANSACTION: Final = "txn-token"
-_REMOVED_PREFIXES: Final = ("x-deputy-", "x-envoy-", "x-forwarded-")
+_REMOVED_PREFIXES: Final = (OUR_PREFIX, "x-envoy-", "x-forwarded-")
 _METADATA_NAMESPACES: Final = ("envoy.filters.http.mcp", "mcp_proxy")
 _RETRY_ON: Final = "unavailable,cancelled,connect-failure,refused-stream,reset,deadline-exceeded"
 # What a server is told about who calls, and what one outside is not.
@@ -134,7 +135,8 @@ def _connection_manager(settings: EnvoySettings) -> Json:
 def _remove_client_headers(settings: EnvoySettings) -> Json:
     names = _REMOVED_HEADERS if settings.passes_on else (_TRANSACTION, *_REMOVED_HEADERS)
     removals: list[Json] = [{"remove": name} for name in names]
-    removals += [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in _REMOVED_PREFIXES]
+    prefixes = {*_REMOVED_PREFIXES, *(KEPT_INSIDE_PREFIXES if settings.outside else ())}
+    removals += [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in sorted(prefixes)]
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {

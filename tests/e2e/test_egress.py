@@ -146,6 +146,12 @@ def test_what_is_configured_as_if_it_were_ours_gets_nothing_of_ours_all_the_same
     nothing_of_ours(only(world))
 
 
+def test_where_tokens_come_from_is_answered_here_and_asked_nobody(world: Egress) -> None:
+    answer = world.ask("/.well-known/oauth-protected-resource", host=MODELS)
+    assert (answer.status, answer.json["resource"]) == (200, f"https://{MODELS}")
+    assert world.outside.got == []
+
+
 # ---- refused
 
 
