@@ -80,9 +80,25 @@ def test_data_is_found_in_a_message_to_an_agent() -> None:
     assert found(message, protocol="a2a", path="/", headers=headers) == ("card_number",)
 
 
-def test_lists_and_the_life_of_a_session_are_not_looked_through() -> None:
-    assert found(rpc("tools/list", cursor=CARD)) == ()
-    assert found(rpc("ping", _meta={"note": CARD})) == ()
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"jsonrpc": "2.0", "id": 1, "result": {"action": "accept", "content": {"card": CARD}}},
+        {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": CARD}},
+        {
+            "jsonrpc": "2.0",
+            "method": "notifications/progress",
+            "params": {"progressToken": 1, "progress": 1, "message": CARD},
+        },
+        rpc("tools/list", cursor=CARD),
+        rpc("ping", _meta={"note": CARD}),
+    ],
+    ids=["answer", "error", "notification", "list", "ping"],
+)
+def test_data_are_found_in_what_only_keeps_a_session_going(message: dict[str, Any]) -> None:
+    """A hostile server asks the agent's client for the card, and gets it in an answer."""
+    headers: list[tuple[str, str | bytes]] = [*MCP_HEADERS, ("mcp-session-id", "s")]
+    assert found(message, headers=headers) == ("card_number",)
 
 
 class Unread:

@@ -48,6 +48,8 @@ class RpcResponse:
     """A client's answer to what the server asked of it."""
 
     id: str | int
+    # The result or the error, whatever it holds.
+    answer: object = field(default=None, repr=False)
 
 
 Message = RpcRequest | RpcNotification | RpcResponse
@@ -115,7 +117,7 @@ def _read_response(document: Mapping[str, object], codes: ReaderCodes) -> RpcRes
             raise InspectionError(codes.envelope, "a result that is not an object")
     else:
         _check_error(document["error"], codes)
-    return RpcResponse(rpc_id)
+    return RpcResponse(rpc_id, document.get("result", document.get("error")))
 
 
 def _check_error(error: object, codes: ReaderCodes) -> None:

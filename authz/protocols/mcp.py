@@ -94,7 +94,15 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
     era = message_era(message, request.headers)
     if isinstance(message, RpcResponse):
         check_metadata(request.metadata, message, None)
-        return Operation("mcp", CLIENT_RESPONSE, "lifecycle", "server", route.service, wire="json_rpc")
+        return Operation(
+            "mcp",
+            CLIENT_RESPONSE,
+            "lifecycle",
+            "server",
+            route.service,
+            wire="json_rpc",
+            payload=message.answer,
+        )
     target = read_target(message, route)
     check_routing_headers(message, target, era, request.headers)
     check_param_headers(request.headers, target.arguments if target.resource_type == "tool" else None)

@@ -51,7 +51,7 @@ def failures(g: Any, q: Any) -> list[str]:
         ("DPT-CHAIN-NARROWED", wanted and not delegated),
         ("DPT-SCOPE-MISSING", q["phase"] == "check" and wanted and not scopes and not free),
         *(("DPT-ARGUMENT-LIMIT", not _within(limit, q)) for limit in limits),
-        ("DPT-PAYLOAD", calls and _is_withheld(service, q)),
+        ("DPT-PAYLOAD", q["phase"] == "check" and _is_withheld(service, q)),
         ("DPT-BINDING-WEAK", operation and operation["class"] == "destroy" and q["binding"] != "key"),
         ("DPT-APPROVAL-REQUIRED", operation and any(_asks(g, hop, operation["class"]) for hop in q["chain"])),
     ]

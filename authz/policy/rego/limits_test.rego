@@ -140,6 +140,16 @@ test_data_are_denied_by_their_class[note] if {
 	codes(answer) == tc.codes
 }
 
+test_data_are_denied_in_every_message[phase] if {
+	some phase in ["lifecycle", "list"]
+	question := json.patch(of_tool("select", {"fields": []}), [
+		{"op": "replace", "path": "/action/phase", "value": phase},
+		{"op": "replace", "path": "/payload", "value": ["secret"]},
+	])
+	answer := deputy.decision with input as question with data.grants as grants
+	codes(answer) == ["DPT-PAYLOAD"]
+}
+
 test_a_question_that_says_nothing_of_data_is_denied[note] if {
 	some note, question in {
 		"missing": object.remove(of_tool("select", {"fields": []}), ["payload"]),

@@ -205,7 +205,7 @@ failures contains [95, class, 0, refusal(
 	]),
 	concat("", ["leave it out, or an operator changes what may go to ", input.resource.service, " in grants.yaml"]),
 )] if {
-	calls
+	input.phase == "check"
 	some class in withheld
 	is_string(class)
 }
