@@ -6,6 +6,8 @@
   an identifier with a colon, which belongs to the verb, and everything encoded.
 - What stands in the path and in the body again is the same. Path, query and body together are the params.
 - GET and DELETE have no body, and only the parameters that the operation has, each of its type.
+- A POST that may do without a body says that it has none: a proxy that was not told to send bodies shows an
+  empty one instead, and a tenant could stand in it.
 """
 
 import re
@@ -165,8 +167,15 @@ def _typed(name: str, value: str) -> object:
 
 def _read_body(request: Request, form: Form) -> Mapping[str, object]:
     if not request.body and (not form.has_body or form.method.params.required <= {"id"}):
+        _require_empty(request, form)
         return {}
     if not form.has_body:
         raise InspectionError(Code.A2A_PARAMS, f"{form.http_method} with a body")
     check_json_headers(request.headers, MEDIA_TYPE, JSON)
     return decode_object(request.body, A2A)
+
+
+def _require_empty(request: Request, form: Form) -> None:
+    length = request.headers.one("content-length")
+    if length != "0" and (form.has_body or length is not None):
+        raise InspectionError(Code.BODY_TRUNCATED, f"{form.name} without the body that it may have")
