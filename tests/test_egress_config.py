@@ -243,3 +243,16 @@ def test_a_name_is_that_of_a_service() -> None:
 def test_a_key_is_a_file_and_a_header(key: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         replace(OutsideKey(Path("/key.yaml")), **key)
+
+
+def test_envoy_itself_tells_the_outside_nothing_about_the_caller() -> None:
+    """It removes these headers as well; here it does not make them."""
+    assert found("forward_client_cert_details") == ["SANITIZE"]
+    assert found("set_current_client_cert_details") == []
+    assert found("skip_xff_append") == found("suppress_envoy_headers") == [True]
+
+
+def test_a_client_that_uses_it_as_its_proxy_is_on_https_for_everybody() -> None:
+    assert found("scheme_header_transformation") == [{"scheme_to_overwrite": "https"}]
+    assert found("normalize_path") == found("merge_slashes") == [True]
+    assert found("max_stream_duration") == ["300s"]
