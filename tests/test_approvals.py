@@ -260,6 +260,14 @@ def test_a_message_of_grpc_that_the_proxy_kept_to_itself_is_approved_by_nobody()
     assert "body" in ask(route, **parts, headers=headers, body=b"\0\0\0\0\1x").arguments
 
 
+def test_a_body_that_is_decoded_in_another_way_is_another_call() -> None:
+    """A zlib stream can be of letters alone: approved as a text, it is sent again as what it unpacks to."""
+    text: dict[str, Any] = {"method": "POST", "body": b"D0Up0IZUnnnnnnnnnnnnnnnnnnnUU5nnnnnn3SUUnUUU"}
+    plain, packed = http(**text), http(**{**text, "headers": [("content-encoding", "deflate")]})
+    assert plain.key.digest != packed.key.digest
+    assert json.loads(packed.arguments)["content_encoding"] == "deflate"
+
+
 def test_what_is_no_text_is_shown_as_base64() -> None:
     found = http(method="POST", body=b"\xff\x00")
     assert json.loads(found.arguments)["body_base64"] == "/wA="

@@ -6,8 +6,9 @@
 - Left out is what cannot change what is done: what the protocol itself puts into `_meta`, and the bare word
   of the agent's client that it showed our URL: by that the retry would be another call.
 - Of agents and models it is their whole message, and the headers that ask for extensions.
-- Where nobody reads arguments it is the request as it came: its whole target, its content type and its body.
-  A body that the proxy kept to itself is approved by nobody.
+- Where nobody reads arguments it is the request as it came: its whole target, its content type, whatever
+  encoding it says that its body has (letters may be a compressed text), and its body. A body that the proxy
+  kept to itself is approved by nobody.
 """
 
 import base64
@@ -52,7 +53,7 @@ _ANSWERS: Final = "inputResponses"
 _META: Final = "_meta"
 # What is shown without what says nothing, if there is anything else.
 _THINNED: Final = frozenset({_ANSWERS, _META})
-_CONTENT_TYPE: Final = "content-type"
+_KINDS: Final = ("content-type", "content-encoding", "grpc-encoding")
 # What agents and models are asked for besides, in headers.
 _EXTENSIONS: Final = ("a2a-extensions", "x-a2a-extensions", "anthropic-beta", "openai-beta")
 _SENDS_A_BODY: Final = frozenset({"PATCH", "POST", "PUT"})
@@ -83,13 +84,12 @@ def _shown(operation: Operation, request: Request) -> bytes:
             return operation.canonical_arguments or b""
         return canonical_json(beside)
     if operation.canonical_arguments is not None:
-        asked = _headers(request.headers)
+        asked = _said(request.headers, _EXTENSIONS)
         if not asked:
             return operation.canonical_arguments
         return canonical_json({"arguments": loads(operation.canonical_arguments), "headers": asked})
     _require_body(operation, request)
-    content_type = request.headers.one(_CONTENT_TYPE)
-    kind = {} if content_type is None else {"content_type": content_type}
+    kind = {name.replace("-", "_"): value for name, value in _said(request.headers, _KINDS).items()}
     return canonical_json({"target": request.path, **kind, **_body(request.body)})
 
 
@@ -122,8 +122,8 @@ def _is_bare_word(name: str, answer: object) -> bool:
     return name == INPUT and isinstance(answer, dict) and answer.keys() <= {"action", "_meta"}
 
 
-def _headers(headers: Headers) -> dict[str, str]:
-    values = {name: headers.one(name) for name in _EXTENSIONS}
+def _said(headers: Headers, names: tuple[str, ...]) -> dict[str, str]:
+    values = {name: headers.one(name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
