@@ -137,7 +137,7 @@ class Dev:
         _require_loopback(config)
         private_directory(config.data_dir)
         dev = cls(directory, config)
-        if not dev.envoy_file.exists():
+        if dev.inside and not dev.envoy_file.exists():
             private_directory(dev.envoy_file.parent)
             text = yaml.safe_dump(render(dev.envoy_settings()), sort_keys=False, width=110)
             write_private(dev.envoy_file, (_ENVOY_HEAD + text).encode())
@@ -148,13 +148,18 @@ class Dev:
         """The configuration of an Envoy in front of the services."""
         return self.directory / "envoy" / "envoy.yaml"
 
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The services behind that Envoy; the others have one of their own (docs/how-to/guard-egress.md)."""
+        return tuple(name for name, service in self.config.services.items() if service.txn != "none")
+
     def envoy_settings(self) -> EnvoySettings:
         """Return what that Envoy is like: mTLS on the loopback, each service on a port of its own behind it.
 
         Raises:
             ConfigError: if the directory's path is too long for a socket in it.
         """
-        upstreams = {name: FIRST_UPSTREAM + at for at, name in enumerate(self.config.services)}
+        upstreams = {name: FIRST_UPSTREAM + at for at, name in enumerate(self.inside)}
         trust_domain = TrustDomain.parse(self.config.trust_domain)
         settings = EnvoySettings(
             trust_domain=trust_domain,

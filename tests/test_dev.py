@@ -192,6 +192,23 @@ def test_the_envoy_asks_deputy_and_leads_to_the_services(directory: Path) -> Non
     assert bootstrap["admin"]["address"]["pipe"]["path"] == str(directory / "envoy" / "admin.sock")
 
 
+@pytest.mark.parametrize("outside", [["billing"], ["tickets", "billing"]])
+def test_what_is_outside_is_not_behind_that_envoy(directory: Path, outside: list[str]) -> None:
+    first = Dev.prepare(directory)
+    path = directory / "deputy.yaml"
+    written = yaml.safe_load(path.read_text())
+    for name in outside:
+        written["services"][name]["txn"] = "none"
+        written["services"][name].pop("workloads", None)
+    path.write_text(yaml.safe_dump(written))
+    first.envoy_file.unlink()
+    second = Dev.prepare(directory)
+    assert not set(second.inside) & set(outside)
+    assert second.envoy_file.is_file() is bool(second.inside)
+    if second.inside:
+        assert {service.name for service in second.envoy_settings().services} == set(second.inside)
+
+
 def test_what_is_told_names_files_that_exist_and_quotes_them(tmp_path: Path) -> None:
     dev = Dev.prepare(tmp_path / "my dev's")
     text = "\n".join(dev_lines(dev))
