@@ -173,3 +173,16 @@ def written(world: Protocols) -> list[str]:
     files = world.files()
     assert {world.access_log, *world.audit.glob("*.jsonl")} <= set(files)
     return [path.name for path in files if leaks(path.read_text("utf-8", "replace"))]
+
+
+def test_what_is_called_is_named_in_the_record_whatever_its_name_is(world: Protocols) -> None:
+    """A limit that docs/how-to/keep-data-in.md tells: who reads a record is to know what was asked for."""
+    number = "5555555555554444"
+    with world.http("models") as http:
+        answer = http.post(OPENAI, json=asked(model=number))
+    record = world.decisions()[-1]
+    assert sdk_error(OPENAI, answer) == ("permission_error", Code.TOOL_UNKNOWN)
+    assert (record["codes"], record["payload"]) == ([Code.TOOL_UNKNOWN, Code.PAYLOAD], ["card_number"])
+    assert record["resource"]["name"] == number
+    assert number not in answer.text + record["detail"]
+    assert world.ran.take() == []
