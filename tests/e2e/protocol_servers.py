@@ -24,6 +24,7 @@ from tests.e2e.services import until
 
 HOST: Final = "servers.local"
 LEDGER: Final = "ledger.v1.Ledger"
+DESK: Final = "lf.a2a.v1.A2AService"
 EVENTS: Final = 3
 
 
@@ -41,7 +42,7 @@ class Ran:
 
 
 class Ledger:
-    """A gRPC server on a Unix socket, with reflection as people leave it on."""
+    """A gRPC server on a Unix socket, with an agent of A2A, and with reflection as people leave it on."""
 
     def __init__(self, path: Path, ran: Ran) -> None:
         self._ran = ran
@@ -58,8 +59,19 @@ class Ledger:
             "Import": grpc.stream_unary_rpc_method_handler(self._import, **coding),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LEDGER, methods),))
+        agent = {name: self._asked(name) for name in ("GetTask", "CancelTask")}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(DESK, agent),))
         reflection.enable_server_reflection((LEDGER, reflection.SERVICE_NAME), self._server)
         self._server.add_insecure_port(f"unix:{path}")
+
+    def _asked(self, name: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """One method of an A2A agent, whose messages are nobody's here."""
+
+        def answer(request: bytes, _: grpc.ServicerContext) -> bytes:
+            self._ran.calls.append(name)
+            return request
+
+        return grpc.unary_unary_rpc_method_handler(answer)
 
     def start(self) -> None:
         self._server.start()

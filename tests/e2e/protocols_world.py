@@ -1,7 +1,7 @@
 """One Envoy before a server of each protocol, with the real flow, the real policy and grants for them.
 
 - The filters are those of the shipped configuration, and so are routes and clusters of all but gRPC.
-- gRPC has no prefix in its paths, so the ledger is found by its host, and its cluster speaks HTTP/2.
+- gRPC has no prefix in its paths, so a server is found by its host, and its cluster speaks HTTP/2.
 """
 
 import json
@@ -37,6 +37,7 @@ from tests.fakes import LEAD, NOW, RUNNER
 SECONDS: Final = 60
 LEDGER_HOST: Final = "ledger.local"
 STREAMS_HOST: Final = "streams.local"
+DESK_HOST: Final = "desk.local"
 GRANTS: Final = rb"""
 version: 1
 tiers:
@@ -50,6 +51,8 @@ services:
       /ledger.v1.Ledger/Chat: write
   planner:
     a2a: {SendMessage: write, SendStreamingMessage: write, GetTask: read, tenants: [acme, planner]}
+  desk:
+    a2a: {GetTask: read, tenants: [acme]}
   models:
     models:
       small-1: {class: write, arguments: {/max_tokens: {max: 100}, /tools: {only: [search]},
@@ -62,23 +65,29 @@ services:
       tag_page: {class: write, arguments: {/tags: {only: [urgent, billing]}}}
 humans:
   groups:
-    lead: {ledger: [read, write], planner: [read, write], models: [read, write], docs: [read, write]}
+    lead:
+      ledger: [read, write]
+      planner: [read, write]
+      desk: [read, write]
+      models: [read, write]
+      docs: [read, write]
 agents:
-  resolver: {tier: contributor, services: [ledger, planner, models, docs]}
+  resolver: {tier: contributor, services: [ledger, planner, desk, models, docs]}
 """
 
 
 def _services() -> Services:
     made = (
-        Service("ledger", "https://ledger.mesh.example", Route("ledger", "grpc")),
-        _web("planner", Route("planner", "a2a", paths=frozenset({"/planner"}))),
-        _web("models", Route("models", "llm", paths=frozenset({"/models"}))),
-        _web("docs", Route("docs", "mcp")),
+        _service("ledger", Route("ledger", "grpc")),
+        _service("desk", Route("desk", "a2a")),
+        _service("planner", Route("planner", "a2a", paths=frozenset({"/planner"}))),
+        _service("models", Route("models", "llm", paths=frozenset({"/models"}))),
+        _service("docs", Route("docs", "mcp")),
     )
     return Services.of(made, (), None)
 
 
-def _web(name: str, route: Route) -> Service:
+def _service(name: str, route: Route) -> Service:
     return Service(name, f"https://{name}.mesh.example", route)
 
 
@@ -132,7 +141,7 @@ class Protocols:
         return httpx2.AsyncClient(verify=self.tls(), headers=headers, timeout=SECONDS, trust_env=False)
 
     def channel(self, service: str = "ledger", host: str = LEDGER_HOST) -> grpc.Channel:
-        """A channel to the ledger, with the agent's token for a service in each call."""
+        """A channel to a gRPC server, with the agent's token for a service in each call."""
         leaf, bearer = self._leaf, self.token(service)
 
         def authorize(_: object, done: grpc.AuthMetadataPluginCallback) -> None:
@@ -167,7 +176,7 @@ def read_stream(world: Protocols, events: Iterator[Any]) -> int:
 
 
 def _with_ledger(configuration: dict[str, Any], address: UnixAddress) -> dict[str, Any]:
-    """Add the gRPC server, found by its host."""
+    """Add the gRPC server, found by its hosts."""
     static = configuration["static_resources"]
     http2 = {
         "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -184,6 +193,7 @@ def _with_ledger(configuration: dict[str, Any], address: UnixAddress) -> dict[st
     manager["route_config"]["virtual_hosts"] += [
         _host(LEDGER_HOST, asked),
         _host(STREAMS_HOST, _unbuffered(asked)),
+        _host(DESK_HOST, ask_about("desk")),
     ]
     return configuration
 

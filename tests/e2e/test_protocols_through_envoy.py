@@ -20,8 +20,8 @@ from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
 
 from authz.codes import Code
-from tests.e2e.protocol_servers import EVENTS, LEDGER
-from tests.e2e.protocols_world import SECONDS, STREAMS_HOST, Protocols, protocols, read_stream
+from tests.e2e.protocol_servers import DESK, EVENTS, LEDGER
+from tests.e2e.protocols_world import DESK_HOST, SECONDS, STREAMS_HOST, Protocols, protocols, read_stream
 
 pytestmark = pytest.mark.e2e
 NEW: Final = {"a2a-version": "1.0"}
@@ -290,6 +290,37 @@ def test_the_public_card_is_no_call_and_the_extended_one_is(world: Protocols) ->
         extended = http.get("/extendedAgentCard", headers=NEW)
     assert (public.status_code, phase, world.ran.take()) == (200, "lifecycle", [f"GET {path}"])
     assert Refusal.of(extended).reason == Code.TOOL_UNKNOWN
+
+
+def task(tenant: str) -> bytes:
+    """The message of a call about a task: its tenant, and its id."""
+    return b"".join(
+        bytes([tag, len(text)]) + text.encode() for tag, text in ((0x0A, tenant), (0x12, "t-1")) if text
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "reason"),
+    [
+        ("GetTask", task("acme"), ""),
+        ("GetTask", task("rival"), Code.TOOL_UNKNOWN),
+        ("GetTask", task(""), Code.TOOL_UNKNOWN),
+        ("GetTask", task("rival") + task("acme"), Code.A2A_PARAMS),
+        ("CancelTask", task("acme"), Code.TOOL_UNKNOWN),
+        ("DropTasks", task("acme"), Code.A2A_METHOD_UNKNOWN),
+    ],
+)
+def test_an_agent_is_asked_over_grpc_within_the_same_grants(
+    world: Protocols, method: str, message: bytes, reason: str
+) -> None:
+    with world.channel("desk", DESK_HOST) as channel:
+        calls: Any = channel.unary_stream(f"/{DESK}/{method}")
+        call = calls(message, timeout=SECONDS, metadata=tuple(NEW.items()))
+        if not reason:
+            assert list(call) == [message]
+        else:
+            assert f"({reason})" in rpc_refused(call)[1]
+    assert world.ran.take() == ([] if reason else [method])
 
 
 # ---- MCP
