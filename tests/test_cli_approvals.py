@@ -7,7 +7,7 @@ import yaml
 
 from authz.cli import run
 from authz.commands import approvals_do
-from authz.commands.approvals_do import visible
+from authz.commands.approvals_do import _arguments, visible
 from tests.admin_world import uri
 from tests.administration_world import ADA, ALICE, OLGA
 from tests.approvals_world import ASKED, asked
@@ -91,6 +91,23 @@ def test_visible_is_one_printable_line_and_one_reading() -> None:
     assert visible("a\u202eb\x7f") == "a\\u202eb\\u007f"
     for code in range(0x3000):
         assert visible(chr(code)).isprintable()
+
+
+def test_a_text_that_fills_a_line_does_not_look_like_another_member() -> None:
+    """Padded to the width of the terminal, its end would stand where a member stands."""
+    text = "x".ljust(39) + "\uff02amount\uff02: 1,"
+    lines = _arguments({"arguments": {"note": text, "amount": 900}}, 40)
+    assert [title for title, _ in lines].count("  goes on") == 1
+    members = [str(value) for title, value in lines if not title]
+    assert [line.split(":")[0].strip() for line in members] == ['"note"', '"amount"', "}"]
+    assert "".join(str(value) for _, value in lines) == json.dumps(
+        {"note": text, "amount": 900}, indent=2, ensure_ascii=False
+    ).replace("\n", "")
+
+
+def test_letters_from_right_to_left_are_told_of() -> None:
+    assert _arguments({"arguments": {"to": "\u05d0"}}, 40)[-1][0] == "note"
+    assert _arguments({"arguments": {"to": "M\u00fcller"}}, 40)[-1][0] == ""
 
 
 def test_arguments_that_are_gone_are_not_none(beside: Beside, waiting: str) -> None:

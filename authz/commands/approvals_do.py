@@ -1,14 +1,18 @@
 """What `deputy approvals` does.
 
 - What an agent wrote is shown as it is, and so that it can be told from what only looks like it: characters
-  that a terminal would not show, or would act on, are written as their codes.
+  that a terminal would not show, or would act on, are written as their codes; a line that is too long goes on
+  behind a mark, so that no text fills a line and then looks like another member; and who sees letters that
+  are written from right to left is told so, for a terminal may move what stands between them.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from time import monotonic, sleep
 from typing import Any, Final, Literal
+from unicodedata import bidirectional
 
+from rich.cells import chop_cells
 from rich.text import Text
 
 from authz.commands.api import Api
@@ -17,6 +21,11 @@ from authz.commands.where import Where
 from authz.visible import is_visible
 
 POLL_SECONDS: Final = 1.0
+# The column of the titles with its space, where the agent writes nothing, and what stands there.
+_TITLES: Final = 12
+_GOES_ON: Final = "  goes on"
+_NARROWEST: Final = 20
+_FROM_RIGHT: Final = frozenset({"R", "AL", "AN"})
 _COLUMNS: Final = {
     "id": "id",
     "state": "state",
@@ -39,8 +48,7 @@ def list_approvals(where: Where, human: str | None, state: str, output: Output) 
 def show_approval(where: Where, approval: str, output: Output) -> None:
     """Show one call."""
     found = Api.of(where).get("approvals", approval)
-    lines = [*_lines(found), *_arguments(found)]
-    emit_one(found, output, lines)
+    emit_one(found, output, [*_lines(found), *_arguments(found, console().width - _TITLES)])
 
 
 def decide(
@@ -123,15 +131,21 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(title, value) for title, value in lines if value not in {None, ""}]
 
 
-def _arguments(found: Mapping[str, Any]) -> list[tuple[str, object]]:
+def _arguments(found: Mapping[str, Any], width: int) -> list[tuple[str, object]]:
     """Return the arguments line by line: a text in them cannot begin one of its own."""
     if found["arguments"] is None:
         gone = "not kept any more" if found["arguments_sha256"] else "none"
         return [("arguments", gone)]
-    first, *rest = json.dumps(found["arguments"], indent=2, ensure_ascii=False).split("\n")
-    return [("arguments", visible(first)), *(("", visible(line)) for line in rest)]
+    text = visible(json.dumps(found["arguments"], indent=2, ensure_ascii=False), line_end="\n")
+    lines: list[tuple[str, object]] = []
+    for line in text.split("\n"):
+        first, *more = chop_cells(line, max(width, _NARROWEST))
+        lines += [("" if lines else "arguments", first), *((_GOES_ON, each) for each in more)]
+    if any(bidirectional(each) in _FROM_RIGHT for each in text):
+        lines.append(("note", "there are letters from right to left: -o json writes each as its code"))
+    return lines
 
 
-def visible(text: str) -> str:
+def visible(text: str, line_end: str = "") -> str:
     """Write what is not printable as JSON would: it can neither hide nor turn round what stands beside it."""
-    return "".join(each if is_visible(each) else json.dumps(each)[1:-1] for each in text)
+    return "".join(each if is_visible(each) or each == line_end else json.dumps(each)[1:-1] for each in text)
