@@ -172,6 +172,8 @@ def test_no_parameter_turns_the_request_into_another(method: str, query: str) ->
         (PART, b"--b\r\ncontent-disposition: form-data; NAME=_method\r\n\r\nDELETE\r\n--b--"),
         (PART, b"--b\r\nContent-Disposition: form-data; name='_method'\r\n\r\nDELETE\r\n--b--"),
         (PART, b"--b\r\nContent-Disposition: form-data; name*=utf-8''_method\r\n\r\nDELETE\r\n--b--"),
+        (PART, b"--b\r\nContent-Disposition: form-data; name*=UTF-8'en'%5fm%65thod\r\n\r\nDELETE\r\n--b--"),
+        (PART, b'--b\r\nContent-Disposition: form-data; name="\\_method"\r\n\r\nDELETE\r\n--b--'),
         ("application/json", b'{"_method":"DELETE"}'),
         ("application/json", b'{"\\u005Fmethod" : "DELETE"}'),
         ("application/vnd.api+json", b'{"a":1,"_method":"DELETE"}'),
@@ -200,6 +202,44 @@ def test_no_form_turns_a_post_into_another_method(content_type: str | None, body
 def test_other_words_in_a_body_turn_nothing(content_type: str, body: bytes) -> None:
     headers = (("content-type", content_type),)
     assert inspect(request(body, path="/reports/7", headers=headers), FILES).method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ([("content-type", FORM), ("content-encoding", "gzip")], b"\x1f\x8b"),
+        ([("content-type", "application/json"), ("content-encoding", "br")], b"\x0b"),
+        ([("content-encoding", "deflate")], b"x"),
+        ([("content-type", f"{FORM}; charset=utf-16")], "_method=DELETE".encode("utf-16")),
+        ([("content-type", "application/json; charset=UTF-16LE")], '{"_method":""}'.encode("utf-16-le")),
+        ([("content-type", f'{FORM}; charset="utf-7"')], b"+AF8-method=DELETE"),
+    ],
+)
+def test_no_body_hides_a_method_in_its_encoding(headers: list[tuple[str, str]], body: bytes) -> None:
+    """Servers unpack a form before they look for `_method` in it."""
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(body, path="/reports/7", headers=headers), FILES)
+    assert refused.value.code == Code.BODY_ENCODING
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("content-type", "application/x-protobuf"), ("content-encoding", "gzip")],
+        [("content-type", f"{FORM}; charset=UTF-8"), ("content-encoding", "Identity")],
+    ],
+)
+def test_what_holds_no_form_may_be_compressed(headers: list[tuple[str, str]]) -> None:
+    assert inspect(request(b"x", path="/reports/7", headers=headers), FILES).method == "POST"
+
+
+@pytest.mark.parametrize("name", ["x_http_method_override", "x-http_method-override", "x_original_url"])
+def test_no_header_with_underscores_turns_the_request_into_another(name: str) -> None:
+    """What CGI, WSGI and Rack make of a header has underscores, however it was written."""
+    with pytest.raises(InspectionError) as refused:
+        inspect(request(method="POST", path="/reports/7", headers=[(name, "DELETE")]), FILES)
+    assert refused.value.code == Code.REQUEST_MALFORMED
+    inspect(request(method="POST", path="/reports/7", headers=[("x_other", "DELETE")]), FILES)
 
 
 def test_only_a_post_is_turned_by_its_body() -> None:

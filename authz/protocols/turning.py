@@ -1,10 +1,11 @@
 """Requests that ask to be another one.
 
 - A header by which some servers take another method or path than the request line has, and an upgrade, after
-  which nobody asks us any more.
+  which nobody asks us any more; with underscores as well, which CGI, WSGI and Rack do not tell from hyphens.
 - The parameter `_method`, by which the usual web frameworks turn a POST into a DELETE: in the query, in a
   form, in JSON. Its name is looked for in every spelling that one of them folds into it (PHP makes an
-  underscore of a dot, a space and a bracket).
+  underscore of a dot, a space and a bracket). Where the body is compressed, or its letters are no ASCII,
+  nobody here can look for it.
 """
 
 import re
@@ -40,7 +41,13 @@ _PARAMETER = re.compile(
     rb"(?:\A|[&;?])%b{1,64}+(?:%b(?:[=&;\[\0]|%%(?:5b|00)|\Z)|%b)" % (_BLANK, _letters(rb"%"), _BLANK),
     re.IGNORECASE,
 )
-_PART = re.compile(rb"name\*?+\s*+=\s*+(?:utf-8'')?[\"']?[\s\0_.\[]++method\b", re.IGNORECASE)
+_PART = re.compile(
+    rb"name\*?+\s*+=\s*+(?:[a-z0-9_-]{1,32}'[a-z0-9-]{0,32}')?[\"']?\\?%b++%b(?![a-z0-9_])"
+    % (_BLANK, _letters(rb"%")),
+    re.IGNORECASE,
+)
+_CHARSET = re.compile(r"charset *= *[\"']?([a-z0-9_-]*)")
+_LIKE_ASCII = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252"})
 _MEMBER = re.compile(rb'"(?:_|\\u005f)' + _letters(rb"\\u00") + rb'"\s*+:', re.IGNORECASE)
 
 
@@ -50,8 +57,12 @@ def refuse_turning(request: Request) -> None:
     Raises:
         InspectionError: with REQUEST_MALFORMED.
     """
-    if not _HEADERS.isdisjoint(request.headers.last):
-        turning = ", ".join(sorted(_HEADERS & request.headers.names()))
+    names = request.headers.names()
+    # One look at all of them: hardly a request has such a name.
+    if "_" in "\n".join(names):
+        names = frozenset(name.replace("_", "-") for name in names)
+    if not _HEADERS.isdisjoint(names):
+        turning = ", ".join(sorted(_HEADERS & names))
         raise InspectionError(Code.REQUEST_MALFORMED, f"a request that asks to be another one: {turning}")
     _, _, query = request.path.partition("?")
     if query and _PARAMETER.search(query.encode()):
@@ -63,11 +74,14 @@ def refuse_turning_body(request: Request) -> None:
 
     Raises:
         InspectionError: with REQUEST_MALFORMED.
-        RequestError: if the content type stands twice or is not text.
+        RequestError: if the content type, or the encoding, stands twice or is not text.
     """
     if request.method != "POST" or not request.body:
         return
     kind = (request.headers.one("content-type") or "").lower()
+    is_read = not kind or any(known in kind for known in ("form-urlencoded", "multipart", "json"))
+    if is_read and _is_disguised(request, kind):
+        raise InspectionError(Code.BODY_ENCODING, "a body in which nobody can look for another method")
     # Without a type a server guesses.
     if (
         ((not kind or "form-urlencoded" in kind) and _PARAMETER.search(request.body))
@@ -75,3 +89,10 @@ def refuse_turning_body(request: Request) -> None:
         or ((not kind or "json" in kind) and _MEMBER.search(request.body))
     ):
         raise InspectionError(Code.REQUEST_MALFORMED, "a body that asks for another method: _method")
+
+
+def _is_disguised(request: Request, kind: str) -> bool:
+    encoding = request.headers.one("content-encoding")
+    charset = _CHARSET.search(kind)
+    is_other = charset is not None and charset[1] not in _LIKE_ASCII
+    return is_other or (encoding is not None and encoding.strip(" ").lower() != "identity")
