@@ -75,12 +75,14 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
 
 def _whole(text: str, decoder: json.JSONDecoder) -> object:
     value: object
+    if text[:1] != "{" or text[-1:] != "}":
+        value = decoder.decode(text)
+        return value
     # An object with nothing around it needs no search for white space.
-    if text[:1] == "{":
-        value, end = decoder.raw_decode(text)
-        if end == len(text):
-            return value
-    return decoder.decode(text)
+    value, end = decoder.raw_decode(text)
+    if end != len(text):
+        raise ValueError("something stands behind the object")
+    return value
 
 
 def _decode(data: bytes) -> str:

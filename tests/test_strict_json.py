@@ -286,3 +286,20 @@ def test_every_byte_alone_in_text_and_after_a_value(byte: int) -> None:
         except StrictJsonError:
             continue
         assert value == json.loads(data)
+
+
+@pytest.mark.parametrize("data", [b"{}{}", b'{"a":1}}', b'{"a":1},{"b":2}', b"{} {}"])
+def test_what_stands_behind_an_object_is_refused(data: bytes) -> None:
+    with pytest.raises(StrictJsonError) as refused:
+        loads(data)
+    assert refused.value.reason == "malformed"
+
+
+def test_members_are_counted_once_whatever_stands_around_the_object() -> None:
+    """A number of sixteen digits makes the reader count, and white space is no reason to count again."""
+    data = b'{"a":1000000000000000,"b":{"c":1}}'
+    limits = Limits(keys=3)
+    for around in (data, data + b"\n", b" " + data, b" " + data + b" "):
+        assert loads(around, limits) == {"a": 10**15, "b": {"c": 1}}
+        with pytest.raises(StrictJsonError):
+            loads(around, Limits(keys=2))

@@ -51,6 +51,7 @@ MAX_STRANGER_BYTES: Final = 512
 _MAX_CODE: Final = 40
 # The longest chain that anybody may present is 8 (identity/caller.py); the sum of all limits is one record.
 _MAX_CHAIN: Final = 10
+_MAX_CLASSES: Final = 16
 _MAX_CODES: Final = 16
 _MAX_SCOPES: Final = 64
 _SUMMARY_PEER: Final = 100
@@ -257,7 +258,7 @@ def _decision(facts: DecisionFacts) -> dict[str, Json]:
         "effect": facts.effect,
         "human": _human(facts.human),
         "latency_us": _count(facts.latency_us),
-        "payload": [name(each) for each in facts.payload],
+        "payload": [name(each) for each in facts.payload[:_MAX_CLASSES]],
         "peer": optional_name(facts.peer),
         "policy": optional_name(facts.policy),
         "request_id": optional_name(facts.request_id),

@@ -38,6 +38,7 @@ def _field(field: "dataclasses.Field[Any]") -> st.SearchStrategy[Any]:
     special: Mapping[str, st.SearchStrategy[Any]] = {
         "effect": st.sampled_from(["allow", "deny"]),
         "codes": st.lists(TEXTS, max_size=20).map(tuple),
+        "payload": st.lists(TEXTS, max_size=20).map(tuple),
         "human": st.none() | HUMANS,
         "chain": HOPS,
         "autonomous": st.booleans(),
