@@ -84,8 +84,8 @@ FACTS = """
 
 Refused: every member that the API does not document (a gateway may take `fallbacks`, `models` or `api_base`
 for another model or another address), a stored `prompt`, two limits at once, and a tool of another type than
-these (`skills` are those of a container or a shell, `mcp` at Anthropic its `mcp_servers`), a tool within another
-one that is no namespace, and one with a model of its own:
+these (`skills` are those of a container or a shell, `mcp` at Anthropic its `mcp_servers`), a tool within
+another one that is no namespace, and one with a model of its own:
 
 """
 
