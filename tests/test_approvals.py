@@ -262,7 +262,7 @@ def test_a_message_of_grpc_that_the_proxy_kept_to_itself_is_approved_by_nobody()
 
 def test_a_body_that_is_decoded_in_another_way_is_another_call() -> None:
     """A zlib stream can be of letters alone: approved as a text, it is sent again as what it unpacks to."""
-    text: dict[str, Any] = {"method": "POST", "body": b"D0Up0IZUnnnnnnnnnnnnnnnnnnnUU5nnnnnn3SUUnUUU"}
+    text: dict[str, Any] = {"method": "PUT", "body": b"D0Up0IZUnnnnnnnnnnnnnnnnnnnUU5nnnnnn3SUUnUUU"}
     plain, packed = http(**text), http(**{**text, "headers": [("content-encoding", "deflate")]})
     assert plain.key.digest != packed.key.digest
     assert json.loads(packed.arguments)["content_encoding"] == "deflate"

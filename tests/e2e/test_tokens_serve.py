@@ -12,7 +12,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.request import parse_keqv_list
+from urllib.request import parse_http_list, parse_keqv_list
 
 import httpx2
 import jwt as pyjwt
@@ -119,7 +119,7 @@ def test_a_client_finds_its_way_from_the_resource_to_the_tool(client: Client) ->
     assert (refused.status_code, reason_of(refused)) == (401, Code.TOKEN_MISSING)
     scheme, _, told = refused.headers["www-authenticate"].partition(" ")
     assert scheme == "Bearer"
-    about = http.get(parse_keqv_list([told])["resource_metadata"]).raise_for_status().json()
+    about = http.get(parse_keqv_list(parse_http_list(told))["resource_metadata"]).raise_for_status().json()
     resource = audience(made.service)
     assert about["resource"] == resource
     (issuer,) = about["authorization_servers"]
