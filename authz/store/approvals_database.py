@@ -17,7 +17,7 @@ from typing import Final
 
 from authz.approvals.approval import OPEN
 from authz.errors import StoreError
-from authz.store.private_database import open_database
+from authz.store.shared_database import SharedForm, open_shared_database
 
 APPROVALS_FILE: Final = "approvals.db"
 APPLICATION_ID: Final = 0x44504150
@@ -28,8 +28,6 @@ CLOCK_SECONDS: Final = 5
 # Written as in the indexes, or SQLite does not use them.
 IS_OPEN: Final = f"state IN ({', '.join(repr(state) for state in OPEN)})"
 
-# Others may be making the file at this moment.
-_OPEN_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.001
 _SCHEMA: Final = (
     """CREATE TABLE approvals (
@@ -55,6 +53,15 @@ _SCHEMA: Final = (
     "CREATE TABLE clock (latest INTEGER NOT NULL)",
     "INSERT INTO clock VALUES (0)",
 )
+_FORM: Final = SharedForm(
+    what="the file of approvals",
+    worth="nothing in it lasts",
+    application_id=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=_SCHEMA,
+    synchronous="FULL",
+    secure_delete=True,
+)
 
 
 Row = Mapping[str, object]
@@ -74,7 +81,7 @@ class ApprovalDatabase:
         Raises:
             StoreError: if it is not ours alone, is damaged, or of another version or program.
         """
-        return cls(_connect(path))
+        return cls(open_shared_database(path, _FORM))
 
     def close(self) -> None:
         """Let the file go."""
@@ -139,42 +146,3 @@ class ApprovalDatabase:
                 sleep(_PAUSE_SECONDS)
             else:
                 return
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = open_database(path, "the file of approvals", _OPEN_SECONDS)
-    try:
-        _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(
-            f"the file of approvals {str(path)!r} is damaged or in use: {error}; nothing in it lasts: "
-            "stop every process that uses it, and delete it"
-        ) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    mode = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
-    if mode != ("truncate",):
-        raise StoreError(f"the file {str(path)!r} has the journal {mode!r}, which several writers can damage")
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        # A pragma takes no parameters; both are integers of ours.
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
-    connection.execute("COMMIT")
-    found = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
-    if found != [(APPLICATION_ID,), (SCHEMA_VERSION,)]:
-        raise StoreError(f"{str(path)!r} is a file of another program or version: choose another data_dir")
-    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise StoreError(f"the file {str(path)!r} is damaged: stop every process that uses it, and delete it")
-    connection.execute("PRAGMA busy_timeout = 0")

@@ -28,14 +28,12 @@ from authz.replay import (
     refuse_full,
     refuse_unknown,
 )
-from authz.store.private_database import open_database
+from authz.store.shared_database import SharedForm, open_shared_database
 
 BUSY_SECONDS: Final = 0.1
 APPLICATION_ID: Final = 0x44505250
 SCHEMA_VERSION: Final = 1
 
-# Others may be making the file at this moment.
-_OPEN_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.0002
 # More than one, or what has expired would grow; bounded, or one caller would wait for all of it.
 _FORGET_AT_ONCE: Final = 64
@@ -66,6 +64,14 @@ _SCHEMA: Final = (
         UPDATE forgotten SET until = max(until, OLD.expires_at);
     END""",
 )
+_FORM: Final = SharedForm(
+    what="the file",
+    worth="what it holds is worth minutes",
+    application_id=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=_SCHEMA,
+    synchronous="OFF",
+)
 
 
 class ReplayFile:
@@ -86,7 +92,7 @@ class ReplayFile:
         Raises:
             StoreError: if it is not ours alone, is damaged, or of another version or program.
         """
-        return cls(_connect(path), max_entries, max_of_presenter)
+        return cls(open_shared_database(path, _FORM), max_entries, max_of_presenter)
 
     def close(self) -> None:
         """Let the file go."""
@@ -176,41 +182,3 @@ class ReplayFile:
     def _one(self, query: str, *values: bytes) -> object:
         row = self._connection.execute(query, values).fetchone()
         return None if row is None else row[0]
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = open_database(path, "the file", _OPEN_SECONDS)
-    try:
-        _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(
-            f"the file {str(path)!r} is damaged or in use: {error}; what it holds is worth minutes: "
-            "stop every process that uses it, and delete it"
-        ) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA synchronous = OFF")
-    mode = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
-    if mode != ("truncate",):
-        raise StoreError(f"the file {str(path)!r} has the journal {mode!r}, which several writers can damage")
-    connection.execute("BEGIN IMMEDIATE")
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        # A pragma takes no parameters; both are integers of ours.
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
-    connection.execute("COMMIT")
-    found = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")]
-    if found != [(APPLICATION_ID,), (SCHEMA_VERSION,)]:
-        raise StoreError(f"{str(path)!r} is a file of another program or version: choose another data_dir")
-    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-        raise StoreError(f"the file {str(path)!r} is damaged: stop every process that uses it, and delete it")
-    connection.execute("PRAGMA busy_timeout = 0")
