@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from authz.conformance.case import AGENTS, Case, Verdict, failed, passed
-from authz.conformance.judge import audiences_of, first_wrong, is_refusal, refused, short
+from authz.conformance.judge import audiences_of, first_wrong, is_refusal, other_than_access, refused, short
 from authz.conformance.message import Answer, Request
 from authz.conformance.situation import ACCESS_TOKEN, TOKEN_TYPE, Need, Situation
 from authz.conformance.token import Jwt
@@ -27,18 +27,6 @@ def _asked(situation: Situation, audience: str | None) -> Request:
 
 def _good(situation: Situation) -> Sequence[Request]:
     return (_asked(situation, situation.inputs.id_jag_audience),)
-
-
-def _answer(_: Situation, answers: Sequence[Answer]) -> Verdict:
-    (answer,) = answers
-    members = answer.members
-    if answer.unverified_token is None:
-        return failed(answer.got)
-    if members.get("issued_token_type") != ID_JAG:
-        return failed(f"issued_token_type {short(members.get('issued_token_type'))}")
-    if str(members.get("token_type")).lower() != "n_a":
-        return failed(f"token_type {short(members.get('token_type'))}")
-    return failed("a refresh token") if "refresh_token" in members else passed(answer.got)
 
 
 def _claims(situation: Situation, answers: Sequence[Answer]) -> Verdict:
@@ -97,7 +85,8 @@ _NEEDS: Final = (Need.ID_JAG,)
 CASES: Final = (
     Case(
         "CL-05", "answer", "an ID-JAG for another server",
-        "issued_token_type id-jag, token_type N_A, no refresh token", _good, _answer, AGENTS, _NEEDS,
+        "issued_token_type id-jag, token_type N_A, no refresh token", _good,
+        other_than_access(ID_JAG), AGENTS, _NEEDS,
     ),
     Case(
         "CL-05", "claims", "an ID-JAG for another server",

@@ -16,6 +16,7 @@ from authz.conformance.judge import (
     claims_of,
     granted_scopes,
     is_refusal,
+    other_than_access,
     refused,
     scopes_of,
     short,
@@ -44,18 +45,6 @@ def _asked(situation: Situation, scope: str | None = None) -> Request:
 
 def _good(situation: Situation) -> Sequence[Request]:
     return (_asked(situation),)
-
-
-def _answer(_: Situation, answers: Sequence[Answer]) -> Verdict:
-    (answer,) = answers
-    members = answer.members
-    if answer.unverified_token is None:
-        return failed(answer.got)
-    if members.get("issued_token_type") != TXN_TOKEN:
-        return failed(f"issued_token_type {short(members.get('issued_token_type'))}")
-    if str(members.get("token_type")).lower() != "n_a":
-        return failed(f"token_type {short(members.get('token_type'))}")
-    return failed("a refresh token") if "refresh_token" in members else passed(answer.got)
 
 
 def _claims(situation: Situation, answers: Sequence[Answer]) -> Verdict:
@@ -175,7 +164,8 @@ _FOR: Final[Mapping[str, str]] = {"asked": "a transaction token", "given": "the 
 CASES: Final = (
     Case(
         "CL-02", "answer", _FOR["asked"],
-        "issued_token_type txn_token, token_type N_A, no refresh token", _good, _answer, AGENTS, _NEEDS,
+        "issued_token_type txn_token, token_type N_A, no refresh token", _good,
+        other_than_access(TXN_TOKEN), AGENTS, _NEEDS,
     ),
     Case(
         "CL-02", "claims", _FOR["asked"],

@@ -81,6 +81,23 @@ def refused_login() -> Judge:
     return judge
 
 
+def other_than_access(kind: str) -> Callable[[object, Sequence[Answer]], Verdict]:
+    """Return what judges an answer that gives out a token of this kind, which is no access token."""
+
+    def judge(_: object, answers: Sequence[Answer]) -> Verdict:
+        (answer,) = answers
+        members = answer.members
+        if answer.unverified_token is None:
+            return failed(answer.got)
+        if members.get("issued_token_type") != kind:
+            return failed(f"issued_token_type {short(members.get('issued_token_type'))}")
+        if str(members.get("token_type")).lower() != "n_a":
+            return failed(f"token_type {short(members.get('token_type'))}")
+        return failed("a refresh token") if "refresh_token" in members else passed(answer.got)
+
+    return judge
+
+
 def first_wrong(answers: Sequence[Answer], is_wrong: Callable[[Answer], bool]) -> Verdict:
     """Return the first answer that is wrong, or what all of them were."""
     wrong = next((answer for answer in answers if is_wrong(answer)), None)
