@@ -104,6 +104,9 @@ class OpenPolicy:
         meanwhile()
         return verdict
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        return await policy().visible(query)
+
 
 class Barrier:
     """Replicas that obey at once; `error` is raised, or `answer` asked, in their place."""

@@ -190,6 +190,9 @@ class FakePolicy:
         scopes = tuple(scope for scope in self.scopes if scope.startswith(f"{service}:"))
         return Verdict("allow", (), {"scopes": scopes} if query["phase"] == "exchange" else {}, self.revision)
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        raise AssertionError(f"no list was answered: {query}")
+
     def deny(self, code: Code, effect: Literal["deny", "approve"] = "deny") -> None:
         reason = Reason(code.value, "the insides of the policy", "some.rule", "look inside", "agent")
         self.verdict = Verdict(effect, (reason,), {}, self.revision)

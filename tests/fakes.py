@@ -82,6 +82,7 @@ class FakePolicy:
     revision: str = "policy.data"
     asked: list[Query] = field(default_factory=list)
     payload: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
 
     def payload_classes(self, service: str) -> frozenset[str]:
         del service
@@ -93,6 +94,22 @@ class FakePolicy:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return Verdict.parse(self.answer, self.revision)
+
+    async def visible(self, query: Query) -> frozenset[str]:
+        self.asked.append(query)
+        self.act()
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return frozenset(names_of(query)) - self.hidden
+
+
+def names_of(query: Query) -> list[str]:
+    """Return the names that a question about a list is about."""
+    match query:
+        case {"phase": "visible", "resource": {"names": [*names]}}:
+            return names
+        case _:
+            raise AssertionError("no question about a list")
 
 
 @dataclass

@@ -504,6 +504,9 @@ class _Says:
             raise PolicyUnavailableError("it is away")
         return self._verdict
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        raise AssertionError(f"no list was answered: {query}")
+
 
 def _decided(verdict: Verdict | None) -> Permit | Deny:
     return asyncio.run(decide_admin(_Says(verdict), person("olga"), AdminRequest("policy/reload")))

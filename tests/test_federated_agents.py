@@ -82,6 +82,9 @@ class Watched:
         self.act()
         return await self._policy.decide(query)
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        return await self._policy.visible(query)
+
 
 class Abroad(World):
     """Our world, another cluster that we federate with, and one agent of it in our registry."""

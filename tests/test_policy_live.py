@@ -34,6 +34,10 @@ class FakeEngine:
         del query
         return Verdict("deny", (), {}, self.revision)
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        del query
+        return frozenset({self.revision})
+
     async def activate(self) -> None:
         self.events.append(f"activate {self.revision[:6]}")
 

@@ -68,6 +68,9 @@ class _Asked:
             raise
         return self.verdict
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        return await self.policy.visible(query)
+
 
 @dataclass(slots=True)
 class _Forgetful:

@@ -180,6 +180,14 @@ class EmbeddedPolicy:
             answers.put(asked, answer, agent)
         return _verdict(answer, self._revision)
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        """Return which names of a list are visible.
+
+        Raises:
+            PolicyShapeError: if the policy cannot be asked about lists.
+        """
+        raise PolicyShapeError(f"the policy has no answer about lists: {query['phase']}")
+
     def evaluate(self, query: Mapping[str, object]) -> object:
         """Return the policy's answer as it is.
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from authz.audit.facts import PolicyFacts
 from authz.errors import AuthzError, GrantsError, PolicyRevisionError
@@ -24,6 +24,8 @@ Record = Callable[[PolicyFacts], Awaitable[None]]
 
 Load = Callable[[Grants], "Engine"]
 """Makes an engine of new grants; raises an AuthzError if that cannot be."""
+
+Answer = TypeVar("Answer")
 
 _NEVER: Final = (-1, -1)
 # How often one question may be overtaken by a swap; a file is looked at once a second.
@@ -90,16 +92,27 @@ class LivePolicy:
         Raises:
             CodedError: as the engine does.
         """
+        return await self._ask(query, lambda engine: engine.decide(query))
+
+    async def visible(self, query: Query) -> frozenset[str]:
+        """Ask the engine that speaks now about a list.
+
+        Raises:
+            CodedError: as the engine does.
+        """
+        return await self._ask(query, lambda engine: engine.visible(query))
+
+    async def _ask(self, query: Query, ask: Callable[[Engine], Awaitable[Answer]]) -> Answer:
         for _ in range(_OVERTAKEN):
             engine = self._engine
             try:
-                return await engine.decide(query)
+                return await ask(engine)
             except PolicyRevisionError:
                 # Asked anew only if the next engine began to speak while this question was on its way, and
                 # only where nothing else would have been looked for in what is sent.
                 if self._engine is engine or _looks_further(self._engine, engine, query):
                     raise
-        return await self._engine.decide(query)
+        return await ask(self._engine)
 
     async def reload(self) -> Literal["unchanged", "loaded", "refused"]:
         """Take the grants again if the file changed; a bad file is recorded, and the last good one stays.
@@ -153,6 +166,8 @@ class LivePolicy:
 
 def _looks_further(now: Policy, before: Policy, query: Query) -> bool:
     match query:
+        case {"phase": "visible"}:  # of a list nothing is sent
+            return False
         case {"resource": {"service": str(service)}}:
             return not now.payload_classes(service) <= before.payload_classes(service)
         case _:

@@ -168,6 +168,14 @@ class OpaPolicy:
         self._synced, self._faults = True, 0
         return Verdict.parse(answer[key], self.revision)
 
+    async def visible(self, query: Query) -> frozenset[str]:
+        """Return which names of a list are visible.
+
+        Raises:
+            PolicyShapeError: if the policy cannot be asked about lists.
+        """
+        raise PolicyShapeError(f"the policy has no answer about lists: {query['phase']}")
+
     async def close(self) -> None:
         """Stop putting data there; what is under way may still be answered."""
         self._closed = True

@@ -1,4 +1,4 @@
-"""The port to the policy: one question, one verdict; the engines stand behind it.
+"""The port to the policy: a question and its verdict, or which of a list of names; the engines stand behind.
 
 - A question is plain JSON of the form deputy.input/v1 (schemas/input.json; authz/policy/query.py builds it),
   or of deputy.admin/v1 (schemas/admin.json; authz/admin.py builds it): its version chooses who answers.
@@ -32,5 +32,15 @@ class Policy(Protocol):
             PolicyUnavailableError: if the engine cannot be asked, or fails.
             PolicyRevisionError: if another revision answered than the one we expect.
             PolicyShapeError: if the answer is not one.
+        """
+        ...
+
+    async def visible(self, query: Query) -> frozenset[str]:
+        """Return which names of a list this caller could ever use; a policy may hide all, and add none.
+
+        Raises:
+            PolicyUnavailableError: if the engine cannot be asked, or fails.
+            PolicyRevisionError: if another revision answered than the one we expect.
+            PolicyShapeError: if the list is too long to be asked about, or the answer is not one.
         """
         ...

@@ -1,16 +1,31 @@
-"""The question to the policy: `deputy.input/v1`, built once for a call.
+"""The question to the policy: `deputy.input/v1`, built once for a call, or once for a whole list of names.
 
 - Plain JSON values only; authz/policy/schemas/input.json describes them.
 - What the policy sees of a caller is what authentication established, nothing that a client merely said.
+- What describes a caller is the same after a way through JSON: an answer may come long after its request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
+from authz.policy.port import Query
 from authz.protocols.operation import Operation
 from authz.request import Request
 from identity.caller import Agent, Caller, Human
 
 INPUT_VERSION = "deputy.input/v1"
+
+Kind = Literal["tool", "resource", "resource_template", "prompt", "model"]
+"""What a list is of."""
+
+# By which call a thing of a list is used. A model is used by any of several, which no rule tells apart.
+_USED_BY: Final[Mapping[Kind, str]] = {
+    "tool": "tools/call",
+    "resource": "resources/read",
+    "resource_template": "resources/read",
+    "prompt": "prompts/get",
+    "model": "chat.completions",
+}
 
 
 def check_query(
@@ -27,13 +42,42 @@ def check_query(
     """
     asked = request and {"method": request.method, "path": request.path, "host": request.host}
     return {
-        **_who(caller),
+        **caller_input(caller),
         "phase": "check",
         "action": {"protocol": operation.protocol, "method": operation.method, "phase": operation.phase},
         "resource": {"service": service, "type": operation.resource_type, "name": operation.resource_name},
         "arguments": operation.arguments,
         "payload": payload,
         "request": asked,
+    }
+
+
+def caller_input(caller: Caller) -> Mapping[str, object]:
+    """Describe all that the policy sees of a caller."""
+    return {
+        "version": INPUT_VERSION,
+        "human": human_input(caller.human),
+        "agent": agent_input(caller.agent),
+        "chain": chain_input(caller.chain_agents),
+        "task": {"id": caller.task.id, "workload": str(caller.task.workload)},
+        "peer": str(caller.peer),
+        "binding": caller.binding,
+        "scopes": sorted(caller.scopes),
+    }
+
+
+def visible_query(
+    who: Mapping[str, object], service: str, protocol: str, kind: Kind, names: Sequence[str]
+) -> Query:
+    """Ask which of these a caller could ever use, with some arguments; `who` is what `caller_input` gave."""
+    return {
+        **who,
+        "phase": "visible",
+        "action": {"protocol": protocol, "method": _USED_BY[kind], "phase": "call"},
+        "resource": {"service": service, "type": kind, "name": service, "names": list(dict.fromkeys(names))},
+        "arguments": None,
+        "payload": [],
+        "request": None,
     }
 
 
@@ -45,7 +89,7 @@ def human_input(human: Human | None) -> Mapping[str, object] | None:
         "issuer": human.issuer,
         "subject": human.subject,
         "uri": human.uri,
-        "groups": human.groups,
+        "groups": list(human.groups),
         "acr": human.acr,
         "auth_time": human.auth_time,
     }
@@ -64,16 +108,3 @@ def agent_input(agent: Agent) -> Mapping[str, object]:
 def chain_input(agents: tuple[Agent, ...]) -> list[Mapping[str, object]]:
     """Describe a chain to the policy, the presenter first."""
     return [{"name": agent.name, "ceiling": agent.ceiling} for agent in agents]
-
-
-def _who(caller: Caller) -> Mapping[str, object]:
-    return {
-        "version": INPUT_VERSION,
-        "human": human_input(caller.human),
-        "agent": agent_input(caller.agent),
-        "chain": chain_input(caller.chain_agents),
-        "task": {"id": caller.task.id, "workload": str(caller.task.workload)},
-        "peer": str(caller.peer),
-        "binding": caller.binding,
-        "scopes": sorted(caller.scopes),
-    }
