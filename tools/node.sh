@@ -13,7 +13,7 @@ cd "$ROOT"
 NODE=$CACHE/bin/node
 HOME_OF_IT=$CACHE/node
 SOURCE=tests/node
-OLDEST=20
+OLDEST=22
 optional=
 [ "${1:-}" != --optional ] || { optional=$1 && shift; }
 wanted=${1:-}
