@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, assert_never
 
+from authz.answers.passage import Passage
 from authz.approvals.key import Asked
 from authz.approvals.port import Approvals
 from authz.approvals.prompt import Prompt
@@ -56,6 +57,7 @@ from authz.protocols.operation import Operation
 from authz.request import Request
 from authz.response import allow_response, deny_response, metadata_response, outside_response
 from authz.services import Service
+from authz.sessions.seen import owner_of, session_of
 from identity.authorization_details import covers
 from identity.caller import Caller
 from identity.delegation import DelegationToken
@@ -132,9 +134,14 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     check_details(caller, operation, service)
+    session_id = session_of(request, operation)
+    if session_id is not None and flow.sessions is not None:
+        await flow.sessions.bind(service.name, session_id, owner_of(caller), now)
     wanted = flow.policy.payload_classes(service.name)
     payload = evidence.payload = classes_in_call(operation, request, wanted)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name, payload=payload))
+    if verdict.effect != "deny" and flow.pins is not None and operation.method == TOOL_CALL:
+        await flow.pins.require(service.name, operation.resource_name, service.pins)
     if verdict.effect == "approve" and flow.approvals is not None:
         asked = Asked.of(caller, operation, request, service=service.name, revision=verdict.revision)
         prompt = await _approve(asked, flow.approvals, evidence, flow)
@@ -251,12 +258,22 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         if moved is not None:
             await flow.sink.append(entry.withdrawn(facts, evidence.decision_id, flow.new_id(now), now))
             return _denial(denied(moved), evidence)
-        names = request.headers.names()
-        return allow_response(allow, issued.token, names) if issued else outside_response(allow, names)
+        names, passage = request.headers.names(), _passage(allow, evidence, service)
+        if issued is None:
+            return outside_response(allow, names, passage)
+        return allow_response(allow, issued.token, names, passage)
     except AuditError as error:
         return _denial(refused(error), evidence)
     except Exception:  # noqa: BLE001 - as in `check`
         return _denial(denied(Code.INTERNAL), evidence)
+
+
+def _passage(allow: Allow, evidence: Evidence, service: Service) -> Passage | None:
+    """Say whose call the answer is to, where somebody reads it."""
+    caller, operation = evidence.caller, evidence.operation
+    if not service.is_guarded or caller is None or operation is None:
+        return None
+    return Passage.of(caller, operation, service=service.name, decision_id=allow.grant.decision_id)
 
 
 async def _moved(epoch: int, evidence: Evidence, flow: Flow) -> Code | None:

@@ -228,6 +228,11 @@ TEXTS: Final[Mapping[str, Text]] = {
         "the person has not granted this to the agent",
         "the person grants it: 'deputy grants create'",
     ),
+    "DPT-SESSION-OTHERS": Text(
+        Form.REFUSED,
+        "the session belongs to somebody else",
+        "open a session of your own: send initialize without mcp-session-id",
+    ),
     "DPT-DPOP-MISSING": Text(
         Form.TOKEN,
         "the token is bound to a key, and no proof of that key came with it",
@@ -286,6 +291,16 @@ TEXTS: Final[Mapping[str, Text]] = {
         Form.POLICY,
         "an argument is outside its limits",
         "keep the argument within the limits of the tool; an operator sets them in grants.yaml",
+    ),
+    "DPT-TOOL-CHANGED": Text(
+        Form.POLICY,
+        "the tool is not what it was: its description or its schema has changed",
+        "an operator looks at 'deputy mcp drift', and accepts the change with 'deputy mcp pin'",
+    ),
+    "DPT-TOOL-UNPINNED": Text(
+        Form.POLICY,
+        "nobody has accepted this tool yet",
+        "an operator looks at 'deputy mcp drift', and accepts the tool with 'deputy mcp pin'",
     ),
     "DPT-BINDING-WEAK": Text(
         Form.POLICY,
@@ -356,6 +371,26 @@ TEXTS: Final[Mapping[str, Text]] = {
         Form.UNAVAILABLE,
         "it cannot be known now whether this was presented before",
         "try again in a moment with a new proof; if it goes on, an operator looks at the replay memory",
+    ),
+    "DPT-PINS-UNKNOWN": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known now whether the tool has changed",
+        "try again in a moment; if it goes on, an operator looks at the file of pins",
+    ),
+    "DPT-SESSION-UNKNOWN": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known now whose session this is",
+        "try again in a moment; if it goes on, an operator looks at the file of sessions",
+    ),
+    "DPT-PASSAGE-MISSING": Text(
+        Form.UNAVAILABLE,
+        "it cannot be known whose call this is the answer to",
+        "an operator puts ext_proc behind ext_authz, and forwards its metadata (mesh-config/envoy)",
+    ),
+    "DPT-ANSWER-UNREADABLE": Text(
+        Form.UNAVAILABLE,
+        "the service's list cannot be read, so it is not passed on",
+        "an operator compares what the service answers with the protocol",
     ),
     "DPT-APPROVAL-UNKNOWN": Text(
         Form.UNAVAILABLE,

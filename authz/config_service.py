@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from authz.config_forms import EndpointPath, Host, HttpsUri, SpiffeText, ToolPrefix
 from authz.config_sections import Section
 from authz.form import DenialForm
+from authz.pins.port import PinMode
 from authz.protocols.operation import Protocol
 from authz.protocols.route import Route
 from authz.services import Service
@@ -48,6 +49,17 @@ class ServiceConfig(Section):
         "result with `isError`, a tool that does not exist, or HTTP 403",
     )
 
+    answers: Literal["passed", "guarded"] = Field(
+        default="passed",
+        description="`guarded`: what comes back goes through ext_proc: lists are cut to what the caller "
+        "could use, and open streams end with the caller's rights",
+    )
+    pins: PinMode = Field(
+        default="learn",
+        description="mcp: `learn` takes a tool's description and schema as they are first seen, and denies "
+        "it once they change; `require` denies what nobody accepted; `off` looks at neither",
+    )
+
     @model_validator(mode="after")
     def _paths_are_of_an_endpoint(self) -> Self:
         if self.paths and self.protocol in {"http", "grpc"}:
@@ -84,4 +96,6 @@ class ServiceConfig(Section):
             workloads=frozenset(SpiffeId.parse(text) for text in self.workloads),
             txn=self.txn,
             denials=self.denials,
+            is_guarded=self.answers == "guarded",
+            pins=self.pins if self.protocol == "mcp" else "off",
         )

@@ -58,6 +58,14 @@ class ApprovalError(CodedError):
     """A call that no person can be asked about now, or has denied."""
 
 
+class PinError(CodedError):
+    """A tool that is not the one that was accepted, or of which that cannot be known."""
+
+
+class AnswerError(CodedError):
+    """An answer that is not passed on."""
+
+
 class PolicyUnavailableError(CodedError):
     """The policy engine cannot be asked."""
 

@@ -14,9 +14,11 @@ from authz.audit.arguments import ArgumentsKey
 from authz.audit.sink import Sink
 from authz.audit.strangers import Strangers
 from authz.authenticate import Registered, Trust
+from authz.pins.port import Pins
 from authz.policy.port import Policy
 from authz.reused_tokens import ReusedTokens
 from authz.services import Services
+from authz.sessions.port import Sessions
 from authz.token_cache import VerifiedTokens
 from identity.dpop import DpopProof
 from identity.names import ENTROPY_BYTES, new_ulid
@@ -90,6 +92,9 @@ class Flow:
     following: Following | None = None
     # None where nobody can be asked: then what needs an approval is denied.
     approvals: Approvals | None = None
+    # None where nobody looks at what tools are, or whose sessions: in tests of the rest.
+    pins: Pins | None = None
+    sessions: Sessions | None = None
     known: VerifiedTokens = field(default_factory=VerifiedTokens)
     reused: ReusedTokens = field(default_factory=ReusedTokens)
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 
 from google.protobuf.struct_pb2 import Struct
 
+from authz.answers.passage import PASSAGE_FIELD, Passage
 from authz.codes import Code, find_code
 from authz.decision import Allow, Deny, denied
 from authz.denials.answer import answer_of
@@ -40,11 +41,23 @@ _PROOF_CODES = {
 _OK = 0
 _PERMISSION_DENIED = 7
 
+# What would have the answer come in another encoding, in part, or not at all.
+_ASKING_FOR_LESS = (
+    "accept-encoding",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+)
 _NO_STORE = ("cache-control", "no-store")
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-def allow_response(allow: Allow, transaction_token: str, header_names: Collection[str]) -> bytes:
+def allow_response(
+    allow: Allow, transaction_token: str, header_names: Collection[str], passage: Passage | None = None
+) -> bytes:
     """Let the request pass with a transaction token in place of the caller's credential."""
     response = pb.CheckResponse()
     response.CopyFrom(_ALLOWED)
@@ -52,16 +65,20 @@ def allow_response(allow: Allow, transaction_token: str, header_names: Collectio
     response.ok_response.headers_to_remove.extend(_ours(header_names))
     response.ok_response.response_headers_to_add[0].header.value = allow.grant.decision_id
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
+    if passage is not None:
+        _guard_answer(response, passage)
     return response.SerializeToString()
 
 
-def outside_response(allow: Allow, header_names: Collection[str]) -> bytes:
+def outside_response(allow: Allow, header_names: Collection[str], passage: Passage | None = None) -> bytes:
     """Let the request leave the mesh: all that is ours is taken out, and nothing is put in."""
     response = pb.CheckResponse(status=pb.Status(code=_OK))
     response.ok_response.headers_to_remove.extend(names_kept_inside(header_names))
     # This one goes back to the caller, who can name the decision when it asks why.
     _set_header(response.ok_response.response_headers_to_add.add(), DECISION_HEADER, allow.grant.decision_id)
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
+    if passage is not None:
+        _guard_answer(response, passage)
     return response.SerializeToString()
 
 
@@ -186,6 +203,12 @@ def _name_decision(metadata: Struct, decision_id: str, code: str) -> None:
     if decision_id:
         metadata.fields["decision_id"].string_value = decision_id
     metadata.fields["reason"].string_value = code
+
+
+def _guard_answer(response: pb.CheckResponse, passage: Passage) -> None:
+    """Say whose answer comes back, and ask for the whole of it, as it is."""
+    response.dynamic_metadata.fields[PASSAGE_FIELD].string_value = passage.encode()
+    response.ok_response.headers_to_remove.extend(_ASKING_FOR_LESS)
 
 
 def _allowed() -> pb.CheckResponse:

@@ -15,6 +15,7 @@ from typing import Literal
 from authz.codes import Code
 from authz.errors import ConfigError, RequestError
 from authz.form import DenialForm
+from authz.pins.port import PinMode
 from authz.protocols.route import Route
 from authz.request import Request
 from identity.spiffe import SpiffeId
@@ -39,6 +40,10 @@ class Service:
     txn: Literal["per_call", "per_tool", "none"] = "per_call"
     # How a client that speaks JSON-RPC is told that the policy says no.
     denials: DenialForm = "json_rpc"
+    # Whether what comes back goes through ext_proc (authz/answers).
+    is_guarded: bool = False
+    # What a changed description or schema of a tool means.
+    pins: PinMode = "off"
 
     @property
     def is_outside(self) -> bool:

@@ -31,7 +31,7 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 # Reads the files of a policy once, before anything is served, and gives a value.
 LOADERS = ("authz/policy/modules.py",)
 # Only these may be asynchronous: the flow awaits its two ports (STYLE 2), and what implements a port.
-ASYNC_CORE = ("authz/check.py", "authz/admin.py", "authz/policy/embedded*.py")
+ASYNC_CORE = ("authz/check.py", "authz/admin.py", "authz/answers/guard.py", "authz/policy/embedded*.py")
 READER = "authz/request.py"  # of CheckRequest
 # An AuthZEN evaluation becomes a question of the one flow here.
 TRANSLATOR = "authz/authzen/question.py"

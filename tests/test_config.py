@@ -78,6 +78,8 @@ def full() -> Json:
                 "workloads": ["spiffe://mesh.example/ns/tickets/sa/server"],
                 "txn": "per_tool",
                 "denials": "http",
+                "answers": "guarded",
+                "pins": "require",
             },
             "billing": {"audience": "https://billing.mesh.example"},
         },

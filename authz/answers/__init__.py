@@ -1,0 +1,1 @@
+"""What comes back from a service: whose call it answers, lists cut to what that caller could use."""

@@ -1,0 +1,1 @@
+"""Tools as they were accepted: their descriptions and schemas, pinned by hash."""

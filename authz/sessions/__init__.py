@@ -1,0 +1,1 @@
+"""Sessions of MCP, each bound to who opened it."""
