@@ -1,4 +1,4 @@
-"""What the reason codes about the request itself say: it cannot be read, or asks for what is not known here."""
+"""What the reason codes about the request itself say: it cannot be read, or asks for what is unknown here."""
 
 from collections.abc import Mapping
 from typing import Final
