@@ -18,12 +18,14 @@ from authz.errors import AuditError
 from authz.flow import Flow
 from authz.live_trust import LiveTrust
 from authz.pb import ext_authz_pb2 as pb
+from authz.pins.port import Pins
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
 from authz.protocols.route import Route
 from authz.replay import Replay, ReplayMemory
 from authz.reused_tokens import ReusedTokens
 from authz.services import Asker, Service, Services
+from authz.sessions.port import Sessions
 from authz.store.spending import spender
 from authz.token_cache import VerifiedTokens
 from identity.authority import Authority
@@ -185,6 +187,8 @@ class World:
         self.now = NOW
         self.replay: Replay = ReplayMemory()
         self.known, self.reused = VerifiedTokens(), ReusedTokens()
+        self.pins: Pins | None = None
+        self.sessions: Sessions | None = None
         self._numbers = count(1)
         self.services = Services.of(
             (
@@ -244,6 +248,8 @@ class World:
             arguments_key=ArgumentsKey(bytes(32)),
             clock=lambda: self.now,
             entropy=self.entropy,
+            pins=self.pins,
+            sessions=self.sessions,
             known=self.known,
             reused=self.reused,
         )

@@ -48,7 +48,7 @@ class Passage:
     who: Mapping[str, object] = field(repr=False)
     # All that the caller acts by, and the runs of ours that must be alive. A run of another trust domain is
     # known by its end only.
-    standing: Standing
+    standing: Standing = field(repr=False)
     runs: tuple[Hop, ...]
     ends_at: int
 
