@@ -1,0 +1,85 @@
+"""The MCP servers of other people that the tests run, and the grants that allow all of what they offer."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from tests.conftest import ROOT
+from tests.e2e.real_world import PACKAGES, Server, javascript
+
+_METHODS: Final = (
+    "completion/complete",
+    "prompts/get",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+)
+
+
+def _grants(*tools: str, more: Iterable[str] = ()) -> dict[str, Any]:
+    return {
+        "tools": {tool: {"class": "read"} for tool in tools},
+        "methods": dict.fromkeys((*_METHODS, *more), "read"),
+    }
+
+
+_EVERYTHING_TOOLS: Final = (
+    "echo",
+    "get-annotated-message",
+    "get-resource-links",
+    "get-resource-reference",
+    "get-roots-list",
+    "get-structured-content",
+    "get-sum",
+    "get-tiny-image",
+    "gzip-file-as-resource",
+    "simulate-research-query",
+    "toggle-simulated-logging",
+    "toggle-subscriber-updates",
+    "trigger-elicitation-request",
+    "trigger-elicitation-request-async",
+    "trigger-long-running-operation",
+    "trigger-sampling-request",
+    "trigger-sampling-request-async",
+    "trigger-url-elicitation",
+)
+# What the scenarios of the conformance suite call.
+SCENARIO_TOOLS: Final = (
+    "json_schema_2020_12_tool",
+    "test_audio_content",
+    "test_elicitation",
+    "test_elicitation_sep1034_defaults",
+    "test_elicitation_sep1330_enums",
+    "test_embedded_resource",
+    "test_error_handling",
+    "test_image_content",
+    "test_multiple_content_types",
+    "test_reconnection",
+    "test_sampling",
+    "test_simple_text",
+    "test_tool_with_logging",
+    "test_tool_with_progress",
+)
+_TASKS: Final = ("tasks/get", "tasks/result", "tasks/cancel")
+# Its tool `get-env` tells the environment of the server, so nobody may call it.
+EVERYTHING_DENIED: Final = "get-env"
+EVERYTHING: Final = Server(
+    "everything",
+    lambda _: javascript(
+        PACKAGES / "@modelcontextprotocol/server-everything/dist/index.js", "streamableHttp"
+    ),
+    _grants(*_EVERYTHING_TOOLS, more=_TASKS),
+)
+# The suite calls tools that it does not have. What is not listed is denied before the server can say so.
+ASKED_EVERYTHING: Final = replace(
+    EVERYTHING, name="asked", grants=_grants(*_EVERYTHING_TOOLS, *SCENARIO_TOOLS, more=_TASKS)
+)
+CONFORMING: Final = Server(
+    "conforming",
+    lambda port: javascript(ROOT / "tests/node/conforming.cjs", str(port)),
+    _grants(*SCENARIO_TOOLS),
+)
+# The same with a tool that nobody may call: a difference that the comparison has to find.
+NARROWED: Final = replace(
+    CONFORMING, name="narrowed", grants=_grants(*(tool for tool in SCENARIO_TOOLS if "simple" not in tool))
+)
