@@ -6,7 +6,7 @@ as data and never enter this process's descriptor pool, where their names would 
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from authz.mesh.envoy_process import find_envoy
-from authz.pb import ext_authz_pb2
+from authz.pb import ext_authz_pb2, ext_proc_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTH = "envoy.service.auth.v3."
+PROC = "envoy.service.ext_proc.v3."
 CORE = "envoy.config.core.v3."
 FILES = (
     "envoy/service/auth/v3/attribute_context.proto",
@@ -32,6 +33,8 @@ FILES = (
     "envoy/config/core/v3/address.proto",
     "envoy/type/v3/http_status.proto",
     "google/rpc/status.proto",
+    "envoy/service/ext_proc/v3/external_processor.proto",
+    "envoy/extensions/filters/http/ext_proc/v3/processing_mode.proto",
 )
 # Where Envoy keeps what we keep in one package; the wire knows no names.
 HOMES = {
@@ -44,12 +47,14 @@ HOMES = {
     "HeaderValueOption": CORE,
     "Status": "google.rpc.",
     "HttpStatus": "envoy.type.v3.",
+    "ProcessingMode": "envoy.extensions.filters.http.ext_proc.v3.",
 }
 
 
 def their_name(ours: str) -> str:
-    local = ours.removeprefix(AUTH)
-    return HOMES.get(local.split(".", maxsplit=1)[0], AUTH) + local
+    package = AUTH if ours.startswith(AUTH) else PROC
+    local = ours.removeprefix(package)
+    return HOMES.get(local.split(".", maxsplit=1)[0], package) + local
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -104,14 +109,17 @@ def envoy_messages() -> dict[str, DescriptorProto]:
     }
 
 
-def our_messages(found: Iterator[Descriptor] | None = None) -> Iterator[Descriptor]:
-    for message in found or iter(ext_authz_pb2.DESCRIPTOR.message_types_by_name.values()):
+def our_messages(found: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    for message in found:
         yield message
-        if message.nested_types:
-            yield from our_messages(iter(message.nested_types))
+        yield from our_messages(message.nested_types)
 
 
-OURS = {message.full_name: message for message in our_messages()}
+OURS = {
+    message.full_name: message
+    for file in (ext_authz_pb2.DESCRIPTOR, ext_proc_pb2.DESCRIPTOR)
+    for message in our_messages(file.message_types_by_name.values())
+}
 
 
 def wire_kind(kind: int) -> int:
@@ -141,20 +149,38 @@ def test_members_of_a_oneof_exclude_each_other_in_envoy_too(name: str) -> None:
         assert len({groups[field.name] for field in oneof.fields}) == 1
 
 
-def test_append_actions_have_envoys_numbers() -> None:
-    option = envoy_messages()[CORE + "HeaderValueOption"]
-    theirs: EnumDescriptorProto = next(e for e in option.enum_type if e.name == "HeaderAppendAction")
-    ours = ext_authz_pb2.HeaderValueOption.HeaderAppendAction.DESCRIPTOR
+ENUMS = {
+    "append actions": (ext_authz_pb2.HeaderValueOption.HeaderAppendAction, CORE + "HeaderValueOption"),
+    "header modes": (ext_proc_pb2.ProcessingMode.HeaderSendMode, HOMES["ProcessingMode"] + "ProcessingMode"),
+    "body modes": (ext_proc_pb2.ProcessingMode.BodySendMode, HOMES["ProcessingMode"] + "ProcessingMode"),
+}
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_enums_have_envoys_numbers(name: str) -> None:
+    enum, owner = ENUMS[name]
+    ours = enum.DESCRIPTOR
+    theirs: EnumDescriptorProto = next(e for e in envoy_messages()[owner].enum_type if e.name == ours.name)
     assert {v.name: v.number for v in ours.values} == {v.name: v.number for v in theirs.value}
 
 
-def test_service_and_method_give_envoys_grpc_path() -> None:
-    service = next(service for file in envoy_files() for service in file.service if file.name == FILES[1])
-    ours = ext_authz_pb2.DESCRIPTOR.services_by_name["Authorization"]
-    assert ours.full_name == f"envoy.service.auth.v3.{service.name}"
-    assert [m.name for m in service.method] == ["Check"] == [m.name for m in ours.methods]
+SERVICES = {
+    "Authorization": (ext_authz_pb2.DESCRIPTOR, AUTH, "Check", False),
+    "ExternalProcessor": (ext_proc_pb2.DESCRIPTOR, PROC, "Process", True),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service_and_method_give_envoys_grpc_path(name: str) -> None:
+    file, package, method, streams = SERVICES[name]
+    service = next(each for found in envoy_files() for each in found.service if each.name == name)
+    ours = file.services_by_name[name]
+    assert ours.full_name == package + name
+    assert [m.name for m in service.method] == [method] == [m.name for m in ours.methods]
     assert service.method[0].input_type == "." + ours.methods[0].input_type.full_name
     assert service.method[0].output_type == "." + ours.methods[0].output_type.full_name
+    for described in (service.method[0], ours.methods[0]):
+        assert (described.client_streaming, described.server_streaming) == (streams, streams)
 
 
 def test_every_answer_with_a_status_starts_with_its_tag() -> None:
