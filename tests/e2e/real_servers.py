@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tests.conftest import ROOT
-from tests.e2e.real_world import PACKAGES, Server, javascript
+from tests.e2e.real_world import PACKAGES, PYTHON, Server, javascript, peers
 
 _METHODS: Final = (
     "completion/complete",
@@ -82,4 +82,11 @@ CONFORMING: Final = Server(
 # The same with a tool that nobody may call: a difference that the comparison has to find.
 NARROWED: Final = replace(
     CONFORMING, name="narrowed", grants=_grants(*(tool for tool in SCENARIO_TOOLS if "simple" not in tool))
+)
+
+# Its tool `tear_up` is what nobody may call.
+_PAPERS: Final = _grants("count", "echo", "fail", "print_pages")
+PYTHON_1: Final = Server("python-1", lambda port: peers(ROOT / "tests/peers/mcp_server.py", str(port)), _PAPERS)
+PYTHON_2: Final = Server(
+    "python-2", lambda port: [PYTHON, ROOT / "tests/peers/mcp_server.py", str(port)], _PAPERS
 )
