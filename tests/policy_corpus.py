@@ -7,13 +7,14 @@ from typing import Any
 from authz.policy.grants import Grants
 from authz.policy.opa_admin_questions import admin_questions
 from authz.policy.opa_check import Question
-from authz.policy.opa_questions import questions
+from authz.policy.opa_questions import list_questions, questions
 from identity.canonical import canonical_json, sha256_hex
 from tests.policy.corpus import generated_cases, grants, load_cases
 
 SEED = 1
 GENERATED = 600
 QUESTIONS_OF_ONE = 300
+LISTS_OF_ONE = 300
 CHANGES_OF_ONE = 400
 
 OLGA, OMAR, ADA = (f"https://idp.mesh.example#{name}" for name in ("olga", "omar", "ada"))
@@ -55,4 +56,7 @@ def corpus() -> tuple[Question, ...]:
     asked = [Question(case.name, as_grants(case.data), case.query) for case in cases]
     for name in ("full", "demo"):
         asked += questions(as_grants(grants(name)), SEED, QUESTIONS_OF_ONE)
+        asked += list_questions(as_grants(grants(name)), SEED, LISTS_OF_ONE)
+    for case in generated_cases(SEED, GENERATED)[:LISTS_OF_ONE]:
+        asked += list_questions(as_grants(case.data), SEED, 1)
     return (*asked, *administration())

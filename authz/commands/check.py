@@ -26,13 +26,13 @@ from authz.policy.modules import LOCK_FILE, Modules, read_lock, read_modules, sh
 from authz.policy.opa_admin_questions import admin_questions
 from authz.policy.opa_check import Report, check_policy
 from authz.policy.opa_process import find_opa
-from authz.policy.opa_questions import questions
+from authz.policy.opa_questions import list_questions, questions
 from authz.policy.portability import NotPortableError, Portability
 
 VERSION: Final = "deputy.policy-check/v1"
 _MAX_TOLD: Final = 20
-# Of the random questions: how many are about calls for each one about administration.
-_CALLS_FOR_ONE_CHANGE: Final = 5
+# Of the random questions: calls for each one about administration, and for each one about a list.
+_CALLS_FOR_ONE_OTHER: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def _compare(found: _Found, grants: Grants, options: Options) -> None:
         return
     asked = [
         *questions(grants, options.seed, options.count),
-        *admin_questions(grants, options.seed, options.count // _CALLS_FOR_ONE_CHANGE),
+        *list_questions(grants, options.seed, options.count // _CALLS_FOR_ONE_OTHER),
+        *admin_questions(grants, options.seed, options.count // _CALLS_FOR_ONE_OTHER),
     ]
     found.report = asyncio.run(check_policy(found.modules, asked, find_opa(options.opa)))
     found.findings += [f"another answer: {answer}" for answer in found.report.disagreements]
@@ -157,6 +158,8 @@ def _lines(found: _Found) -> Iterator[tuple[str, object]]:
         else:
             same = found.report.cases - len(found.report.disagreements)
             yield "compared", f"{same} of {found.report.cases} answers are those of OPA {found.report.opa}"
+        if not found.modules.filters_lists:
+            yield "lists", "this policy shows nothing in them: give package deputy a rule 'visible'"
         yield "policy lock", found.lock
     yield from (("finding", finding) for finding in found.findings[:_MAX_TOLD])
     if len(found.findings) > _MAX_TOLD:

@@ -84,6 +84,8 @@ def parse_question(data: bytes, name: str) -> PolicyInput | Capture:
 def _fitting(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if misfits := problems("input", value):
         raise _refused(f"{name}: {'; '.join(misfits)}")
+    if value["phase"] == "visible":
+        raise _refused(f"{name}: a question about a list has no verdict; ask about a call, in phase 'check'")
     return value
 
 

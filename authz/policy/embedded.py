@@ -7,10 +7,11 @@
 - An evaluation that fails, or gives nothing, is an error, and an error is a denial; so is a panic of the
   engine, which Python does not count among the exceptions. A machine that panicked is not asked again.
 - Two runtimes: Rvm, and the slower Engine where the walk says that Rvm would differ silently.
-- The last answers about token exchange are remembered, by the SHA-256 of the whole question, beside the
-  machine that gave them: one policy with one set of data, and no builtin that is admitted here sees a clock,
-  a random number or the network. A task asks the same again for each token; a call has arguments, a start of
-  a task a new name, and neither is remembered. An agent fills a share of the memory and no more.
+- The last answers about token exchange and about lists are remembered, by the SHA-256 of the whole question,
+  beside the machine that gave them: one policy with one set of data, and no builtin that is admitted here
+  sees a clock, a random number or the network. A task asks the same again for each token, and lists again and
+  again; a call has arguments, a start of a task a new name, and neither is remembered. An agent fills a share
+  of the memory and no more.
 """
 
 import hashlib
@@ -22,11 +23,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import compress
 from typing import Any, Final
 
 from authz.errors import PolicyLoadError, PolicyShapeError, PolicyUnavailableError
 from authz.policy.grants import NO_CLASSES, Grants
-from authz.policy.modules import ADMIN_DECISION, DECISION, Modules, is_about_administration
+from authz.policy.modules import Modules, entry_point, without_answer
+from authz.policy.names import asked_names, in_batches, read_visible
 from authz.policy.port import Query
 from authz.policy.portability import Runtime
 from authz.policy.revision import Revision
@@ -49,6 +52,8 @@ Ask = Callable[[str, str], str]
 
 _REMEMBERED: Final = 4096
 _REMEMBERED_OF_AGENT: Final = 512
+_REMEMBERED_LISTS: Final = 1024
+_REMEMBERED_LISTS_OF_AGENT: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,9 @@ class _Machine:
     ask: Ask
     answers: FairCache[bytes, str] = field(
         default_factory=lambda: FairCache(_REMEMBERED, _REMEMBERED_OF_AGENT), repr=False
+    )
+    lists: FairCache[bytes, bytes] = field(
+        default_factory=lambda: FairCache(_REMEMBERED_LISTS, _REMEMBERED_LISTS_OF_AGENT), repr=False
     )
 
 
@@ -136,7 +144,7 @@ class EmbeddedPolicy:
         self._payload = grants.payload_classes()
         self._compile = self._engine if runtime == "engine" else self._rvm
         self._serial = next(_SERIALS)
-        self._entries = [DECISION, ADMIN_DECISION] if modules.decides_administration else [DECISION]
+        self._entries = list(modules.entry_points)
         self._machine()
 
     @property
@@ -184,9 +192,21 @@ class EmbeddedPolicy:
         """Return which names of a list are visible.
 
         Raises:
-            PolicyShapeError: if the policy cannot be asked about lists.
+            PolicyUnavailableError: if the evaluation fails.
+            PolicyShapeError: if the list is too long, or the answer is not one.
         """
-        raise PolicyShapeError(f"the policy has no answer about lists: {query['phase']}")
+        names = asked_names(query)
+        lists, asked = self._machine().lists, _digest(query)
+        shown = lists.get(asked)
+        if shown is None:
+            answers = [
+                read_visible(self.evaluate(question), batch) for question, batch in in_batches(query, names)
+            ]
+            found = frozenset().union(*answers)
+            # One byte a name: what a stranger's server calls its tools is no size of ours.
+            shown = bytes(name in found for name in names)
+            lists.put(asked, shown, _presenter(query) or "")
+        return frozenset(compress(names, shown))
 
     def evaluate(self, query: Mapping[str, object]) -> object:
         """Return the policy's answer as it is.
@@ -199,9 +219,9 @@ class EmbeddedPolicy:
 
     def _ask(self, query: Mapping[str, object]) -> str:
         text = _input(query)
-        entry = ADMIN_DECISION if is_about_administration(query) else DECISION
+        entry = entry_point(query)
         if entry not in self._entries:
-            raise PolicyShapeError("the policy has no answer")
+            raise without_answer(entry)
         try:
             return self._machine().ask(entry, text)
         except (KeyboardInterrupt, SystemExit):
@@ -255,8 +275,12 @@ class EmbeddedPolicy:
 
 def _remembered_for(query: Mapping[str, object]) -> str | None:
     """Return the agent to whose share the answer belongs; None if it is not remembered."""
-    match query.get("phase"), query.get("agent"):
-        case "exchange", {"name": str(agent)}:
+    return _presenter(query) if query.get("phase") == "exchange" else None
+
+
+def _presenter(query: Mapping[str, object]) -> str | None:
+    match query.get("agent"):
+        case {"name": str(agent)}:
             return agent
     return None
 

@@ -4,7 +4,7 @@
   dropped or renamed without another digest.
 - Tests (`*_test.rego`) are no part of a policy.
 - A question is answered by the entry point of its form; the rules for calls never answer one about
-  administration, and a policy without rules for that denies it.
+  administration or about a list, and a policy without rules for those denies the one and shows nothing.
 """
 
 import hashlib
@@ -16,9 +16,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from authz.errors import PolicyLoadError
+from authz.errors import PolicyLoadError, PolicyShapeError
 
 DECISION: Final = "data.deputy.decision"
+VISIBLE: Final = "data.deputy.visible"
 ADMIN_DECISION: Final = "data.deputy.admin.decision"
 ADMIN_VERSION: Final = "deputy.admin/v1"
 SUFFIX: Final = ".rego"
@@ -28,7 +29,10 @@ MAX_LOCK_BYTES: Final = 1 << 16
 MAX_MODULES: Final = 256
 MAX_MODULE_BYTES: Final = 1 << 20
 
+_PACKAGE: Final = re.compile(r"^package deputy\s*(?:#.*)?$", re.MULTILINE)
 _ADMIN_PACKAGE: Final = re.compile(r"^package deputy\.admin\s*(?:#.*)?$", re.MULTILINE)
+# A rule, with or without a value, and no function: Rego has no other way to begin one.
+_VISIBLE: Final = re.compile(r"^(?:default[ \t]+)?visible(?:[ \t]+(?:contains|if)\b|[ \t]*:?=)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,37 @@ class Modules:
         """Say whether a module is of the package that decides administration."""
         return any(_ADMIN_PACKAGE.search(module.text) for module in self.modules)
 
+    @property
+    def filters_lists(self) -> bool:
+        """Say whether a module has a rule about the names of a list."""
+        return any(_PACKAGE.search(module.text) and _VISIBLE.search(module.text) for module in self.modules)
+
+    @property
+    def entry_points(self) -> tuple[str, ...]:
+        """Return what this policy can be asked."""
+        lists = (VISIBLE,) if self.filters_lists else ()
+        return (DECISION, *lists, *((ADMIN_DECISION,) if self.decides_administration else ()))
+
+
+def entry_point(query: Mapping[str, object]) -> str:
+    """Say which entry point answers a question."""
+    if is_about_administration(query):
+        return ADMIN_DECISION
+    return VISIBLE if query.get("phase") == "visible" else DECISION
+
+
+def without_answer(entry: str) -> PolicyShapeError:
+    """Say that the policy gave no answer, and where it is for want of a rule that others write too, which."""
+    if entry == VISIBLE:
+        return PolicyShapeError(
+            "the policy says nothing about lists, so nothing in them is shown: give package deputy a rule "
+            "'visible' with those of input.resource.names that may be seen"
+        )
+    return PolicyShapeError("the policy has no answer")
+
 
 def is_about_administration(query: Mapping[str, object]) -> bool:
-    """Say which of the two entry points a question is for."""
+    """Say whether a question is about a change to Deputy itself."""
     return query.get("version") == ADMIN_VERSION
 
 

@@ -19,8 +19,9 @@ import aiohttp
 
 from authz.errors import PolicyLoadError, PolicyRevisionError, PolicyShapeError, PolicyUnavailableError
 from authz.policy.grants import NO_CLASSES, Grants
-from authz.policy.modules import is_about_administration
-from authz.policy.opa_bundle import ANSWER_PATH, DIGEST_NAME
+from authz.policy.modules import entry_point, without_answer
+from authz.policy.names import asked_names, in_batches, read_visible
+from authz.policy.opa_bundle import ANSWER_KEYS, ANSWER_PATH, DIGEST_NAME
 from authz.policy.port import Query
 from authz.policy.revision import Revision
 from authz.policy.verdict import Verdict
@@ -151,6 +152,29 @@ class OpaPolicy:
             PolicyRevisionError: if another policy or other data answered.
             PolicyShapeError: if the answer is not one.
         """
+        return Verdict.parse(await self._ask(query), self.revision)
+
+    async def visible(self, query: Query) -> frozenset[str]:
+        """Ask OPA which names of a list are visible.
+
+        Raises:
+            PolicyUnavailableError: if it does not answer in time, or with an error.
+            PolicyRevisionError: if another policy or other data answered.
+            PolicyShapeError: if the list is too long, or the answer is not one.
+        """
+        names = asked_names(query)
+        found: set[str] = set()
+        for question, batch in in_batches(query, names):
+            found |= read_visible(await self._ask(question), batch)
+        return frozenset(found)
+
+    async def close(self) -> None:
+        """Stop putting data there; what is under way may still be answered."""
+        self._closed = True
+        if self._pushing is not None:
+            self._pushing.cancel()
+
+    async def _ask(self, query: Query) -> object:
         await self._wait_for_push()
         body = json.dumps({"input": query}, allow_nan=False).encode()
         path = f"/v1/data/{ANSWER_PATH}?strict-builtin-errors=true"
@@ -162,25 +186,11 @@ class OpaPolicy:
         if got != (self._expected.policy, self._expected.data):
             self._lost()
             raise PolicyRevisionError("OPA runs another policy or other data")
-        key = "admin" if is_about_administration(query) else "decision"
-        if key not in answer:
-            raise PolicyShapeError("the policy has no answer")
+        entry = entry_point(query)
+        if ANSWER_KEYS[entry] not in answer:
+            raise without_answer(entry)
         self._synced, self._faults = True, 0
-        return Verdict.parse(answer[key], self.revision)
-
-    async def visible(self, query: Query) -> frozenset[str]:
-        """Return which names of a list are visible.
-
-        Raises:
-            PolicyShapeError: if the policy cannot be asked about lists.
-        """
-        raise PolicyShapeError(f"the policy has no answer about lists: {query['phase']}")
-
-    async def close(self) -> None:
-        """Stop putting data there; what is under way may still be answered."""
-        self._closed = True
-        if self._pushing is not None:
-            self._pushing.cancel()
+        return answer[ANSWER_KEYS[entry]]
 
     def _lost(self) -> None:
         """Note that OPA lacks our data, and put it there at once, one push at a time."""

@@ -3,19 +3,20 @@
 - OPA reads the Rego from a directory, so that it is there again after a restart; the data comes over REST.
 - `data.deputy_answer` holds the decision and both digests, as separate keys: where one is missing, we know
   which, and nothing is allowed.
-- Administration has a key of its own, so that an OPA with an older directory has no answer about it, where
-  the rules for calls would have given theirs.
+- Administration and lists have keys of their own, so that an OPA with an older directory has no answer about
+  them, where the rules for calls would have given theirs.
 """
 
 from pathlib import Path
 from typing import Final
 
 from authz.errors import PolicyLoadError
-from authz.policy.modules import ADMIN_DECISION, ADMIN_VERSION, DECISION, Module, Modules
+from authz.policy.modules import ADMIN_DECISION, ADMIN_VERSION, DECISION, VISIBLE, Module, Modules
 
 ANSWER_PATH: Final = "deputy_answer"
 DIGEST_NAME: Final = "deputy_data_digest"
 REVISION_FILE: Final = "deputy_revision.rego"
+ANSWER_KEYS: Final = {DECISION: "decision", VISIBLE: "visible", ADMIN_DECISION: "admin"}
 
 _REVISION_MODULE: Final = """# Written by `deputy policy build`: which policy this is, and what it says.
 package {package}
@@ -24,7 +25,9 @@ policy := "{digest}"
 
 data_digest := data.{digest_name}
 
-decision := {decision} if not input.version == "{admin_version}"
+decision := {decision} if {{ not input.version == "{admin_version}"; not input.phase == "visible" }}
+
+visible := {visible} if {{ not input.version == "{admin_version}"; input.phase == "visible" }}
 
 admin := {admin} if input.version == "{admin_version}"
 """
@@ -37,6 +40,7 @@ def bundle_modules(modules: Modules) -> tuple[Module, ...]:
         digest=modules.digest,
         digest_name=DIGEST_NAME,
         decision=DECISION,
+        visible=VISIBLE,
         admin=ADMIN_DECISION,
         admin_version=ADMIN_VERSION,
     )

@@ -3,19 +3,22 @@
 - Each fits deputy.input/v1, as every question of a call does; the same seed gives the same ones.
 - Most start from a caller who may do much, and spoil something: that is where allows turn into denials.
 - Arguments lie on, near and beyond the limits, or are of another kind; what is found in a call is so, too.
+- Lists hold what a service offers, what another does, and what nobody does.
 """
 
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from authz.payload.classes import PAYLOAD_CLASSES
 from authz.policy.grants import Grants
 from authz.policy.opa_check import Question
-from authz.policy.query import INPUT_VERSION
+from authz.policy.port import Query
+from authz.policy.query import INPUT_VERSION, WHO, Kind, visible_query
 
 Json = Any  # the data were made by grants.py; a question is checked against its schema by a test
 
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 CLASSES: Final = ("destroy", "read", "write")
 _RUNNER: Final = "spiffe://mesh.example/ns/agents/sa/runner"
 _TASK: Final = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -54,6 +57,21 @@ _ENDINGS: Final = (
     "x" * 1025,
 )
 _TEXTS: Final = ("", "a", "A", "7", "ab", "a-1", "EUR", "ORD-0042", "2026-11-21", "a b", "a\n", "\u00e9")
+# A name is compared as it is, by every engine.
+_ODD_NAMES: Final = (
+    _STRANGER,
+    "",
+    " ",
+    "class",
+    "é",
+    "e\u0301",
+    "\u0000",
+    "\U0001f9f0",
+    '"',
+    "\\",
+    "<&>",
+    "../x",
+)
 _METHODS: Final = ("resources/read", "prompts/get", "tasks/cancel", "completion/complete")
 _VERBS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
@@ -63,6 +81,13 @@ def questions(grants: Grants, seed: int, count: int) -> Iterator[Question]:
     making = _Making(grants.data["grants"], Random(seed))  # noqa: S311 - nothing here is secret
     for number in range(count):
         yield Question(f"seed {seed}, question {number}", grants, making.query())
+
+
+def list_questions(grants: Grants, seed: int, count: int) -> Iterator[Question]:
+    """Make questions about lists of names, on some grants."""
+    making = _Making(grants.data["grants"], Random(seed))  # noqa: S311 - nothing here is secret
+    for number in range(count):
+        yield Question(f"seed {seed}, list {number}", grants, making.list_query())
 
 
 class _Making:
@@ -97,6 +122,45 @@ class _Making:
             **self._asked(service),
             "payload": self._found(self._grants["services"].get(service, {}).get("payload", {})),
         }
+
+    def list_query(self) -> Query:
+        """Make one question about a list."""
+        query: Json = self.query()
+        query = {**query, **self._able(query)} if self._maybe(70) else query
+        service = query["resource"]["service"]
+        listed = self._grants["services"].get(service, {})
+        kinds: list[Kind] = ["tool", "tool", "tool", *KINDS]
+        kinds += ["model"] * (8 if "models" in listed else 0)
+        kind = self._random.choice(kinds)
+        protocol = "llm" if kind == "model" else "mcp"
+        return visible_query(
+            {name: query[name] for name in WHO},
+            service,
+            self._random.choice([protocol] * 19 + ["http"]),
+            kind,
+            self._names(listed, "models" if kind == "model" else "tools"),
+        )
+
+    def _able(self, query: Json) -> Json:
+        """Let an agent ask about a service that it reaches, for nobody or for somebody who has part in it."""
+        name = self._name_of(self._grants["agents"])
+        agent = self._grants["agents"].get(name, {"tier": _STRANGER, "services": {}})
+        service = self._name_of(agent["services"])
+        hop = {"name": name, "ceiling": agent["tier"]}
+        holds = [group for group, services in self._grants["groups"].items() if service in services]
+        human = query["human"] and {**query["human"], "groups": holds[:64]}
+        return {
+            "human": human,
+            "agent": {**query["agent"], **hop, "autonomous": human is None},
+            "chain": [hop, *query["chain"][1 : None if self._maybe(20) else 1]],
+            "scopes": [f"{service}:{name}" for name in CLASSES if self._maybe(80)],
+            "resource": {"service": service},
+        }
+
+    def _names(self, listed: Json, table: str) -> list[str]:
+        others = self._grants["services"].get(self._name_of(self._grants["services"]), {})
+        offered = [*listed.get(table, {}), *others.get("tools", {}), *listed.get("methods", {}), *_ODD_NAMES]
+        return self._random.sample(offered, self._random.randrange(len(offered) + 1))
 
     def _found(self, rules: Mapping[str, object]) -> list[str]:
         return sorted(name for name in PAYLOAD_CLASSES if self._maybe(25 if name in rules else 3))

@@ -15,6 +15,9 @@ from identity.caller import Agent, Caller, Human
 
 INPUT_VERSION = "deputy.input/v1"
 
+WHO: Final = ("version", "human", "agent", "chain", "task", "peer", "binding", "scopes")
+"""The members of a question that say who asks."""
+
 Kind = Literal["tool", "resource", "resource_template", "prompt", "model"]
 """What a list is of."""
 

@@ -32,10 +32,14 @@ hop_has(hop, c) if {
 human_named if {
 	input.human != null
 } else if {
+	for_nobody
+	not operation.human
+}
+
+for_nobody if {
 	input.human == null
 	input.agent.autonomous == true
 	count(input.chain) == 1
-	not operation.human
 }
 
 approval_needed if {

@@ -46,12 +46,9 @@ understood if {
 
 granted if {
 	input.phase == "check"
-	count(authority) > 0
-	human_named
-	scope_held
+	permitted
 	arguments_within
 	payload_passes
-	binding_strong
 } else if {
 	input.phase == "exchange"
 	count(authority) > 0
@@ -62,6 +59,14 @@ granted if {
 	human_known
 	agents_known
 	tier_known
+}
+
+# All but what one call brings along.
+permitted if {
+	count(authority) > 0
+	human_named
+	scope_held
+	binding_strong
 }
 
 # The broker gives a token no more scope than human and chain have in common on the service. A class that a person

@@ -3,21 +3,33 @@ package deputy
 
 # An agent's own SVID carries no scopes. It stands for nobody, so there is no person's token that could narrow it.
 scope_held if {
-	input.binding == "svid"
-	input.human == null
+	unscoped
 } else if {
 	some c in authority
+	in_scope(c)
+}
+
+unscoped if {
+	input.binding == "svid"
+	input.human == null
+}
+
+in_scope(c) if {
 	concat(":", [input.resource.service, c]) in input.scopes
 }
 
 needed_scopes := [concat(":", [input.resource.service, c]) | some c in authority]
 
 binding_strong if {
-	input.binding == "key"
-} else if {
-	operation.class != "destroy"
+	binding_allows(operation.class)
 } else if {
 	surveys
+}
+
+binding_allows(class) if {
+	input.binding == "key"
+} else if {
+	class != "destroy"
 }
 
 # A path starts at the question itself, so that missing arguments are read like any missing member: as null,

@@ -18,15 +18,11 @@ surveys if {
 
 operation := found if {
 	calls
-	input.action.protocol == "mcp"
-	input.action.method == "tools/call"
-	input.resource.type == "tool"
+	names_tool
 	found := service.tools[input.resource.name]
 	found.class
 } else := found if {
-	calls
-	input.action.protocol == "mcp"
-	input.action.method != "tools/call"
+	names_method
 	found := service.methods[input.action.method]
 	found.class
 } else := found if {
@@ -43,8 +39,7 @@ operation := found if {
 	found.class
 } else := found if {
 	calls
-	input.action.protocol == "llm"
-	input.resource.type == "model"
+	names_model
 	found := service.models[input.resource.name]
 	found.class
 } else := found if {
@@ -53,6 +48,25 @@ operation := found if {
 	input.resource.type == "rpc"
 	found := service.grpc[input.resource.name]
 	found.class
+}
+
+# What is named says where the class is looked up; of a method that is its own name, whatever it is called with.
+names_tool if {
+	input.action.protocol == "mcp"
+	input.action.method == "tools/call"
+	input.resource.type == "tool"
+}
+
+names_method if {
+	input.action.phase == "call"
+	input.phase in ["check", "visible"]
+	input.action.protocol == "mcp"
+	input.action.method != "tools/call"
+}
+
+names_model if {
+	input.action.protocol == "llm"
+	input.resource.type == "model"
 }
 
 # The first rule that fits speaks. The list is that of one method of one service, and grants.py bounds it.

@@ -297,5 +297,5 @@ hop_reaches(hop) if {
 scope_fits if {
 	count(authority) == 0
 	some c in wanted
-	concat(":", [input.resource.service, c]) in input.scopes
+	in_scope(c)
 }
