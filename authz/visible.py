@@ -4,6 +4,7 @@
   nothing: variation selectors, fillers, the blank of Braille. Two texts that differ in these look alike.
 """
 
+import json
 from typing import Final
 
 # Letters, marks and symbols without a look of their own (Default_Ignorable_Code_Point, and a blank symbol).
@@ -28,3 +29,8 @@ def with_marks(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(each if is_visible(each) else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def escaped(text: str, line_end: str = "") -> str:
+    """Write what is not printable as JSON would: it can neither hide nor turn round what stands beside it."""
+    return "".join(each if is_visible(each) or each == line_end else json.dumps(each)[1:-1] for each in text)

@@ -7,7 +7,8 @@ import yaml
 
 from authz.cli import run
 from authz.commands import approvals_do
-from authz.commands.approvals_do import _arguments, visible
+from authz.commands.approvals_do import _arguments
+from authz.visible import escaped
 from tests.admin_world import uri
 from tests.administration_world import ADA, ALICE, OLGA
 from tests.approvals_world import ASKED, asked
@@ -86,11 +87,11 @@ def test_what_an_agent_wrote_neither_hides_nor_steers(beside: Beside) -> None:
     assert len([line for line in out.splitlines() if line.startswith("person")]) == 1
 
 
-def test_visible_is_one_printable_line_and_one_reading() -> None:
-    assert visible("Müller 客户") == "Müller 客户"
-    assert visible("a\u202eb\x7f") == "a\\u202eb\\u007f"
+def test_escaped_is_one_printable_line_and_one_reading() -> None:
+    assert escaped("Müller 客户") == "Müller 客户"
+    assert escaped("a\u202eb\x7f") == "a\\u202eb\\u007f"
     for code in range(0x3000):
-        assert visible(chr(code)).isprintable()
+        assert escaped(chr(code)).isprintable()
 
 
 def test_a_text_that_fills_a_line_does_not_look_like_another_member() -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 from authz.commands.api import Api
 from authz.commands.output import Output, console, emit, emit_one, look_up, printable, say
 from authz.commands.where import Where
-from authz.visible import is_visible
+from authz.visible import escaped
 
 POLL_SECONDS: Final = 1.0
 # The column of the titles with its space, where the agent writes nothing, and what stands there.
@@ -117,9 +117,9 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("for agent", ", ".join(map(str, found["via"]))),
         ("run", found["task"]),
         ("service", found["service"]),
-        ("sent to", visible(str(found["address"]))),
+        ("sent to", escaped(str(found["address"]))),
         ("action", found["action"]),
-        ("what", visible(str(found["resource"]))),
+        ("what", escaped(str(found["resource"]))),
         ("asked", found["requested_at"]),
         ("until", found["expires_at"]),
         ("decided by", found["decided_by"]),
@@ -136,7 +136,7 @@ def _arguments(found: Mapping[str, Any], width: int) -> list[tuple[str, object]]
     if found["arguments"] is None:
         gone = "not kept any more" if found["arguments_sha256"] else "none"
         return [("arguments", gone)]
-    text = visible(json.dumps(found["arguments"], indent=2, ensure_ascii=False), line_end="\n")
+    text = escaped(json.dumps(found["arguments"], indent=2, ensure_ascii=False), line_end="\n")
     lines: list[tuple[str, object]] = []
     for line in text.split("\n"):
         first, *more = chop_cells(line, max(width, _NARROWEST))
@@ -144,8 +144,3 @@ def _arguments(found: Mapping[str, Any], width: int) -> list[tuple[str, object]]
     if any(bidirectional(each) in _FROM_RIGHT for each in text):
         lines.append(("note", "there are letters from right to left: -o json writes each as its code"))
     return lines
-
-
-def visible(text: str, line_end: str = "") -> str:
-    """Write what is not printable as JSON would: it can neither hide nor turn round what stands beside it."""
-    return "".join(each if is_visible(each) or each == line_end else json.dumps(each)[1:-1] for each in text)

@@ -1,17 +1,30 @@
 """A tool as its server declares it: what a model reads of it, and what it is called with.
 
-- Every member that can change what a model does, or what a call means, is part of the hash; `_meta` and icons
-  are not.
+- Every member that can change what a model does, or what a call means, is part of the hash, those of
+  tomorrow's specification, too; `_meta` and icons are not.
+- The name in it is the policy's: a gateway's prefix is no change of the tool.
 - A rename is another tool; the same tool under another name has another hash, too.
 """
 
+import marshal
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from identity.canonical import canonical_json, sha256_hex
 
-MEMBERS: Final = ("name", "title", "description", "inputSchema", "outputSchema", "annotations", "execution")
+# What no model reads: a server may say something else here each time.
+LEFT_OUT: Final = frozenset({"_meta", "icons"})
+# What can be called has such a name (authz/protocols/mcp_target.py); letters that look alike are in none.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+# A list is mostly the one that was there before. Longer ones are hashed each time, so that what is remembered
+# is bounded: 2048 of at most 8 KiB.
+_REMEMBERED: Final = 2048
+_MAX_REMEMBERED_BYTES: Final = 8192
+# The format without references to equal objects: it tells `true` from `1`, which `==` does not.
+_MARSHAL: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +33,7 @@ class Declared:
 
     name: str
     digest: str
-    # Shown to who accepts it. It may be long; a model reads it too.
+    # As it came. Shown to who accepts it; it may be long, and a model reads it too.
     declaration: Mapping[str, object] = field(repr=False)
 
     @classmethod
@@ -30,5 +43,34 @@ class Declared:
         Raises:
             CanonicalJsonError: if it cannot be written so that all read the same.
         """
-        declaration = {member: tool[member] for member in MEMBERS if member in tool}
-        return cls(name, sha256_hex(canonical_json(declaration)), declaration)
+        try:
+            written = marshal.dumps(tool, _MARSHAL)  # type: ignore[arg-type]  # what is no JSON is a ValueError
+        except ValueError:  # nested deeper than it goes, or no JSON
+            return cls(name, _digest(name, tool), tool)
+        if len(written) > _MAX_REMEMBERED_BYTES:
+            return cls(name, _digest(name, tool), tool)
+        return cls(name, _remembered_digest(name, written), tool)
+
+    @property
+    def text(self) -> bytes:
+        """What the digest is taken of."""
+        return canonical_json(pinned(self.name, self.declaration))
+
+
+def pinned(name: str, tool: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what of a declaration is pinned."""
+    return {**{member: value for member, value in tool.items() if member not in LEFT_OUT}, "name": name}
+
+
+def is_tool_name(name: str) -> bool:
+    """Say whether a tool of this name can be called at all."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _digest(name: str, tool: Mapping[str, object]) -> str:
+    return sha256_hex(canonical_json(pinned(name, tool)))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_digest(name: str, written: bytes) -> str:
+    return _digest(name, marshal.loads(written))  # noqa: S302 - what was written a line before
