@@ -78,7 +78,7 @@ def _administration(parts: Parts, *, is_local: bool) -> Administration:
         state=parts.state,
         registry=Registry(parts.state, clients),
         reload=parts.policy.reload,
-        inbox=Inbox(parts.requests, parts.state, lambda: parts.policy.revision, parts.clock),
+        inbox=Inbox(parts.memories.requests, parts.state, lambda: parts.policy.revision, parts.clock),
     )
 
 

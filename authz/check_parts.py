@@ -5,6 +5,8 @@
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,15 +17,18 @@ from authz.audit.facts import PolicyFacts
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
+from authz.broker_parts import REPLAY
 from authz.config import Config
 from authz.flow import Flow, Following, Rights
 from authz.live_trust import LiveTrust
 from authz.policy.live import LivePolicy
-from authz.replay import Replay
 from authz.store.approvals import ApprovalFile, ApprovalLimits
 from authz.store.approvals_database import APPROVALS_FILE
 from authz.store.approving import SharedApprovals
 from authz.store.arguments_key import load_or_create_arguments_key
+from authz.store.replay import ReplayFile
+from authz.store.sessions import SESSIONS_FILE, SessionFile
+from authz.store.sessions_shared import SharedSessions
 from authz.store.spending import spender
 from identity.authority import Authority
 from identity.bundle import Bundle
@@ -68,14 +73,32 @@ def new_strangers(config: Config) -> Strangers:
     return Strangers(Rates(per_peer=one_peer, all_peers=_ALL_PEERS * one_peer))
 
 
-def open_approvals(config: Config, directory: Path) -> ApprovalFile:
-    """Open the requests for approval in the data_dir of the process that keeps them.
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What the processes of a machine remember together: what counts once, what waits, whose sessions are."""
+
+    replay: ReplayFile
+    # What waits for a person: the file, and how the flow asks it.
+    requests: ApprovalFile
+    approvals: SharedApprovals
+    sessions: SharedSessions
+
+
+def open_memories(config: Config, directory: Path, entropy: Entropy, stack: ExitStack) -> Memories:
+    """Open all in the data_dir of the authority, so that what was spent at one process counts at none.
 
     Raises:
-        StoreError: if the file is not ours alone, is damaged, or of another version.
+        StoreError: if a file is not ours alone, is damaged, or of another version.
     """
+    replay = ReplayFile.open(directory / REPLAY)
+    stack.callback(replay.close)
     limits = ApprovalLimits(config.approvals.pending_seconds, config.approvals.granted_seconds)
-    return ApprovalFile.open(directory / APPROVALS_FILE, limits)
+    requests = ApprovalFile.open(directory / APPROVALS_FILE, limits)
+    stack.callback(requests.close)
+    approvals = SharedApprovals(requests, config.broker.issuer, entropy)
+    sessions = SessionFile.open(directory / SESSIONS_FILE)
+    stack.callback(sessions.close)
+    return Memories(replay, requests, approvals, SharedSessions(sessions))
 
 
 def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
@@ -85,8 +108,7 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
     rights: Rights,
     policy: LivePolicy,
     sink: Sink,
-    replay: Replay,
-    approvals: SharedApprovals,
+    memories: Memories,
     clock: Clock,
     entropy: Entropy,
     following: Following | None = None,
@@ -116,12 +138,13 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
             authority().trust_domain,
             limits.transaction_token_seconds,
         ),
-        spend=spender(replay),
+        spend=spender(memories.replay),
         arguments_key=load_or_create_arguments_key(config.data_dir / "arguments.key", entropy(32)),
         clock=clock,
         entropy=entropy,
         following=following,
-        approvals=approvals,
+        approvals=memories.approvals,
+        sessions=memories.sessions,
     )
 
 

@@ -97,6 +97,11 @@ REQUEST_TEXTS: Final[Mapping[str, Text]] = {
     "DPT-HEADER-ENCODING": Text(
         Form.MALFORMED, "a header holds bytes that are not text", "send headers in ASCII"
     ),
+    "DPT-SESSION-MALFORMED": Text(
+        Form.MALFORMED,
+        "what mcp-session-id holds is no id of a session",
+        "send it as the server gave it: visible ASCII, no comma, at most 512 characters",
+    ),
     # What is asked for is not known here
     "DPT-MCP-METHOD-UNKNOWN": Text(
         Form.REFUSED, "the method is not known here", "use a method of the MCP specification"

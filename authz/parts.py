@@ -23,15 +23,16 @@ from authz.broker.event_parts import open_inbox, open_outbox
 from authz.broker.events_endpoint import Inbox
 from authz.broker.events_outgoing import Outbox
 from authz.broker.human import OpenIdPeople
-from authz.broker_parts import REPLAY, broker_settings, nonces, providers
+from authz.broker_parts import broker_settings, nonces, providers
 from authz.check_parts import (
     Clock,
     Entropy,
+    Memories,
     new_strangers,
     note,
-    open_approvals,
     open_audit,
     open_flow,
+    open_memories,
     policy_recorder,
     write_summaries,
 )
@@ -40,12 +41,8 @@ from authz.flow import Flow
 from authz.identity_parts import IdentityParts, open_identity
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
-from authz.replay import Replay
 from authz.store.agents import Registration
-from authz.store.approvals import ApprovalFile
-from authz.store.approving import SharedApprovals
 from authz.store.private import private_directory
-from authz.store.replay import ReplayFile
 from authz.store.snapshot import State
 from authz.store.sqlite import Store
 from identity.live_authority import LiveAuthority
@@ -67,9 +64,7 @@ class Parts:
     # Who tells us of sessions that ended, and whom we tell.
     inbox: Inbox | None
     outbox: Outbox
-    # What waits for a person: the file, and how the flow asks it.
-    requests: ApprovalFile
-    approvals: SharedApprovals
+    memories: Memories
     clock: Clock
 
     @property
@@ -115,15 +110,12 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         store = Store.open(config.data_dir / "state.db")
         stack.callback(store.close)
         state = State.load(store, clock())
-        replay = ReplayFile.open(config.data_dir / REPLAY)
-        stack.callback(replay.close)
-        requests = open_approvals(config, config.data_dir)
-        stack.callback(requests.close)
+        memories = open_memories(config, config.data_dir, entropy, stack)
         state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:
             policy = await LivePolicy.open(config.policy.grants, load, policy_recorder(audit, clock, entropy))
-            parts = _wire(config, identity, state, audit, policy, replay, requests, clock, entropy)
+            parts = _wire(config, identity, state, audit, policy, memories, clock, entropy)
             await parts.note("start")
             try:
                 yield parts
@@ -164,13 +156,11 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
     state: State,
     audit: AuditLog,
     policy: LivePolicy,
-    replay: Replay,
-    requests: ApprovalFile,
+    memories: Memories,
     clock: Clock,
     entropy: Entropy,
 ) -> Parts:
     authority = identity.live
-    approvals = SharedApprovals(requests, config.broker.issuer, entropy)
     flow = open_flow(
         config,
         lambda: authority.current,
@@ -178,8 +168,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         state,
         policy,
         audit,
-        replay,
-        approvals,
+        memories,
         clock,
         entropy,
     )
@@ -197,7 +186,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         entropy=entropy,
         peers=identity.broker_peers,
         transactions=flow.transactions,
-        replay=replay,
+        replay=memories.replay,
         nonces=nonces(config, entropy(32)),
         services=flow.services,
     )
@@ -214,8 +203,7 @@ def _wire(  # noqa: PLR0917 - all parts meet here, once
         broker,
         inbox,
         outbox,
-        requests,
-        approvals,
+        memories,
         clock,
     )
 

@@ -18,15 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from authz.audit.log import AuditLog
-from authz.broker_parts import REPLAY
 from authz.check_parts import (
     DISTRIBUTION,
     Clock,
     Entropy,
     note,
-    open_approvals,
     open_audit,
     open_flow,
+    open_memories,
     policy_recorder,
     write_summaries,
 )
@@ -41,14 +40,11 @@ from authz.own_identity import OwnIdentity
 from authz.peers import Peers, domains_of
 from authz.policy.engines import engine_loader
 from authz.policy.live import LivePolicy
-from authz.store.approvals import ApprovalFile
-from authz.store.approving import SharedApprovals
 from authz.store.changes import Progress
 from authz.store.followed import FollowedState
 from authz.store.leases import LeaseFiles
 from authz.store.port import Lease
 from authz.store.private import private_directory
-from authz.store.replay import ReplayFile
 from authz.store.sqlite_epochs import STATE_FILE, SqliteEpochs
 from identity.bundle import Bundle
 from identity.federation_document import parse_relationships
@@ -114,7 +110,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
         )
         stack.callback(state.close)
         state.start()
-        replay, requests = _open_memories(config, of, stack)
+        memories = open_memories(config, of, entropy, stack)
         known = KnownBundles(lambda: keys.current, [lambda: bundles.value])
         own = OwnIdentity(keys, SpiffeId(trust_domain, DEPUTY_PATH), tuple(config.broker.names), clock)
         callers = domains_of(SpiffeId.parse(caller.id) for caller in config.check.callers)
@@ -127,8 +123,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
                 state,
                 policy,
                 audit,
-                replay,
-                SharedApprovals(requests, config.broker.issuer, entropy),
+                memories,
                 clock,
                 entropy,
                 state,
@@ -143,19 +138,6 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
                 await policy.close()
                 await parts.write_summaries(final=True)
                 await note("stop", detail, audit, flow)
-
-
-def _open_memories(config: Config, of: Path, stack: ExitStack) -> tuple[ReplayFile, ApprovalFile]:
-    """Open what counts once: the authority's own, so that what was spent at one process counts at none.
-
-    Raises:
-        StoreError: if a file is not ours alone, is damaged, or of another version.
-    """
-    replay = ReplayFile.open(of / REPLAY)
-    stack.callback(replay.close)
-    requests = open_approvals(config, of)
-    stack.callback(requests.close)
-    return replay, requests
 
 
 def follow_bundles(path: Path, trust_domain: TrustDomain) -> FollowedFile[Mapping[TrustDomain, Bundle]]:

@@ -226,7 +226,10 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
         await asyncio.to_thread(parts.state.prune, parts.clock())
 
     async def sweep_approvals() -> None:
-        await parts.approvals.sweep(parts.clock())
+        await parts.memories.approvals.sweep(parts.clock())
+
+    async def sweep_sessions() -> None:
+        await parts.memories.sessions.sweep(parts.clock())
 
     async def follow_federation() -> None:
         parts.identity.federation.start_due(parts.clock())
@@ -244,6 +247,7 @@ async def _tick(parts: Parts, host: GrpcHost) -> None:
             publish_head,
             prune,
             sweep_approvals,
+            sweep_sessions,
         )
     )
 

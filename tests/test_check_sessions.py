@@ -1,111 +1,184 @@
-"""The flow and the sessions of MCP: who presents a session's id is asked about, wherever the id can stand."""
+"""The flow where requests have a session: whoever else presents it is refused, whatever they ask for."""
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from authz.codes import Code
-from authz.errors import AuthenticationError
-from authz.protocols.route import Route
-from authz.services import Asker, Service, Services
-from authz.sessions.port import Owner
+from authz.pb import ext_authz_pb2 as pb
+from authz.store.sessions import SessionFile
+from authz.store.sessions_shared import SharedSessions
+from identity.caller import Human
 from tests.check_requests import MCP_HEADERS
-from tests.fakes import GATEWAY, LEAD, TICKETS, World, reason
+from tests.fakes import DENY, LEAD, Run, World, reason
 
-OK = 0
-SESSION = ("mcp-session-id", "s-1")
-
-
-@dataclass
-class KnownSessions:
-    """Remembers what it was asked; refuses when told so."""
-
-    refusal: AuthenticationError | None = None
-    asked: list[tuple[str, str, Owner]] = field(default_factory=list)
-
-    async def bind(self, service: str, session_id: str, owner: Owner, now: datetime) -> None:
-        del now
-        self.asked.append((service, session_id, owner))
-        if self.refusal is not None:
-            raise self.refusal
+ID = "3f2c0a5e-9a1b-4c7d-8e6f-0123456789ab"
+OLGA = Human.parse("https://idp.example", "olga")
+META: dict[str, object] = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+MODERN = {
+    "jsonrpc": "2.0",
+    "id": 7,
+    "method": "tools/call",
+    "params": {"name": "read_ticket", "arguments": {"ticket": "T-1"}, "_meta": META},
+}
 
 
-def _world(refusal: Code | None = None) -> tuple[World, KnownSessions]:
-    world = World()
-    known = KnownSessions(AuthenticationError(refusal) if refusal else None)
-    world.sessions = known
-    return world, known
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World()
+    file = SessionFile.open(tmp_path / "data" / "sessions.db")
+    made.sessions = SharedSessions(file)
+    yield made
+    file.close()
 
 
-def _request(world: World, *more: tuple[str, str], **parts: object) -> bytes:
-    run = world.run("triage")
-    headers = [*MCP_HEADERS, ("authorization", f"Bearer {world.token(run)}"), *more]
-    return world.request(None, run, headers=headers, **parts)
+def ask(
+    world: World,
+    run: Run,
+    *ids: str,
+    more: tuple[tuple[str, str], ...] = (),
+    human: Human = LEAD,
+    **parts: Any,
+) -> pb.CheckResponse:
+    """Send a request of an agent with these headers `Mcp-Session-Id`."""
+    token = world.token(run, human=human)
+    headers = [
+        *MCP_HEADERS,
+        ("authorization", f"Bearer {token}"),
+        *(("mcp-session-id", each) for each in ids),
+        *more,
+    ]
+    return world.check(world.request(None, run, headers=headers, **parts))
 
 
-def test_a_session_is_bound_to_the_person_and_the_agent() -> None:
-    world, known = _world()
-    assert world.check(_request(world, SESSION)).status.code == OK
-    assert known.asked == [("tickets", "s-1", Owner(LEAD.uri, "triage"))]
+def is_allowed(response: pb.CheckResponse) -> bool:
+    return response.status.code == 0 and response.HasField("ok_response")
 
 
-def test_a_request_without_a_session_asks_nobody() -> None:
-    world, known = _world()
-    assert world.check(_request(world)).status.code == OK
-    assert not known.asked
+def test_who_opened_a_session_goes_on_and_who_stole_its_id_does_not(world: World) -> None:
+    ours, theirs = world.run("triage"), world.run("resolver")
+    assert is_allowed(ask(world, ours, ID))
+    assert reason(ask(world, theirs, ID)) == Code.SESSION_OTHERS.value
+    assert is_allowed(ask(world, ours, ID))
+    assert is_allowed(ask(world, theirs, "another"))
+    assert is_allowed(ask(world, theirs))
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_streams_and_ends_are_of_a_session_too(method: str) -> None:
-    world, known = _world(Code.SESSION_OTHERS)
-    response = world.check(_request(world, SESSION, method=method, body=b""))
-    assert reason(response) == "DPT-SESSION-OTHERS"
-    assert len(known.asked) == 1
+def test_the_same_agent_for_another_person_is_somebody_else(world: World) -> None:
+    assert is_allowed(ask(world, world.run("triage"), ID))
+    run = world.run("triage", OLGA)
+    assert reason(ask(world, run, ID, human=OLGA)) == Code.SESSION_OTHERS.value
 
 
-def test_the_response_of_a_client_is_of_a_session_too() -> None:
-    world, _ = _world(Code.SESSION_OTHERS)
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}).encode()
-    assert reason(world.check(_request(world, SESSION, body=body))) == "DPT-SESSION-OTHERS"
+def test_another_run_of_the_same_agent_for_the_same_person_goes_on(world: World) -> None:
+    assert is_allowed(ask(world, world.run("triage"), ID))
+    assert is_allowed(ask(world, world.run("triage"), ID))
 
 
-def test_somebody_elses_session_is_refused_before_the_policy_is_asked() -> None:
-    """The id alone gives nobody a decision to learn from, and the record names who tried."""
-    world, _ = _world(Code.SESSION_OTHERS)
-    response = world.check(_request(world, SESSION))
-    assert reason(response) == "DPT-SESSION-OTHERS"
-    assert not world.policy.asked
-    (record,) = world.records()
-    assert (record["effect"], record["agent"]) == ("deny", "triage")
-    assert "s-1" not in json.dumps(record, default=str)
+CLIENT_RESPONSE = json.dumps({"jsonrpc": "2.0", "id": 3, "result": {"roots": []}}).encode()
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "c", "version": "1"},
+    },
+}
 
 
-def test_what_cannot_be_known_is_refused() -> None:
-    world, _ = _world(Code.SESSION_UNKNOWN)
-    response = world.check(_request(world, SESSION))
-    assert (reason(response), response.denied_response.status.code) == ("DPT-SESSION-UNKNOWN", 503)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"method": "GET", "body": b""},
+        {"method": "DELETE", "body": b""},
+        {"body": CLIENT_RESPONSE},
+        {"body": json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()},
+        {"body": json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled"}).encode()},
+        {"body": json.dumps(INITIALIZE).encode()},
+    ],
+    ids=["call", "stream", "end", "response", "ping", "notification", "initialize"],
+)
+def test_a_stolen_id_is_refused_with_whatever_it_is_sent(world: World, parts: dict[str, Any]) -> None:
+    """Also where no policy is asked about an item: streams show answers, and responses are some."""
+    ours, theirs = world.run("triage"), world.run("resolver")
+    assert is_allowed(ask(world, ours, ID))
+    assert reason(ask(world, theirs, ID, **parts)) == Code.SESSION_OTHERS.value
+    assert is_allowed(ask(world, ours, ID, **parts))
 
 
-def test_two_ids_are_no_id() -> None:
-    world, known = _world()
-    assert reason(world.check(_request(world, SESSION, ("mcp-session-id", "s-2")))) == "DPT-HEADER-DUPLICATE"
-    assert not known.asked
-
-
-def test_an_empty_id_names_no_session() -> None:
-    world, known = _world()
-    assert world.check(_request(world, ("mcp-session-id", ""))).status.code == OK
-    assert not known.asked
-
-
-def test_other_protocols_have_no_such_sessions() -> None:
-    world, known = _world(Code.SESSION_OTHERS)
-    world.services = Services.of(
-        (Service("tickets", TICKETS, Route("tickets", "http")),),
-        (Asker(GATEWAY, frozenset({"tickets"})),),
-        None,
+def test_in_the_newer_era_a_session_is_bound_too(world: World) -> None:
+    """Its servers ignore the header; one that speaks both eras may go by it all the same."""
+    more = (
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "read_ticket"),
     )
-    assert world.check(_request(world, SESSION, method="GET", body=b"")).status.code == OK
-    assert not known.asked
+    body = json.dumps(MODERN).encode()
+    ours, theirs = world.run("triage"), world.run("resolver")
+    assert is_allowed(ask(world, ours, ID, more=more, body=body))
+    assert reason(ask(world, theirs, ID, more=more, body=body)) == Code.SESSION_OTHERS.value
+    assert reason(ask(world, theirs, ID)) == Code.SESSION_OTHERS.value
+
+
+@pytest.mark.parametrize("text", ["", "x" * 10_000, f"{ID},other", "a b"])
+def test_what_is_no_id_is_refused_and_bound_to_nobody(world: World, text: str) -> None:
+    """A comma is how a proxy joins two headers: another id to us than to the server."""
+    response = ask(world, world.run("triage"), text)
+    assert reason(response) == Code.SESSION_MALFORMED.value
+    assert json.loads(response.denied_response.body)["id"] == 7
+    assert is_allowed(ask(world, world.run("resolver"), ID))
+
+
+def test_an_id_that_stands_twice_is_refused(world: World) -> None:
+    """One reader takes the first, another the last."""
+    ours, theirs = world.run("triage"), world.run("resolver")
+    assert is_allowed(ask(world, ours, ID))
+    for ids in ((ID, "own"), ("own", ID)):
+        assert reason(ask(world, theirs, *ids)) == Code.HEADER_DUPLICATE.value
+
+
+def test_a_stranger_binds_nothing(world: World) -> None:
+    run = world.run("triage")
+    headers = [*MCP_HEADERS, ("mcp-session-id", ID)]
+    assert reason(world.check(world.request(None, run, headers=headers))) == Code.TOKEN_MISSING.value
+    headers.append(("authorization", "Bearer a.b.c"))
+    assert not is_allowed(world.check(world.request(None, run, headers=headers)))
+    assert is_allowed(ask(world, world.run("resolver"), ID))
+
+
+def test_a_refusal_and_its_record_do_not_say_the_id(world: World) -> None:
+    ours, theirs = world.run("triage"), world.run("resolver")
+    ask(world, ours, ID)
+    assert ID not in str(ask(world, theirs, ID))
+    assert ID not in str(world.records())
+    assert Code.SESSION_OTHERS.value in str(world.records()[-1])
+
+
+def test_what_the_policy_denies_stays_denied_within_a_session(world: World) -> None:
+    run = world.run("triage")
+    assert is_allowed(ask(world, run, ID))
+    world.policy.answer = DENY
+    assert reason(ask(world, run, ID)) == "DPT-AGENT-TIER"
+
+
+def test_where_nobody_can_tell_the_answer_says_try_again(world: World, tmp_path: Path) -> None:
+    file = SessionFile.open(tmp_path / "gone" / "sessions.db")
+    world.sessions = SharedSessions(file)
+    file.close()
+    run = world.run("triage")
+    assert reason(ask(world, run, ID)) == Code.SESSION_UNKNOWN.value
+    assert is_allowed(ask(world, run))
+
+
+def test_without_sessions_a_header_that_is_none_is_still_refused(world: World) -> None:
+    world.sessions = None
+    assert reason(ask(world, world.run("triage"), "x" * 10_000)) == Code.SESSION_MALFORMED.value

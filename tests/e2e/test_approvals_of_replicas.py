@@ -52,13 +52,13 @@ class Machine:
         return reason(pb.CheckResponse.FromString(await check(self.asked(), GATEWAY, self.place.parts.flow)))
 
     def waiting(self) -> list[Approval]:
-        found = self.place.parts.requests.newest(self.place.parts.clock())
+        found = self.place.parts.memories.requests.newest(self.place.parts.clock())
         return [each for each in found if each.state == "pending"]
 
     def approve(self) -> None:
         (waiting,) = self.waiting()
         parts = self.place.parts
-        parts.requests.decide(waiting.id, "approved", LEAD.uri, "", parts.clock())
+        parts.memories.requests.decide(waiting.id, "approved", LEAD.uri, "", parts.clock())
 
 
 @asynccontextmanager

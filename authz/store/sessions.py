@@ -1,0 +1,209 @@
+"""Whose each session of MCP is, in one SQLite file that the processes of one machine share.
+
+- Of two who present an id for the first time at the same moment, in whatever process, exactly one has it:
+  looking and keeping are one transaction under the write lock of the file.
+- A session stays bound until it was unused for a week. Whoever has more than their share loses their own, the
+  longest unused first, and nobody else's. Where all is full, what nobody used for a day makes room, whosever
+  it is; what was used within the day is unbound by nobody but its owner. Full of those is closed.
+- No id, no person, no agent is in it: digests, and when each was last used, to ten minutes.
+- What is bound is on the disk before it counts. The file has mode 0600 in a directory of 0700; a damaged one
+  is refused, not repaired. No WAL, for the reason that stands in authz/store/replay.py.
+- Up to 0.5 s is waited for another process; then, as for any other failure, StoreError is raised.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+from typing import Final, TypeVar
+
+from authz.errors import StoreError
+from authz.store.shared_database import SharedForm, open_shared_database
+
+SESSIONS_FILE: Final = "sessions.db"
+APPLICATION_ID: Final = 0x44505353
+SCHEMA_VERSION: Final = 1
+BUSY_SECONDS: Final = 0.5
+# How exactly it is kept when a session was used: what is written more often wears the disk and helps nobody.
+TOUCH_SECONDS: Final = 600
+
+_PAUSE_SECONDS: Final = 0.0005
+_FORGET_AT_ONCE: Final = 256
+_SCHEMA: Final = (
+    """CREATE TABLE sessions (
+        session BLOB NOT NULL PRIMARY KEY CHECK (length(session) = 32),
+        owner BLOB NOT NULL CHECK (length(owner) = 32),
+        used_at INTEGER NOT NULL CHECK (typeof(used_at) = 'integer')
+    ) WITHOUT ROWID""",
+    "CREATE INDEX sessions_owner ON sessions (owner, used_at)",
+    "CREATE INDEX sessions_used_at ON sessions (used_at)",
+    # Counting 200,000 rows at each first sight would take milliseconds.
+    "CREATE TABLE kept (entries INTEGER NOT NULL)",
+    "INSERT INTO kept VALUES (0)",
+    "CREATE TRIGGER session_added AFTER INSERT ON sessions BEGIN UPDATE kept SET entries = entries + 1; END",
+    "CREATE TRIGGER session_gone AFTER DELETE ON sessions BEGIN UPDATE kept SET entries = entries - 1; END",
+)
+_FORM: Final = SharedForm(
+    what="the file of sessions",
+    worth="sessions that are open are then bound to whoever uses them next",
+    application_id=APPLICATION_ID,
+    version=SCHEMA_VERSION,
+    schema=_SCHEMA,
+    synchronous="FULL",
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session that nobody uses stays bound, and how many are kept."""
+
+    kept_seconds: int = 7 * 24 * 3600
+    # For so long after its use nobody else's sessions take its place.
+    safe_seconds: int = 24 * 3600
+    max_of_owner: int = 4096
+    max_sessions: int = 200_000
+
+
+DEFAULT_LIMITS: Final = SessionLimits()
+
+
+class SessionFile:
+    """The sessions and their owners, by their digests; made by `open`."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: SessionLimits) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, path: Path, limits: SessionLimits = DEFAULT_LIMITS) -> "SessionFile":
+        """Open the file, or make it.
+
+        Raises:
+            StoreError: if it is not ours alone, is damaged, or of another version or program.
+        """
+        return cls(open_shared_database(path, _FORM), limits)
+
+    def close(self) -> None:
+        """Let the file go."""
+        with self._lock:
+            self._connection.close()
+
+    def is_owner(self, session: bytes, owner: bytes, now: datetime) -> bool:
+        """Say whose a session is; one that is bound to nobody is bound to `owner`.
+
+        Raises:
+            StoreError: if that cannot be known, or kept.
+        """
+        at = int(now.timestamp())
+        with self._held():
+            # Mostly it is known, and was used a moment ago: nothing to write.
+            found = self._insist(lambda: self._find(session))
+            if found is not None and not self._is_over(found[1], at):
+                if found[0] != owner:
+                    return False
+                if abs(at - found[1]) < TOUCH_SECONDS:
+                    return True
+            with self._writing():
+                return self._bind(session, owner, at)
+
+    def sweep(self, now: datetime) -> None:
+        """Forget what nobody used for too long, some at a time.
+
+        Raises:
+            StoreError: if that cannot be done.
+        """
+        until = int(now.timestamp()) - self._limits.kept_seconds
+        with self._held():
+            oldest = self._insist(lambda: self._row("SELECT min(used_at) FROM sessions")[0])
+            if isinstance(oldest, int) and oldest <= until:
+                with self._writing():
+                    self._forget("used_at <= ?", until, _FORGET_AT_ONCE)
+
+    def _bind(self, session: bytes, owner: bytes, at: int) -> bool:
+        found = self._find(session)
+        if found is not None and not self._is_over(found[1], at):
+            if found[0] == owner:
+                self._connection.execute("UPDATE sessions SET used_at = ? WHERE session = ?", (at, session))
+            return found[0] == owner
+        self._forget("session = ?", session, 1)
+        self._make_room(owner, at)
+        self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?)", (session, owner, at))
+        return True
+
+    def _make_room(self, owner: bytes, at: int) -> None:
+        limits = self._limits
+        if self._count("SELECT count(*) FROM sessions WHERE owner = ?", owner) >= limits.max_of_owner:
+            self._forget("owner = ?", owner, 1)
+        if self._count("SELECT entries FROM kept") >= limits.max_sessions:
+            self._forget("used_at <= ?", at - limits.safe_seconds, _FORGET_AT_ONCE)
+        if self._count("SELECT entries FROM kept") >= limits.max_sessions:
+            raise StoreError(f"{limits.max_sessions} sessions are kept, and all were used within a day")
+
+    def _is_over(self, used_at: int, at: int) -> bool:
+        return used_at <= at - self._limits.kept_seconds
+
+    def _forget(self, which: str, value: bytes | int, limit: int) -> None:
+        """Forget some, the longest unused first; `which` is a condition of ours."""
+        self._connection.execute(
+            "DELETE FROM sessions WHERE session IN (SELECT session FROM sessions "  # noqa: S608 - ours
+            f"WHERE {which} ORDER BY used_at LIMIT ?)",
+            (value, limit),
+        )
+
+    def _find(self, session: bytes) -> tuple[bytes, int] | None:
+        found = self._connection.execute(
+            "SELECT owner, used_at FROM sessions WHERE session = ?", (session,)
+        ).fetchone()
+        if found is None:
+            return None
+        owner, used_at = found
+        if not isinstance(owner, bytes) or not isinstance(used_at, int):
+            raise StoreError("the file of sessions does not hold what it must")
+        return owner, used_at
+
+    def _count(self, query: str, *values: bytes) -> int:
+        (number,) = self._row(query, *values)
+        if not isinstance(number, int):
+            raise StoreError("the file of sessions does not hold what it must")
+        return number
+
+    def _row(self, query: str, *values: bytes) -> tuple[object, ...]:
+        found = self._connection.execute(query, values).fetchone()
+        return (None,) if found is None else tuple(found)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise StoreError(f"it cannot be known whose session it is: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._insist(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        try:
+            yield
+            self._insist(lambda: self._connection.execute("COMMIT"))
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _insist(self, step: Callable[[], T]) -> T:
+        """Do what others may be in the way of; SQLite's own waiting sleeps longer each time."""
+        give_up_at = monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
+                    raise
+                sleep(_PAUSE_SECONDS)
