@@ -26,7 +26,7 @@ from identity.strict_json import MAX_SAFE_INTEGER
 
 MAX_BETAS = 64
 
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 _THINKING = MemberNames.of("budget_tokens")
 _WORD = re.compile(r"[a-z_]{1,32}")
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}")
@@ -60,7 +60,7 @@ def read_facts(body: Mapping[str, object], api: Api, headers: Headers) -> dict[s
     tools = Tools(api.method)
     tools.read(body, api.content)
     facts: dict[str, object] = {
-        "model": _text(body, "model", _MODEL),
+        "model": _text(body, "model", MODEL_NAME),
         "stream": _truth(body, "stream"),
         "n": _number(body, "n") or 1,
         "tools": tools.names,

@@ -72,24 +72,20 @@ def listing(_: Params, route: Route) -> Target:
 def tool(params: Params, route: Route) -> Target:
     """Aim at the tool that `name` names."""
     wire_name = str(params["name"])
-    if not _TOOL.fullmatch(wire_name):
-        raise InspectionError(Code.MCP_PARAMS, f"not the name of a tool: {wire_name[:128]!r}")
-    name = wire_name.removeprefix(route.tool_prefix)
-    if not name or not wire_name.startswith(route.tool_prefix):
-        raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
+    name = tool_name(wire_name, route)
     arguments = _arguments(params)
     return Target("call", "tool", name, wire_name, arguments, canonical_arguments(arguments))
 
 
 def resource(params: Params, _: Route) -> Target:
     """Aim at the resource that `uri` names."""
-    uri = _plain(params["uri"], MAX_URI_CHARS, "a resource")
+    uri = plain_name(params["uri"], MAX_URI_CHARS, "a resource")
     return Target("call", "resource", uri, uri)
 
 
 def prompt(params: Params, _: Route) -> Target:
     """Aim at the prompt that `name` names."""
-    name = _plain(params["name"], MAX_NAME_CHARS, "a prompt")
+    name = plain_name(params["name"], MAX_NAME_CHARS, "a prompt")
     arguments = _arguments(params)
     if arguments is not None and not all(isinstance(value, str) for value in arguments.values()):
         raise InspectionError(Code.MCP_PARAMS, "arguments of a prompt that are not texts")
@@ -98,7 +94,7 @@ def prompt(params: Params, _: Route) -> Target:
 
 def task(params: Params, _: Route) -> Target:
     """Aim at the task that `taskId` names."""
-    name = _plain(params["taskId"], MAX_NAME_CHARS, "a task")
+    name = plain_name(params["taskId"], MAX_NAME_CHARS, "a task")
     return Target("call", "task", name, name)
 
 
@@ -110,10 +106,10 @@ def completion(params: Params, _: Route) -> Target:
     match ref.get("type"):
         case "ref/prompt":
             _PROMPT_REF.check(ref, "ref")
-            return Target("call", "prompt", _plain(ref["name"], MAX_NAME_CHARS, "a prompt"))
+            return Target("call", "prompt", plain_name(ref["name"], MAX_NAME_CHARS, "a prompt"))
         case "ref/resource":
             _RESOURCE_REF.check(ref, "ref")
-            return Target("call", "resource", _plain(ref["uri"], MAX_URI_CHARS, "a resource"))
+            return Target("call", "resource", plain_name(ref["uri"], MAX_URI_CHARS, "a resource"))
         case _:
             raise InspectionError(Code.MCP_PARAMS, "a ref to neither a prompt nor a resource")
 
@@ -126,11 +122,36 @@ def subscription(params: Params, route: Route) -> Target:
         case []:
             return lifecycle(params, route)
         case [uri]:
-            return Target("call", "resource", _plain(uri, MAX_URI_CHARS, "a resource"))
+            return Target("call", "resource", plain_name(uri, MAX_URI_CHARS, "a resource"))
         case _:
             raise InspectionError(
                 Code.MCP_PARAMS, "a subscription to more than one resource; send one for each"
             )
+
+
+def tool_name(wire_name: str, route: Route) -> str:
+    """Return the name of a tool as policy knows it.
+
+    Raises:
+        InspectionError: with MCP_PARAMS or TOOL_UNKNOWN, if no call could name a tool of this route by it.
+    """
+    if not _TOOL.fullmatch(wire_name):
+        raise InspectionError(Code.MCP_PARAMS, f"not the name of a tool: {wire_name[:128]!r}")
+    name = wire_name.removeprefix(route.tool_prefix)
+    if not name or not wire_name.startswith(route.tool_prefix):
+        raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
+    return name
+
+
+def plain_name(value: object, limit: int, what: str) -> str:
+    """Return the URI of a resource, or the name of a prompt or a task.
+
+    Raises:
+        InspectionError: with MCP_PARAMS, if no call could name one by it.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= limit or _CONTROL.search(value):
+        raise InspectionError(Code.MCP_PARAMS, f"not the name of {what} of at most {limit} characters")
+    return value
 
 
 def _arguments(params: Params) -> Params | None:
@@ -151,12 +172,6 @@ def _check_distinct_steps(members: Params, steps: int) -> None:
         for value in members.values():
             if isinstance(value, dict):
                 _check_distinct_steps(value, steps - 1)
-
-
-def _plain(value: object, limit: int, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= limit or _CONTROL.search(value):
-        raise InspectionError(Code.MCP_PARAMS, f"not the name of {what} of at most {limit} characters")
-    return value
 
 
 def _object(value: object) -> Params:
