@@ -86,7 +86,24 @@ NARROWED: Final = replace(
 
 # Its tool `tear_up` is what nobody may call.
 _PAPERS: Final = _grants("count", "echo", "fail", "print_pages")
-PYTHON_1: Final = Server("python-1", lambda port: peers(ROOT / "tests/peers/mcp_server.py", str(port)), _PAPERS)
+PYTHON_1: Final = Server(
+    "python-1", lambda port: peers(ROOT / "tests/peers/mcp_server.py", str(port)), _PAPERS
+)
 PYTHON_2: Final = Server(
     "python-2", lambda port: [PYTHON, ROOT / "tests/peers/mcp_server.py", str(port)], _PAPERS
+)
+
+# `ListTasks` and `SubscribeToTask` are what nobody may do.
+_AGENT: Final = {
+    "a2a": dict.fromkeys(("SendMessage", "SendStreamingMessage", "GetTask", "CancelTask"), "write")
+}
+AGENT: Final = Server(
+    "agent", lambda port: peers(ROOT / "tests/peers/a2a_agent.py", "http", str(port)), _AGENT, "a2a"
+)
+GRPC_AGENT: Final = Server(
+    "grpc-agent",
+    lambda port: peers(ROOT / "tests/peers/a2a_agent.py", "grpc", str(port)),
+    _AGENT,
+    "a2a",
+    is_grpc=True,
 )

@@ -1,24 +1,25 @@
-"""Other people's servers behind one real Envoy, the real flow and the real policy, and the way to each without.
+"""Other people's servers behind a real Envoy, the real flow and the real policy, and the way to each without.
 
-- A server is a process on a port of 127.0.0.1; what it offers stands in the grants, but for one tool of each.
-- Who cannot send our credentials goes through a forwarder: a second Envoy, which shows the certificate and the
-  token of the tests' agent and changes nothing else.
+- A server is a process on a port of 127.0.0.1; what it offers stands in the grants, all but one thing.
+- gRPC has no prefix in its paths, so its server is found by its host, `<name>.local`.
+- Who cannot send our credentials goes through a forwarder: a second Envoy, which shows certificate and token
+  of the tests' agent and changes nothing else.
 - A server whose packages are not there is not started, and its tests do not run.
 """
 
 import json
 import socket
-import ssl
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from authz.address import TcpAddress
 from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
+from authz.mesh.envoy_parts import ask_about
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import Service as EnvoyService
 from authz.policy.grants import Grants
@@ -41,16 +42,15 @@ SCOPES: Final = ("read", "write")
 Command = list[str | Path]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """One of other people's servers: how to start it on a port, and what callers may do there."""
 
     name: str
     command: Callable[[int], Command]
     grants: Mapping[str, Any]
-    protocol: str = "mcp"
-    # Where the server looks for its port in its environment.
-    variable: str = "PORT"
+    protocol: Literal["mcp", "a2a"] = "mcp"
+    is_grpc: bool = False
 
 
 def javascript(*parts: str | Path) -> Command:
@@ -70,15 +70,17 @@ def peers(*parts: str | Path) -> Command:
 class RealWorld:
     """The servers, the Envoy before them, and what a client needs."""
 
-    def __init__(self, envoys: World, deputy: Deputy, servers: Mapping[str, int]) -> None:
-        self.ports, self._envoys, self._flow = servers, envoys, deputy.flow_world
+    def __init__(self, envoys: World, deputy: Deputy, servers: Mapping[Server, int]) -> None:
+        self.ports = {server.name: port for server, port in servers.items()}
+        self._envoys, self._flow = envoys, deputy.flow_world
         services = tuple(
-            EnvoyService(name, TcpAddress("127.0.0.1", port), f"127.0.0.1:{port}")
-            for name, port in servers.items()
+            EnvoyService(server.name, TcpAddress("127.0.0.1", port), f"127.0.0.1:{port}")
+            for server, port in servers.items()
         )
         settings = replace(envoys.settings(deputy.start()), services=services)
+        configuration = _with_hosts(render(settings), [server.name for server in servers if server.is_grpc])
         secrets = envoys.write_secrets(envoys.ca)
-        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
+        envoy = EnvoyProcess.start(from_files(configuration, secrets), settings.run_directory)
         envoys.envoys.append(envoy)
         self.port = envoy.port(LISTENER)
         self.leaf = envoys.ca.issue(str(RUNNER))
@@ -102,12 +104,14 @@ class RealWorld:
         """Return its URL at Envoy."""
         return f"https://localhost:{self.port}/{service}"
 
-    def tls(self) -> ssl.SSLContext:
-        return self._envoys.tls(self.leaf)
+    def plain(self, service: str) -> dict[str, Any]:
+        """What a program needs to ask the server itself, which asks nobody who calls."""
+        return {"url": self.direct(service), "grpc": f"127.0.0.1:{self.ports[service]}"}
 
     def access(self, service: str) -> dict[str, Any]:
         """What a program needs to be the agent: where, with which token, and which files for TLS."""
-        return {"url": self.through(service), "token": self.token(service), "tls": self.files}
+        grpc = {"grpc": f"localhost:{self.port}", "host": f"{service}.local"}
+        return {"url": self.through(service), "token": self.token(service), "tls": self.files, **grpc}
 
     def forwarder(self, service: str) -> str:
         """Start a forwarder to a service at Envoy, and return its URL, which looks like that of a server."""
@@ -130,6 +134,29 @@ def _write_tls(directory: Path, leaf: Leaf, roots: bytes) -> dict[str, str]:
 
 
 _TYPES: Final = "type.googleapis.com/envoy."
+
+
+def _with_hosts(configuration: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Find the servers of gRPC by their hosts, and speak HTTP/2 with them."""
+    static = configuration["static_resources"]
+    manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    for name in names:
+        (cluster,) = [made for made in static["clusters"] if made["name"] == f"service-{name}"]
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPES}extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+        route = {
+            "name": name,
+            "match": {"prefix": "/"},
+            "route": {"cluster": cluster["name"], "timeout": "0s"},
+            "typed_per_filter_config": ask_about(name),
+        }
+        host = {"name": name, "domains": [f"{name}.local"], "routes": [route]}
+        manager["route_config"]["virtual_hosts"].append(host)
+    return configuration
 
 
 def _forwarder(
@@ -202,30 +229,32 @@ def _grants(servers: tuple[Server, ...]) -> Grants:
 
 
 def _known(servers: tuple[Server, ...]) -> Services:
-    made = tuple(
-        Service(server.name, f"https://{server.name}.mesh.example", Route(server.name, server.protocol))  # type: ignore[arg-type]  # one of the literals
-        for server in servers
-    )
-    return Services.of(made, (), None)
+    return Services.of(tuple(map(_service, servers)), (), None)
+
+
+def _service(server: Server) -> Service:
+    # Envoy shows Deputy the path as the client asked for it: the agent is below its prefix.
+    paths = [f"/{server.name}"] if server.protocol == "a2a" and not server.is_grpc else []
+    route = Route(server.name, server.protocol, paths=frozenset(paths))
+    return Service(server.name, f"https://{server.name}.mesh.example", route)
 
 
 @contextmanager
-def _running(servers: tuple[Server, ...], log: Path) -> Iterator[dict[str, int]]:
+def _running(servers: tuple[Server, ...], log: Path) -> Iterator[dict[Server, int]]:
     """Start each on a free port of its own, and kill those that were started."""
-    commands = [server.command for server in servers]
     ports = free_ports(len(servers))
     made: list[subprocess.Popen[bytes]] = []
     try:
-        for server, command, port in zip(servers, commands, ports, strict=True):
-            surroundings = environment(NODE_PATH=str(PACKAGES), **{server.variable: str(port)})
+        for server, port in zip(servers, ports, strict=True):
+            surroundings = environment(NODE_PATH=str(PACKAGES), PORT=str(port))
             with log.open("ab") as out:
                 process = subprocess.Popen(
-                    command(port), env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                    server.command(port), env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=out
                 )
             made.append(process)
         for port in ports:
             until(lambda port=port: _listens(port), why=lambda: log.read_text("utf-8", "replace")[-3000:])  # type: ignore[misc]  # mypy does not infer a default
-        yield {server.name: port for server, port in zip(servers, ports, strict=True)}
+        yield dict(zip(servers, ports, strict=True))
     finally:
         for process in made:
             process.kill()

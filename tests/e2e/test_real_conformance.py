@@ -1,7 +1,7 @@
 """The official conformance suite of MCP: its result through Envoy and Deputy is its result without.
 
-The suite cannot send our credentials; a forwarder adds them (real_world.py). No difference is by design: where
-the grants list what the suite calls, there is none.
+The suite cannot send our credentials; a forwarder adds them (real_world.py). No difference is by design:
+where the grants list what the suite calls, there is none.
 """
 
 from collections.abc import Iterator

@@ -1,13 +1,15 @@
 """A client of the Python SDK `mcp` 1.x, which the tests run in .cache/peers: one step after the other."""
 
+# mypy: ignore-errors
+# Its packages are in .cache/peers, where mypy does not look.
+
 import asyncio
 from typing import Any
 
-import httpx  # type: ignore[import-not-found]  # of .cache/peers
-import mcp.types as types  # type: ignore[import-not-found]  # of 1.x
-from mcp import ClientSession, McpError  # type: ignore[attr-defined]  # of 1.x
+import httpx
+from mcp import ClientSession, McpError, types
 from mcp.client.streamable_http import streamable_http_client
-from session import ELICITED, ROOT, SAMPLED, dump, headers, say, tls, told  # type: ignore[import-not-found]  # beside
+from session import ELICITED, ROOT, SAMPLED, dump, headers, say, tls, told
 
 
 async def _elicit(_context: Any, _params: Any) -> Any:

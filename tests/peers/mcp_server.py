@@ -1,7 +1,10 @@
-"""A server of the official Python SDK, for `mcp` 1.x and 2.x alike: sessions, and answers as streams of events.
+"""A server of the official Python SDK, for `mcp` 1.x and 2.x: sessions, and answers as streams of events.
 
 `python mcp_server.py <port>`; what it offers is the same in both.
 """
+
+# mypy: ignore-errors
+# Its packages are in .cache/peers, where mypy does not look.
 
 import asyncio
 import sys
@@ -11,8 +14,8 @@ from typing import Any
 IS_OLD = version("mcp").startswith("1.")
 
 if IS_OLD:
-    from mcp.server.fastmcp import Context, FastMCP  # type: ignore[import-not-found,unused-ignore]  # only there
-    from mcp.types import Completion, ToolAnnotations  # type: ignore[import-not-found,unused-ignore]  # likewise
+    from mcp.server.fastmcp import Context, FastMCP
+    from mcp.types import Completion, ToolAnnotations
 else:
     from mcp.server.mcpserver import Context, MCPServer
     from mcp_types import Completion, ToolAnnotations

@@ -1,4 +1,4 @@
-"""What the clients in Python share: what they are told on stdin, what they say on stdout, and their answers."""
+"""What the clients in Python share: what they are told on stdin, what they say, and their answers."""
 
 import json
 import ssl
