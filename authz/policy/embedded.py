@@ -205,7 +205,8 @@ class EmbeddedPolicy:
             found = frozenset().union(*answers)
             # One byte a name: what a stranger's server calls its tools is no size of ours.
             shown = bytes(name in found for name in names)
-            lists.put(asked, shown, _presenter(query) or "")
+            if (agent := _presenter(query)) is not None:
+                lists.put(asked, shown, agent)
         return frozenset(compress(names, shown))
 
     def evaluate(self, query: Mapping[str, object]) -> object:
