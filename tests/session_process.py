@@ -11,7 +11,7 @@ from pathlib import Path
 from authz.errors import StoreError
 from authz.sessions.port import Owner
 from authz.sessions.session_key import owner_key, session_key
-from authz.store.sessions import SessionFile
+from authz.store.sessions import Presented, SessionFile
 
 TRIES = 100
 
@@ -28,7 +28,7 @@ def main(path: str, count: int, at: float, agent: str) -> None:
 def binds(file: SessionFile, session: bytes, owner: bytes, now: datetime) -> bool:
     for _ in range(TRIES):
         try:
-            return file.is_owner(session, owner, now)
+            return file.bind([Presented(session, owner, int(now.timestamp()))]) == ["own"]
         except StoreError:
             continue
     raise TimeoutError

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +17,8 @@ from authz.codes import Code
 from authz.errors import AuthenticationError, StoreError
 from authz.sessions.port import Owner
 from authz.sessions.session_key import MAX_SESSION_ID, is_session_id, owner_key, session_key
-from authz.store.sessions import SESSIONS_FILE, TOUCH_SECONDS, SessionFile, SessionLimits
-from authz.store.sessions_shared import MAX_WAITING_OF_OWNER, SEEN_SECONDS, SharedSessions
+from authz.store.sessions import SESSIONS_FILE, TOUCH_SECONDS, Presented, SessionFile, SessionLimits, Whose
+from authz.store.sessions_shared import MAX_WAITING_OF_OWNER, SEEN, SharedSessions
 from tests.fakes import NOW
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +27,7 @@ ALICE = "https://idp.example#alice"
 OURS = Owner(ALICE, "resolver")
 THEIRS = Owner(ALICE, "triage")
 DAY = 24 * 3600
+SEEN_SECONDS = int(SEEN.total_seconds())
 WEEK = 7 * DAY
 
 
@@ -64,7 +65,8 @@ class Desk:
 
     def has(self, owner: Owner, session_id: str = ID) -> bool:
         """Ask the file, as another process would."""
-        return self.file.is_owner(session_key("docs", session_id), owner_key(owner), self.now)
+        presented = Presented(session_key("docs", session_id), owner_key(owner), int(self.now.timestamp()))
+        return self.file.bind([presented]) == ["own"]
 
     def rows(self, query: str = "SELECT * FROM sessions") -> list[tuple[object, ...]]:
         with sqlite3.connect(self.path) as other:
@@ -450,6 +452,54 @@ def test_a_file_that_is_busy_for_too_long_is_a_refusal_that_says_try_again(make:
     other.execute("ROLLBACK")
     other.close()
     assert desk.bind() is None
+
+
+def test_what_is_asked_at_the_same_time_shares_a_wait_for_the_disk(make: Make) -> None:
+    """One after the other, forty would wait for forty writes; and each still has its own answer."""
+    desk = make(max_sessions=42)
+    desk.bind(THEIRS, "session-3")
+    asked: list[int] = []
+    bind = desk.file.bind
+
+    def counted(presented: Sequence[Presented]) -> list[Whose]:
+        asked.append(len(presented))
+        return bind(presented)
+
+    desk.file.bind = counted  # type: ignore[method-assign]  # what it does, and what it was asked
+
+    async def scenario() -> list[Code | None]:
+        return await asyncio.gather(*(desk._bind(OURS, f"session-{number}", "docs") for number in range(44)))
+
+    answers = asyncio.run(scenario())
+    assert asked == [43]
+    assert answers[3] is Code.SESSION_OTHERS
+    assert [answers.index(Code.SESSION_UNKNOWN), answers.count(None)] == [42, 41]
+
+
+def test_a_fault_that_nobody_foresaw_keeps_nobody_waiting(make: Make) -> None:
+    desk = make()
+
+    def fault(presented: Sequence[Presented]) -> list[Whose]:
+        raise ValueError(str(presented))
+
+    bind = desk.file.bind
+    desk.file.bind = fault  # type: ignore[method-assign]  # a fault
+    assert desk.bind() is Code.SESSION_UNKNOWN
+    desk.file.bind = bind  # type: ignore[method-assign]  # as it was
+    assert desk.bind() is None
+
+
+def test_a_call_that_was_given_up_keeps_nobody_waiting(make: Make) -> None:
+    desk = make()
+
+    async def scenario() -> list[Code | None]:
+        given_up = asyncio.ensure_future(desk._bind(OURS, "given up", "docs"))
+        others = [asyncio.ensure_future(desk._bind(OURS, f"session-{n}", "docs")) for n in range(3)]
+        await asyncio.sleep(0)
+        given_up.cancel()
+        return await asyncio.gather(*others)
+
+    assert asyncio.run(scenario()) == [None] * 3
 
 
 def test_a_file_that_is_gone_is_a_refusal(make: Make) -> None:

@@ -1,7 +1,8 @@
 """Whose each session of MCP is, in one SQLite file that the processes of one machine share.
 
 - Of two who present an id for the first time at the same moment, in whatever process, exactly one has it:
-  looking and keeping are one transaction under the write lock of the file.
+  looking and keeping are one transaction under the write lock of the file. Several bindings share one, for it
+  waits for the disk.
 - A session stays bound until it was unused for a week. Whoever has more than their share loses their own, the
   longest unused first, and nobody else's. Where all is full, what nobody used for a day makes room, whosever
   it is; what was used within the day is unbound by nobody but its owner. Full of those is closed.
@@ -12,14 +13,15 @@
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import monotonic, sleep
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from authz.errors import StoreError
 from authz.store.shared_database import SharedForm, open_shared_database
@@ -56,7 +58,18 @@ _FORM: Final = SharedForm(
     synchronous="FULL",
 )
 
+# `full`: it is nobody's, and there is no room for it.
+Whose = Literal["own", "others", "full"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A session, who presents it, and when; the digests of them, and seconds."""
+
+    session: bytes
+    owner: bytes
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +108,19 @@ class SessionFile:
         with self._lock:
             self._connection.close()
 
-    def is_owner(self, session: bytes, owner: bytes, now: datetime) -> bool:
-        """Say whose a session is; one that is bound to nobody is bound to `owner`.
+    def bind(self, presented: Sequence[Presented]) -> list[Whose]:
+        """Say of each session whose it is, in order; one that is nobody's is bound to who presents it.
 
         Raises:
-            StoreError: if that cannot be known, or kept.
+            StoreError: if that cannot be known, or kept, of any.
         """
-        at = int(now.timestamp())
         with self._held():
-            # Mostly it is known, and was used a moment ago: nothing to write.
-            found = self._insist(lambda: self._find(session))
-            if found is not None and not self._is_over(found[1], at):
-                if found[0] != owner:
-                    return False
-                if abs(at - found[1]) < TOUCH_SECONDS:
-                    return True
+            # Mostly each is known, and was used a moment ago: nothing to write.
+            known = [self._insist(partial(self._look, each)) for each in presented]
+            if None not in known:
+                return [each for each in known if each is not None]
             with self._writing():
-                return self._bind(session, owner, at)
+                return [self._bind(each) for each in presented]
 
     def sweep(self, now: datetime) -> None:
         """Forget what nobody used for too long, some at a time.
@@ -126,28 +135,33 @@ class SessionFile:
                 with self._writing():
                     self._forget("used_at <= ?", until, _FORGET_AT_ONCE)
 
-    def _bind(self, session: bytes, owner: bytes, at: int) -> bool:
-        found = self._find(session)
-        if found is not None and not self._is_over(found[1], at):
+    def _look(self, presented: Presented) -> Whose | None:
+        """Return whose it is; None where something is to be written."""
+        found = self._find(presented)
+        if found is None or (found[0] == presented.owner and abs(presented.at - found[1]) >= TOUCH_SECONDS):
+            return None
+        return _whose(found[0], presented)
+
+    def _bind(self, presented: Presented) -> Whose:
+        session, owner, at = presented.session, presented.owner, presented.at
+        found = self._find(presented)
+        if found is not None:
             if found[0] == owner:
                 self._connection.execute("UPDATE sessions SET used_at = ? WHERE session = ?", (at, session))
-            return found[0] == owner
+            return _whose(found[0], presented)
         self._forget("session = ?", session, 1)
-        self._make_room(owner, at)
+        if not self._make_room(owner, at):
+            return "full"
         self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?)", (session, owner, at))
-        return True
+        return "own"
 
-    def _make_room(self, owner: bytes, at: int) -> None:
+    def _make_room(self, owner: bytes, at: int) -> bool:
         limits = self._limits
         if self._count("SELECT count(*) FROM sessions WHERE owner = ?", owner) >= limits.max_of_owner:
             self._forget("owner = ?", owner, 1)
         if self._count("SELECT entries FROM kept") >= limits.max_sessions:
             self._forget("used_at <= ?", at - limits.safe_seconds, _FORGET_AT_ONCE)
-        if self._count("SELECT entries FROM kept") >= limits.max_sessions:
-            raise StoreError(f"{limits.max_sessions} sessions are kept, and all were used within a day")
-
-    def _is_over(self, used_at: int, at: int) -> bool:
-        return used_at <= at - self._limits.kept_seconds
+        return self._count("SELECT entries FROM kept") < limits.max_sessions
 
     def _forget(self, which: str, value: bytes | int, limit: int) -> None:
         """Forget some, the longest unused first; `which` is a condition of ours."""
@@ -157,16 +171,17 @@ class SessionFile:
             (value, limit),
         )
 
-    def _find(self, session: bytes) -> tuple[bytes, int] | None:
+    def _find(self, presented: Presented) -> tuple[bytes, int] | None:
+        """Return the owner of a session and when it was used; None where it is nobody's (any more)."""
         found = self._connection.execute(
-            "SELECT owner, used_at FROM sessions WHERE session = ?", (session,)
+            "SELECT owner, used_at FROM sessions WHERE session = ?", (presented.session,)
         ).fetchone()
         if found is None:
             return None
         owner, used_at = found
         if not isinstance(owner, bytes) or not isinstance(used_at, int):
             raise StoreError("the file of sessions does not hold what it must")
-        return owner, used_at
+        return None if used_at <= presented.at - self._limits.kept_seconds else (owner, used_at)
 
     def _count(self, query: str, *values: bytes) -> int:
         (number,) = self._row(query, *values)
@@ -207,3 +222,7 @@ class SessionFile:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
                     raise
                 sleep(_PAUSE_SECONDS)
+
+
+def _whose(owner: bytes, presented: Presented) -> Whose:
+    return "own" if owner == presented.owner else "others"
