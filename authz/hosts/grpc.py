@@ -13,16 +13,20 @@
 - Who only connects and never shows a certificate is gone after seconds, and connections are bounded, so that
   strangers cannot use up the descriptors that the log and the broker need.
 - Above `max_in_flight` it answers "unavailable" at once; queueing would only turn load into timeouts.
-- Stopping: not serving, while answering on; then no new calls; then the calls in flight get their grace.
+- Where answers are guarded (authz/hosts/ext_proc.py), the same peers bring them over the same listener. Their
+  streams may outlive the age of a connection, on which nothing new is taken then: calls and answers go to the
+  next one, with the newest certificate.
+- Stopping: not serving, while answering on; then no new calls; then the calls in flight get their grace, and
+  open answers end.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, Literal, assert_never, get_args
+from typing import Final, Literal, NoReturn, assert_never, get_args
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -30,7 +34,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # no stubs
 
 from authz.address import Address, TcpAddress, UnixAddress
+from authz.answers.admission import Answers
 from authz.errors import ConfigError
+from authz.hosts import ext_proc
+from authz.hosts.ext_proc import AnswerStreams, StreamLimits
 from authz.hosts.tls import ListenerTls, ders_of, server_credentials
 from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse
 from authz.peers import Peers
@@ -95,6 +102,8 @@ class Limits:
     # revoked is a stranger for as long as it keeps the old one. A handshake now and then costs little, and
     # Envoy loses no call over it.
     connection_seconds: int = 10
+    # Of answers, where they are guarded.
+    streams: StreamLimits = field(default_factory=StreamLimits)
 
 
 class GrpcHost:
@@ -109,8 +118,9 @@ class GrpcHost:
         tls: ListenerTls | None = None,
         limits: Limits = Limits(),
         refused: Refused = lambda _: None,
+        answers: Answers | None = None,
     ) -> None:
-        """Take the parts; nothing listens before `start`.
+        """Take the parts; nothing listens before `start`, and without `answers` there is no ext_proc.
 
         Raises:
             ConfigError: if the address is open to others and there is no TLS.
@@ -127,6 +137,8 @@ class GrpcHost:
         self._explained_at = float("-inf")
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
+        self._streams = AnswerStreams(answers, self._peer, limits.streams) if answers is not None else None
+        self._watching: asyncio.Task[NoReturn] | None = None
 
     async def start(self) -> Address:
         """Listen, not ready yet; the address with the port that the kernel chose.
@@ -134,14 +146,20 @@ class GrpcHost:
         Raises:
             ConfigError: if the address cannot be had.
         """
-        server = grpc.aio.server(options=_options(self._limits))
+        server = grpc.aio.server(options=_options(self._limits, guards=self._streams is not None))
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._answer)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
+        names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        if self._streams is not None:
+            server.add_generic_rpc_handlers((self._streams.service(),))
+            names.append(ext_proc.SERVICE)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable_server_reflection(names, server)
         await self.set_ready(False)
         bound = self._bind(server)
         await server.start()
+        if self._streams is not None:
+            self._watching = asyncio.create_task(self._streams.watch())
         self._server = server
         return bound
 
@@ -161,20 +179,21 @@ class GrpcHost:
         try:
             await asyncio.sleep(self._limits.drain_seconds)
         finally:
+            if self._streams is not None:
+                self._streams.end_all()
             await server.stop(self._limits.grace_seconds)
+            if self._watching is not None:
+                self._watching.cancel()
 
     async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         if self._in_flight >= self._limits.in_flight:
             return self._refuse("busy")
         self._in_flight += 1
         try:
-            asker = None
-            if self._tls is not None:
-                try:
-                    asker = _asker(context.auth_context(), self._tls.peers)
-                except CertificateError as error:
-                    self._explain(error)
-                    return self._refuse("stranger")
+            try:
+                asker = self._peer(context)
+            except CertificateError:
+                return self._refuse("stranger")
             async with asyncio.timeout(self._limits.check_seconds):
                 answer = await self._check(request, asker)
             return answer if answer.startswith(_STATUS_TAG) else self._without_status()
@@ -184,6 +203,20 @@ class GrpcHost:
             return self._refuse("failed")
         finally:
             self._in_flight -= 1
+
+    def _peer(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> SpiffeId | None:
+        """Return who asks, verified now; None where nobody needs to say.
+
+        Raises:
+            CertificateError: if the certificate does not count.
+        """
+        if self._tls is None:
+            return None
+        try:
+            return _asker(context.auth_context(), self._tls.peers)
+        except CertificateError as error:
+            self._explain(error)
+            raise
 
     def _explain(self, error: CertificateError) -> None:
         """Say why a peer is a stranger, at most once a second: it may ask as often as it likes."""
@@ -234,19 +267,23 @@ async def serve(host: GrpcHost, stopped: asyncio.Event) -> None:
         await host.stop()
 
 
-def _options(limits: Limits) -> Sequence[tuple[str, int]]:
+def _options(limits: Limits, *, guards: bool) -> Sequence[tuple[str, int]]:
+    # A connection that has aged has open answers, or ends at once; so there are no more of them than answers.
+    open_answers = limits.streams.streams if guards else 0
+    grace_seconds = limits.streams.stream_seconds if guards else limits.grace_seconds
+    message_bytes = limits.streams.message_bytes if guards else limits.message_bytes
     return (
-        ("grpc.max_receive_message_length", limits.message_bytes),
-        ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.max_send_message_length", message_bytes),
         # Identity only: the size of a compressed message says nothing of the size of what it unpacks to.
         ("grpc.compression_enabled_algorithms_bitset", 1),
-        ("grpc.max_concurrent_streams", 2 * limits.in_flight),
-        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_concurrent_streams", 2 * limits.in_flight + open_answers),
+        ("grpc.max_allowed_incoming_connections", limits.connections + open_answers),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
         # Two processes on one port would share the requests, and only one of them is ours.
         ("grpc.so_reuseport", 0),
         ("grpc.max_connection_age_ms", limits.connection_seconds * 1000),
-        ("grpc.max_connection_age_grace_ms", int(limits.grace_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(grace_seconds * 1000)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         # Envoy's `connection_keepalive` pings each second, also when idle; by default that is too often.

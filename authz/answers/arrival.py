@@ -1,0 +1,127 @@
+"""What Envoy shows of an answer; the only reader of ProcessingRequest.
+
+- Whose call it is stands in the metadata that ext_authz set, and who made the answer in an attribute that
+  Envoy sets. No client and no upstream writes either; headers, which an upstream writes, say nothing here.
+- An answer is Envoy's own only if its details are among those that are listed: what is new, or comes from
+  a filter that we do not know (a cache, a script), is taken for an upstream's.
+- A part that was never asked for is refused, and so is a proxy that does not wait for what we say.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from authz.answers.passage import PASSAGE_FIELD
+from authz.codes import Code
+from authz.errors import AnswerError
+from authz.headers import Headers
+from authz.pb import ext_proc_pb2 as pb
+
+EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
+EXT_PROC: Final = "envoy.filters.http.ext_proc"
+DETAILS: Final = "response.code_details"
+
+_STATUS = re.compile(r"[1-5][0-9]{2}")
+# Envoy's "Response Code Details"; a reason in braces or brackets may follow.
+_DETAILS = re.compile(r"[a-z0-9_]*")
+_LOCAL: Final = (
+    "ext_authz_denied",
+    "ext_authz_error",
+    "request_payload_too_large",
+    "direct_response",
+    "route_not_found",
+    "cluster_not_found",
+    "no_healthy_upstream",
+    "maintenance_mode",
+    "upstream_reset_before_response_started",
+    "upstream_per_try_timeout",
+    "response_timeout",
+    "request_overall_timeout",
+    "max_duration_timeout",
+    "upstream_max_stream_duration_reached",
+    "stream_idle_timeout",
+    # Filters that operators put before ours.
+    "jwt_authn_access_denied",
+    "rbac_access_denied_matched_policy",
+    "local_rate_limited",
+    "request_rate_limited",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The beginning of an answer."""
+
+    status: int
+    headers: Headers
+    end_of_stream: bool
+    # Envoy itself made it: a denial of ours, or that the service could not be reached.
+    is_local: bool
+    # As it was written at `Check`; empty where nothing was.
+    unverified_passage: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of the body."""
+
+    body: bytes = field(repr=False)
+    end_of_stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trailers:
+    """The end of an answer that has trailers."""
+
+
+def parse_part(data: bytes) -> Arrival | Chunk | Trailers:
+    """Read a ProcessingRequest.
+
+    Raises:
+        AnswerError: with PASSAGE_MISSING, if it is none, or a part that was never asked for.
+        RequestError: if there are too many headers, they are too large, or a name is not one.
+    """
+    try:
+        message = pb.ProcessingRequest.FromString(data)
+    except DecodeError as error:
+        raise AnswerError(Code.PASSAGE_MISSING, "not a ProcessingRequest") from error
+    if message.observability_mode:
+        raise AnswerError(Code.PASSAGE_MISSING, "the proxy waits for nothing that is said here")
+    match message.WhichOneof("request"):
+        case "response_headers":
+            return _arrival(message)
+        case "response_body":
+            return Chunk(message.response_body.body, message.response_body.end_of_stream)
+        case "response_trailers":
+            return Trailers()
+        case _:
+            raise AnswerError(Code.PASSAGE_MISSING, "a part that was never asked for")
+
+
+def _arrival(message: pb.ProcessingRequest) -> Arrival:
+    part = message.response_headers
+    # Envoy fills one of the two; an older one the text.
+    fields = [(each.key, each.raw_value or each.value.encode()) for each in part.headers.headers]
+    status = next((value.decode("latin-1") for name, value in fields if name == ":status"), "")
+    if not _STATUS.fullmatch(status):
+        raise AnswerError(Code.ANSWER_UNREADABLE, f"status {status[:16]!r}")
+    headers = Headers.parse((name, value) for name, value in fields if not name.startswith(":"))
+    return Arrival(int(status), headers, part.end_of_stream, _is_local(message), _passage(message))
+
+
+def _is_local(message: pb.ProcessingRequest) -> bool:
+    # Looked up with `in`: what is read of a map of messages is put into it.
+    if EXT_PROC not in message.attributes or DETAILS not in message.attributes[EXT_PROC].fields:
+        return False
+    details = message.attributes[EXT_PROC].fields[DETAILS].string_value
+    match = _DETAILS.match(details)
+    return match is not None and match[0] in _LOCAL and details[match.end() :][:1] in {"", "{", "["}
+
+
+def _passage(message: pb.ProcessingRequest) -> str:
+    known = message.metadata_context.filter_metadata
+    if EXT_AUTHZ not in known or PASSAGE_FIELD not in known[EXT_AUTHZ].fields:
+        return ""
+    return known[EXT_AUTHZ].fields[PASSAGE_FIELD].string_value
