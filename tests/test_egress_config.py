@@ -14,7 +14,7 @@ from authz.mesh.envoy import render, to_yaml
 from authz.mesh.outside import Outside, OutsideKey
 from authz.mesh.settings import EnvoySettings, Service
 from authz.outside import KEPT_INSIDE, KEPT_INSIDE_PREFIXES
-from tests.test_envoy_config import ROOT, contexts, everything, here, validate
+from tests.test_envoy_config import ROOT, contexts, everything, here, per_route, validate
 
 FILE = ROOT / "mesh-config" / "egress" / "envoy.yaml"
 MODELS = Outside("models", "api.models.example")
@@ -68,11 +68,20 @@ def test_an_envoy_whose_key_is_not_there_does_not_start(tmp_path: Path) -> None:
 
 
 def test_nothing_in_it_fails_open() -> None:
-    assert found("failure_mode_allow") == [False]
+    assert found("failure_mode_allow") == [False, False]
     assert found("allow_partial_message") == [False]
     assert found("require_client_certificate") == [True]
     assert found("allow_request_without_credential") == [False, False]
-    assert found("filter_enabled") == found("disabled") == found("disable_request_body_buffering") == []
+    assert found("filter_enabled") == found("disable_request_body_buffering") == []
+
+
+def test_answers_of_each_guarded_host_are_shown_and_of_no_other() -> None:
+    assert per_route(default_egress_settings()) == {"models": [True], "weather": [False], "nowhere": [False]}
+
+
+def test_grpc_outside_is_decided_by_its_path() -> None:
+    settings = replace(default_egress_settings(), outside=(replace(MODELS, transport="grpc"),))
+    assert found("disable_request_body_buffering", settings) == [True]
 
 
 def test_nothing_in_a_request_says_where_to_connect() -> None:
@@ -153,8 +162,10 @@ def test_a_key_is_put_in_within_the_cluster_of_its_host() -> None:
 
 def test_deputy_is_believed_as_before_services() -> None:
     mesh = [value for value in found("common_tls_context") if "tls_certificate_sds_secret_configs" in value]
-    inside = replace(default_egress_settings(), outside=(), services=(Service("a", UnixAddress("/a")),))
-    assert len(mesh) == len(contexts(inside)) == 2
+    inside = replace(
+        default_egress_settings(), outside=(), services=(Service("a", UnixAddress("/a"), is_guarded=True),)
+    )
+    assert len(mesh) == len(contexts(inside)) == 3
     assert str(contexts(inside)[1][2]) in str(mesh[1])
 
 

@@ -15,6 +15,7 @@ from authz.address import TcpAddress, UnixAddress
 from authz.errors import ConfigError
 from authz.mesh.envoy import default_settings, render, to_yaml
 from authz.mesh.envoy_process import EnvoyProcess, find_envoy, write_private
+from authz.mesh.names import Transport
 from authz.mesh.settings import EnvoySettings, Service
 from identity.spiffe import SpiffeId
 
@@ -81,23 +82,105 @@ def test_a_mistyped_field_is_refused_so_validation_means_something(tmp_path: Pat
 
 def test_nothing_in_it_fails_open() -> None:
     found = list(everything(render(default_settings())))
-    assert [value for name, value in found if name == "failure_mode_allow"] == [False]
+    assert [value for name, value in found if name == "failure_mode_allow"] == [False, False]
     assert [value for name, value in found if name == "allow_partial_message"] == [False]
     assert [value for name, value in found if name == "require_client_certificate"] == [True]
     switches = {
         "filter_enabled",
         "failure_mode_allow_header_add",
-        "disabled",
+        "observability_mode",
+        "send_body_without_waiting_for_header_response",
         "disable_request_body_buffering",
     }
     assert switches.isdisjoint(name for name, _ in found)
 
 
-def test_ext_authz_is_the_last_filter_before_the_router() -> None:
-    """A filter in between could change what was checked."""
+def test_ext_authz_is_the_last_filter_before_answers_are_guarded_and_the_router() -> None:
+    """A filter in between could change what was checked; ext_proc is shown no request."""
     (filters,) = [value for name, value in everything(render(default_settings())) if name == "http_filters"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in filters]
-    assert names[-2:] == ["ext_authz", "router"]
+    assert names[-3:] == ["ext_authz", "ext_proc", "router"]
+    mode = filters[-2]["typed_config"]["processing_mode"]
+    assert {mode[name] for name in mode if name.startswith("request")} == {"SKIP", "NONE"}
+
+
+def per_route(settings: EnvoySettings) -> dict[str, list[bool]]:
+    """Of each route's name: whether the answers of such a route are guarded."""
+    found: dict[str, list[bool]] = {}
+    (hosts,) = [value for name, value in everything(render(settings)) if name == "virtual_hosts"]
+    for route in (route for host in hosts for route in host["routes"]):
+        disabled = route["typed_per_filter_config"].get("envoy.filters.http.ext_proc", {}).get("disabled")
+        found.setdefault(route["name"], []).append(disabled is not True)
+    return found
+
+
+def test_answers_of_each_guarded_service_are_shown_and_of_no_other() -> None:
+    """Of each service the second route is answered by Deputy alone."""
+    assert per_route(default_settings()) == {"tickets": [True, False], "billing": [False, False]}
+
+
+def test_without_a_guarded_service_there_is_no_ext_proc() -> None:
+    services = tuple(replace(each, is_guarded=False) for each in default_settings().services)
+    settings = replace(default_settings(), services=services)
+    assert "ext_proc" not in json.dumps(render(settings))
+    assert "deputy-answers" not in json.dumps(render(settings))
+
+
+def test_answers_have_connections_of_their_own() -> None:
+    """Open answers count against a cluster's limit of requests; decisions must not run into it."""
+    static: Any = render(default_settings())["static_resources"]
+    clusters = {cluster["name"]: cluster for cluster in static["clusters"]}
+    answers = clusters["deputy-answers"]
+    assert answers.pop("circuit_breakers") == {"thresholds": [{"max_requests": 1024}]}
+    assert {**answers, "name": "deputy", "load_assignment": None} == {
+        **clusters["deputy"],
+        "load_assignment": None,
+    }
+
+
+def grpc_settings(*services: Service) -> EnvoySettings:
+    return replace(default_settings(), services=services)
+
+
+LEDGER = Service("ledger", UnixAddress("/run/ledger.sock"), "ledger.mesh.example", "grpc", is_guarded=True)
+
+
+def test_grpc_is_found_by_its_host_and_its_paths_stay_as_they_are() -> None:
+    configuration = render(grpc_settings(LEDGER))
+    (hosts,) = [value for name, value in everything(configuration) if name == "virtual_hosts"]
+    host, services = hosts
+    assert host["domains"] == ["ledger.mesh.example", "ledger.mesh.example:8443"]
+    (route,) = host["routes"]
+    assert route["match"] == {"prefix": "/", "grpc": {}}
+    assert "prefix_rewrite" not in route["route"]
+    assert [each["match"]["prefix"] for each in services["routes"]] == [
+        "/.well-known/oauth-protected-resource/ledger/"
+    ]
+    static: Any = configuration["static_resources"]
+    (cluster,) = [cluster for cluster in static["clusters"] if cluster["name"] == "service-ledger"]
+    assert "http2_protocol_options" in json.dumps(cluster)
+
+
+@pytest.mark.parametrize(("transport", "unbuffered"), [("grpc", [True]), ("grpc_whole", [])])
+def test_only_what_is_decided_by_its_path_is_decided_before_its_body(
+    transport: Transport, unbuffered: list[bool]
+) -> None:
+    configuration = render(grpc_settings(replace(LEDGER, transport=transport)))
+    found = [value for name, value in everything(configuration) if name == "disable_request_body_buffering"]
+    assert found == unbuffered
+
+
+def test_a_real_envoy_accepts_grpc(tmp_path: Path) -> None:
+    done = validate(render(here(grpc_settings(LEDGER), tmp_path)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_refuses_grpc_without_a_host_of_its_own() -> None:
+    with pytest.raises(ConfigError, match="needs a host of its own"):
+        Service("ledger", UnixAddress("/a"), transport="grpc")
+    with pytest.raises(ConfigError, match="one service"):
+        grpc_settings(LEDGER, replace(LEDGER, name="books"))
 
 
 def test_each_route_asks_about_the_service_that_it_leads_to() -> None:
@@ -135,13 +218,14 @@ def test_deputy_is_believed_by_its_exact_id_and_our_own_roots_only() -> None:
     assert contexts(default_settings()) == [
         ("default", "ALL", {"prefix": "spiffe://"}),
         ("default", "ROOTCA", {"exact": "spiffe://mesh.example/deputy"}),
+        ("default", "ROOTCA", {"exact": "spiffe://mesh.example/deputy"}),
     ]
 
 
 def test_secrets_come_over_a_unix_socket_and_envoy_is_not_ready_without_them() -> None:
     configuration = render(default_settings())
     sources = [value for name, value in everything(configuration) if name == "sds_config"]
-    assert len(sources) == 4
+    assert len(sources) == 6
     for source in sources:
         assert source["initial_fetch_timeout"] == "0s"
         services = source["api_config_source"]["grpc_services"]

@@ -8,11 +8,11 @@
 - An answer cannot speak as Deputy, send clients to log in elsewhere, or offer another way past this Envoy.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from authz.address import TcpAddress
+from authz.mesh.envoy_answers import unguarded
 from authz.mesh.envoy_clusters import plain_cluster
 from authz.mesh.envoy_parts import TYPE, Json, ask_about
 from authz.mesh.outside import Outside, OutsideKey
@@ -44,19 +44,21 @@ _NOT_FROM_OUTSIDE: Final = (
 )
 
 
-def outside_hosts(outside: Iterable[Outside]) -> list[Json]:
+def outside_hosts(settings: EnvoySettings) -> list[Json]:
     """Return the virtual hosts: one for each host outside, and one that leads nowhere."""
+    hosts = [_virtual_host(outside, guards=settings.guards_answers) for outside in settings.outside]
     nowhere = {
         "name": NOWHERE,
         "match": {"prefix": "/"},
         # Deputy knows no service without a name, so this answer is never given.
         "direct_response": {"status": 404},
-        "typed_per_filter_config": ask_about(""),
+        "typed_per_filter_config": ask_about("") | (unguarded() if settings.guards_answers else {}),
     }
-    return [*map(_virtual_host, outside), {"name": NOWHERE, "domains": ["*"], "routes": [nowhere]}]
+    return [*hosts, {"name": NOWHERE, "domains": ["*"], "routes": [nowhere]}]
 
 
-def _virtual_host(outside: Outside) -> Json:
+def _virtual_host(outside: Outside, *, guards: bool) -> Json:
+    passes = unguarded() if guards and not outside.is_guarded else {}
     route = {
         "name": outside.name,
         "match": {"prefix": "/"},
@@ -68,7 +70,7 @@ def _virtual_host(outside: Outside) -> Json:
         },
         "request_headers_to_remove": [*KEPT_INSIDE, *_OF_ENVOY],
         "response_headers_to_remove": list(_NOT_FROM_OUTSIDE),
-        "typed_per_filter_config": ask_about(outside.name),
+        "typed_per_filter_config": ask_about(outside.name, outside.transport) | passes,
     }
     return {"name": outside.name, "domains": list(outside.authorities), "routes": [route]}
 
@@ -116,7 +118,7 @@ def default_egress_settings() -> EnvoySettings:
         deputy=(TcpAddress("127.0.0.1", 9191),),
         deputy_id=SpiffeId.parse("spiffe://mesh.example/deputy"),
         outside=(
-            Outside("models", "api.models.example", key=OutsideKey(keys / "models.yaml")),
+            Outside("models", "api.models.example", key=OutsideKey(keys / "models.yaml"), is_guarded=True),
             Outside("weather", "api.weather.example", key=OutsideKey(keys / "weather.yaml", "x-api-key", "")),
         ),
         sds_socket=Path("/run/deputy/egress.sock"),

@@ -7,6 +7,7 @@
 - Paths have one reading: normalised, slashes merged, escaped slashes refused, before any route or check.
 - A body is seen whole or refused with 413; headers reach Deputy as raw bytes, each of them.
 - What clients say in our names, or to Envoy, is removed before anything reads it.
+- Answers of services that are guarded go through Deputy, too (envoy_answers.py).
 - No route without a check, and a request for no service is 404 without one.
 - Nothing changes while it runs but certificates; the admin interface is a Unix socket of mode 0600.
 
@@ -22,7 +23,7 @@ import yaml
 
 from authz.address import TcpAddress, UnixAddress
 from authz.mesh.egress import outside_cluster
-from authz.mesh.envoy_clusters import deputy_cluster, secrets_cluster, service_cluster
+from authz.mesh.envoy_clusters import deputy_clusters, secrets_cluster, service_cluster
 from authz.mesh.envoy_listener import LISTENER, listener
 from authz.mesh.envoy_parts import TYPE, Json
 from authz.mesh.settings import EnvoySettings, Service
@@ -42,7 +43,7 @@ def render(settings: EnvoySettings) -> Json:
             "listeners": [listener(settings)],
             "clusters": [
                 secrets_cluster(settings),
-                deputy_cluster(settings),
+                *deputy_clusters(settings),
                 *(service_cluster(service) for service in settings.services),
                 *(outside_cluster(outside, settings.outside_roots) for outside in settings.outside),
             ],
@@ -67,7 +68,7 @@ def default_settings() -> EnvoySettings:
         deputy=(TcpAddress("127.0.0.1", 9191),),
         deputy_id=SpiffeId.parse("spiffe://mesh.example/deputy"),
         services=(
-            Service("tickets", UnixAddress("/run/services/tickets.sock")),
+            Service("tickets", UnixAddress("/run/services/tickets.sock"), is_guarded=True),
             Service("billing", TcpAddress("127.0.0.1", 8081), "localhost:8081"),
         ),
         sds_socket=Path("/run/deputy/envoy.sock"),

@@ -5,7 +5,10 @@ The guarantees are listed in envoy.py.
 
 from typing import Final
 
+from authz.answers.arrival import EXT_AUTHZ
 from authz.mesh.egress import outside_hosts
+from authz.mesh.envoy_answers import answers_filter, unguarded
+from authz.mesh.envoy_clusters import DEPUTY_CLUSTER, RETRY_ON
 from authz.mesh.envoy_parts import TYPE, Json, ask_about, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
 from authz.outside import KEPT_INSIDE_PREFIXES, OUR_PREFIX
@@ -26,7 +29,6 @@ _REMOVED_HEADERS: Final = ("l5d-client-id", "forwarded", "x-real-ip")
 _TRANSACTION: Final = "txn-token"
 _REMOVED_PREFIXES: Final = (OUR_PREFIX, "x-envoy-", "x-forwarded-")
 _METADATA_NAMESPACES: Final = ("envoy.filters.http.mcp", "mcp_proxy")
-_RETRY_ON: Final = "unavailable,cancelled,connect-failure,refused-stream,reset,deadline-exceeded"
 # What a server is told about who calls, and what one outside is not.
 _WAY_IN: Final[Json] = {
     "forward_client_cert_details": "SANITIZE_SET",
@@ -120,7 +122,8 @@ def _connection_manager(settings: EnvoySettings) -> Json:
         "access_log": [_access_log(settings)],
         "route_config": _routes(settings),
         "http_filters": [
-            {"name": "envoy.filters.http.ext_authz", "typed_config": _ext_authz(settings)},
+            {"name": EXT_AUTHZ, "typed_config": _ext_authz(settings)},
+            *([answers_filter()] if settings.guards_answers else []),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -153,8 +156,8 @@ def _ext_authz(settings: EnvoySettings) -> Json:
         "transport_api_version": "V3",
         "grpc_service": {
             "envoy_grpc": {
-                "cluster_name": "deputy",
-                "retry_policy": {"num_retries": 1, "retry_on": _RETRY_ON},
+                "cluster_name": DEPUTY_CLUSTER,
+                "retry_policy": {"num_retries": 1, "retry_on": RETRY_ON},
             },
             "timeout": "0.25s",
         },
@@ -178,12 +181,22 @@ def _ext_authz(settings: EnvoySettings) -> Json:
 
 def _routes(settings: EnvoySettings) -> Json:
     if settings.outside:
-        return {"name": "outside", "virtual_hosts": outside_hosts(settings.outside)}
-    routes = [route for service in settings.services for route in (_route(service), _metadata_route(service))]
-    return {"name": "services", "virtual_hosts": [{"name": "services", "domains": ["*"], "routes": routes}]}
+        return {"name": "outside", "virtual_hosts": outside_hosts(settings)}
+    passes = unguarded() if settings.guards_answers else {}
+    routes: list[Json] = []
+    hosts: list[Json] = []
+    for service in settings.services:
+        asked = ask_about(service.name, service.transport) | ({} if service.is_guarded else passes)
+        if service.transport == "http":
+            routes.append(_route(service, asked))
+        else:
+            hosts.append(_grpc_host(service, settings.authorities(service), asked))
+        routes.append(_metadata_route(service, ask_about(service.name) | passes))
+    hosts.append({"name": "services", "domains": ["*"], "routes": routes})
+    return {"name": "services", "virtual_hosts": hosts}
 
 
-def _route(service: Service) -> Json:
+def _route(service: Service, asked: Json) -> Json:
     return {
         "name": service.name,
         "match": {"prefix": f"/{service.name}/"},
@@ -194,17 +207,32 @@ def _route(service: Service) -> Json:
             # The answer of a tool may be a long stream; `max_stream_duration` bounds it.
             "timeout": "0s",
         },
-        "typed_per_filter_config": ask_about(service.name),
+        "typed_per_filter_config": asked,
     }
 
 
-def _metadata_route(service: Service) -> Json:
+def _grpc_host(service: Service, authorities: tuple[str, ...], asked: Json) -> Json:
+    """Find gRPC by its host: its paths are those of its methods, and are passed on as they are."""
+    route = {
+        "name": service.name,
+        "match": {"prefix": "/", "grpc": {}},
+        "route": {
+            "cluster": cluster_name(service),
+            "host_rewrite_literal": service.host,
+            "timeout": "0s",
+        },
+        "typed_per_filter_config": asked,
+    }
+    return {"name": service.name, "domains": list(authorities), "routes": [route]}
+
+
+def _metadata_route(service: Service, asked: Json) -> Json:
     """Ask Deputy for the metadata of a service (RFC 9728 section 3.1), and lead nowhere else."""
     return {
         "name": service.name,
         "match": {"prefix": f"{WELL_KNOWN_RESOURCE}/{service.name}/"},
         "direct_response": {"status": 404},
-        "typed_per_filter_config": ask_about(service.name),
+        "typed_per_filter_config": asked,
     }
 
 

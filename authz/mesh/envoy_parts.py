@@ -3,6 +3,7 @@
 from typing import Final
 
 from authz.address import Address, UnixAddress
+from authz.mesh.names import Transport
 from authz.mesh.settings import Service
 from identity.sds_secrets import DEFAULT_SVID
 
@@ -73,11 +74,15 @@ def envoy_address(address: Address) -> Json:
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
-def ask_about(service: str) -> Json:
+def ask_about(service: str, transport: Transport = "http") -> Json:
     """Return what makes a route ask Deputy about a service."""
+    settings: Json = {"context_extensions": {"service": service}}
+    if transport == "grpc":
+        # Decided by the path: a stream that waits for answers has no end that one could wait for.
+        settings["disable_request_body_buffering"] = True
     return {
         "envoy.filters.http.ext_authz": {
             "@type": f"{TYPE}extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-            "check_settings": {"context_extensions": {"service": service}},
+            "check_settings": settings,
         }
     }

@@ -13,7 +13,7 @@ from typing import Final
 
 from authz.address import Address, TcpAddress
 from authz.errors import ConfigError
-from authz.mesh.names import check_service_name
+from authz.mesh.names import Transport, check_service_name
 
 HTTPS_PORT: Final = 443
 
@@ -50,6 +50,9 @@ class Outside:
     port: int = HTTPS_PORT
     key: OutsideKey | None = None
     address: Address | None = None
+    transport: Transport = "http"
+    # Whether its answers go through Deputy; `answers: guarded` in deputy.yaml says the same.
+    is_guarded: bool = False
 
     def __post_init__(self) -> None:
         check_service_name(self.name)

@@ -3,6 +3,7 @@
 - Every name and path is checked here, so that rendering cannot fail and never writes what it was not told.
 - A service is its name, the path prefix `/<name>/`, and one upstream; the prefix and the `service` context
   extension come from the same field, so no route can ask about another service than the one it leads to.
+- gRPC has no prefix in its paths, so such a service is found by its host, which is no other's.
 - No service, no Deputy address: an error, not an Envoy that lets everything through or nothing to.
 - An Envoy is before services of ours, or it is the way out to hosts outside (authz/mesh/egress.py), not both.
 - Secrets come from the authority's socket, and from nowhere else.
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.address import Address
+from authz.address import Address, TcpAddress
 from authz.errors import ConfigError
-from authz.mesh.names import check_service_name
+from authz.mesh.names import Transport, check_service_name
 from authz.mesh.outside import Outside
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -32,11 +33,16 @@ class Service:
     name: str
     upstream: Address
     host: str = "localhost"
+    transport: Transport = "http"
+    # Whether its answers go through Deputy; `answers: guarded` in deputy.yaml says the same.
+    is_guarded: bool = False
 
     def __post_init__(self) -> None:
         check_service_name(self.name)
         if not _HOST.fullmatch(self.host):
             raise ConfigError(f"not a host name: {self.host!r}")
+        if self.transport != "http" and self.host.partition(":")[0] == "localhost":
+            raise ConfigError(f"{self.name!r} speaks gRPC, so it needs a host of its own to be found by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class EnvoySettings:
     # Who may vouch for hosts outside: the roots of the system, where Debian and most images have them.
     outside_roots: Path = SYSTEM_ROOTS
     max_body_bytes: int = 256 * 1024
-    # A stream is checked when it begins: so long may an open one outlive what was withdrawn.
+    # A stream that is not guarded is checked when it begins: so long may it outlive what was withdrawn.
     max_stream_seconds: int = 300
     # Whether services pass calls on through it; if not, nobody's transaction token gets as far as Deputy.
     passes_on: bool = False
@@ -85,6 +91,22 @@ class EnvoySettings:
         hosts = [outside.authorities for outside in self.outside]
         if len(set(hosts)) != len(hosts):
             raise ConfigError(f"a host outside is one service: {hosts!r}")
+        found_by = [self.authorities(service) for service in self.services if service.transport != "http"]
+        if len({name for names in found_by for name in names}) != sum(map(len, found_by)):
+            raise ConfigError(f"a host of gRPC is one service: {found_by!r}")
+
+    def authorities(self, service: Service) -> tuple[str, ...]:
+        """What a client may call a service of gRPC."""
+        name = service.host.partition(":")[0]
+        if isinstance(self.listen, TcpAddress):
+            return (name, f"{name}:{self.listen.port}")
+        return (name,)
+
+    @property
+    def guards_answers(self) -> bool:
+        """Whether answers of any service go through Deputy."""
+        guarded = [service.is_guarded for service in self.services]
+        return any((*guarded, *(outside.is_guarded for outside in self.outside)))
 
     @property
     def admin_socket(self) -> Path:
