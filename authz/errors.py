@@ -65,6 +65,11 @@ class PinError(CodedError):
 class AnswerError(CodedError):
     """An answer that is not passed on."""
 
+    def __init__(self, code: Code, detail: str = "", rpc_id: str | int | None = None) -> None:
+        """Keep the JSON-RPC id, where it could be read, for what is sent in its place."""
+        super().__init__(code, detail)
+        self.rpc_id = rpc_id
+
 
 class PolicyUnavailableError(CodedError):
     """The policy engine cannot be asked."""

@@ -1,0 +1,94 @@
+"""Which way an answer goes, by whose call it is and by its status and headers.
+
+- Lists are written anew, and so are the streams of a session (`GET`), where answers to earlier requests come
+  again, lists among them.
+- Whatever the status, what has a body is read: a server may put a list into any of 2xx, and into the text of
+  an error. A redirect leads the client to where nobody looks, so it is refused; so is a switch of protocols.
+- The body of a list has exactly one media type that we read, and no encoding. A header that says so twice
+  says two things.
+- Everything else passes. Where it can go on for long it is watched, so that it ends with the caller's rights.
+"""
+
+import re
+from typing import Final, Literal
+
+from authz.answers.json_answer import unreadable
+from authz.answers.passage import Passage
+from authz.errors import RequestError
+from authz.headers import Headers
+from authz.protocols.llm_members import MODELS_METHOD
+from authz.protocols.mcp import STREAM_OPEN
+
+# `list` and `events` are written anew; of `error` the body of a list that has failed.
+Way = Literal["pass", "watch", "list", "events", "error"]
+
+JSON: Final = "application/json"
+EVENT_STREAM: Final = "text/event-stream"
+# More than that takes long enough to be watched.
+MAX_UNWATCHED: Final = 1 << 20
+
+_MEDIA_TYPE: Final = re.compile(
+    r" *([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+) *(?:; *charset *= *(\"?)utf-8\2 *)?"
+)
+_LENGTH: Final = re.compile(rb"[0-9]{1,15}")
+_OK: Final = range(200, 300)
+_FAILED: Final = range(400, 600)
+
+
+def way_of(passage: Passage, status: int, headers: Headers, *, end_of_stream: bool) -> Way:
+    """Return the way.
+
+    Raises:
+        AnswerError: with ANSWER_UNREADABLE, if the body of a list cannot be read.
+    """
+    if is_list(passage) or is_replay(passage):
+        return _of_list(passage, status, headers, end_of_stream=end_of_stream)
+    if end_of_stream or (status in {*_OK, *_FAILED} and _is_short(headers)):
+        return "pass"
+    return "watch"
+
+
+def is_list(passage: Passage) -> bool:
+    """Say whether the answer is a list that is cut."""
+    if passage.phase != "list":
+        return False
+    return passage.protocol == "mcp" or (passage.protocol == "llm" and passage.method == MODELS_METHOD)
+
+
+def is_replay(passage: Passage) -> bool:
+    """Say whether the answers to other requests may come in this one."""
+    return passage.protocol == "mcp" and passage.method == STREAM_OPEN
+
+
+def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: bool) -> Way:
+    if status not in _OK and status not in _FAILED:
+        raise unreadable(f"a list with status {status}")
+    if end_of_stream or _length(headers) == 0:
+        return "pass"
+    if status in _FAILED:
+        return "error"
+    try:
+        content_type, encoding = headers.one("content-type"), headers.one("content-encoding")
+    except RequestError as error:
+        raise unreadable(error.detail) from error
+    if encoding is not None and encoding.lower() != "identity":
+        raise unreadable("a list in a content-encoding")
+    match = _MEDIA_TYPE.fullmatch((content_type or "").lower())
+    if match is not None and match[1] == JSON:
+        return "list"
+    if match is not None and match[1] == EVENT_STREAM and passage.protocol == "mcp":
+        return "events"
+    raise unreadable("a list of another content-type than it has")
+
+
+def _is_short(headers: Headers) -> bool:
+    media_type = headers.last.get("content-type", b"").partition(b";")[0].strip().lower()
+    if media_type == EVENT_STREAM.encode() or media_type.startswith(b"application/grpc"):
+        return False
+    length = _length(headers)
+    return length is not None and length <= MAX_UNWATCHED
+
+
+def _length(headers: Headers) -> int | None:
+    value = headers.last.get("content-length", b"")
+    return int(value) if "content-length" not in headers.repeated and _LENGTH.fullmatch(value) else None
