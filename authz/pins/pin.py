@@ -21,7 +21,7 @@ LEARNED: Final = "learned"
 MAX_DEPARTURES: Final = 2
 # A tool that is changed already is looked at again so often: else a server that shows something else with
 # each list would have a file written, and read by all processes, with each list.
-LOOK_AGAIN: Final = timedelta(seconds=10)
+LOOK_AGAIN: Final = timedelta(seconds=60)
 
 State = Literal["accepted", "learned", "changed", "new"]
 
@@ -37,10 +37,11 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A declaration, and when it was seen to be there."""
+    """A declaration, and when it was seen; what is too long is not kept, and nobody accepts it."""
 
     digest: str
     at: datetime
+    is_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ class Pin:
     def notice(self, sighted: Sighting, *, learns: bool) -> "Pin":
         """Take notice of a declaration; it returns itself where nothing is to be remembered.
 
-        `learns` says that what nobody accepted counts from now on: mode `learn`, and a declaration that is
-        kept and stands alone.
+        `learns` says that what nobody accepted counts from now on: mode `learn`, and one declaration of this
+        name in the list.
         """
         if self.accepted is None:
             return self._notice_first(sighted, learns=learns)
@@ -111,20 +112,21 @@ class Pin:
         return replace(self, seen=sighted, drift=sighted)
 
     def _notice_first(self, sighted: Sighting, *, learns: bool) -> "Pin":
-        if learns:
-            return replace(self, accepted=Acceptance(sighted.digest, LEARNED, sighted.at), seen=sighted)
-        if _is(self.seen, sighted) or not _is_old(self.seen, sighted):
+        known = self.seen if self.seen is not None and _is(self.seen, sighted) else sighted
+        if learns and known.is_kept:
+            return replace(self, accepted=Acceptance(known.digest, LEARNED, sighted.at), seen=known)
+        if known is self.seen or not _is_old(self.seen, sighted):
             return self
         return replace(self, seen=sighted)
 
     def accept(self, digest: str, by: str, now: datetime) -> "Pin":
         """Let a declaration count, and forget what differed; not what the server shows instead of it."""
-        is_away = self.seen is not None and self.seen.digest != digest
+        away = self.seen if self.seen is not None and self.seen.digest != digest else None
         return replace(
             self,
             accepted=Acceptance(digest, by, now),
-            drift=self.seen if is_away else None,
-            departures=1 if is_away else 0,
+            drift=away,
+            departures=0 if away is None else 1,
         )
 
     @property
