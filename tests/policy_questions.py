@@ -1,8 +1,10 @@
 """Questions to the shipped policy over the demo's grants, for the tests of the engines."""
 
 from pathlib import Path
+from typing import Any
 
 from authz.policy.grants import Grants
+from authz.policy.query import WHO, Kind, visible_query
 
 GRANTS_FILE = Path(__file__).parent.parent / "authz" / "demo" / "grants.yaml"
 LEAD = {
@@ -39,6 +41,15 @@ def question(tool: str = "read_ticket", service: str = "tickets", agent: str = "
         "payload": [],
         "request": {"method": "POST", "path": "/mcp", "host": "tickets.mesh.example"},
     }
+
+
+def lists(
+    *names: str, agent: str = "triage", service: str = "tickets", kind: Kind = "tool"
+) -> dict[str, Any]:
+    """Which of these may the agent use for lead?"""
+    who = question(agent=agent)
+    protocol = "llm" if kind == "model" else "mcp"
+    return {**visible_query({name: who[name] for name in WHO}, service, protocol, kind, names)}
 
 
 READ = question()

@@ -34,6 +34,11 @@ def asked_names(query: Query) -> Sequence[str]:
         raise PolicyShapeError(f"a list of more than {MAX_NAMES} names")
     if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in names):
         raise PolicyShapeError(f"a name in a list is text of at most {MAX_NAME} characters")
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        # One engine fails on half a character, the other takes it for another name.
+        raise PolicyShapeError("a name in a list is no Unicode text") from error
     return list(dict.fromkeys(names))
 
 

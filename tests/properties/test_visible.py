@@ -2,13 +2,14 @@
 
 - What is allowed or approved with any arguments is visible; what is not visible is denied with all of them.
 - What is visible would be allowed or approved, were there no limits of arguments and no rules about data.
+- Most callers may do much, with one thing or two spoilt: that is where something hangs on every rule.
 - Asked about one by one, or in another order, or beside other names, a name is as visible as before.
 """
 
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,8 +46,16 @@ BROUGHT: Final[tuple[tuple[Json, list[str]], ...]] = (
 )
 
 limits = st.sampled_from([{}, {}, {"/amount": {"max": 10}}, {"/to": {"prefix": "a"}}])
-classes = st.lists(st.sampled_from(CLASSES), unique=True, min_size=1)
-some_services = st.lists(st.sampled_from(SERVICES), unique=True, min_size=1)
+T = TypeVar("T")
+
+
+def mostly(usual: T, other: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """Give the usual value in seven of eight cases."""
+    return st.integers(0, 7).flatmap(lambda number: other if number == 7 else st.just(usual))
+
+
+classes = mostly(list(CLASSES), st.lists(st.sampled_from(CLASSES), unique=True, min_size=1))
+some_services = mostly(list(SERVICES), st.lists(st.sampled_from(SERVICES), unique=True, min_size=1))
 
 
 @st.composite
@@ -78,9 +87,9 @@ def _services(draw: st.DrawFn) -> Json:
 
 @st.composite
 def _tiers(draw: st.DrawFn) -> Json:
-    allowed = draw(classes)
+    allowed = draw(mostly(["read", "write"], classes))
     left = [name for name in CLASSES if name not in allowed]
-    approved = draw(st.lists(st.sampled_from(left), unique=True)) if left else []
+    approved = draw(mostly(left, st.just([])))
     return {"allow": allowed, **({"approve": approved} if approved else {})}
 
 
@@ -108,31 +117,29 @@ grants_of: st.SearchStrategy[Json] = st.fixed_dictionaries(
 
 @st.composite
 def _callers(draw: st.DrawFn) -> dict[str, Json]:
+    names = draw(mostly(["triage"], st.lists(st.sampled_from((*AGENTS, "stranger")), min_size=1, max_size=3)))
     chain = [
-        {"name": name, "ceiling": draw(st.sampled_from((*TIERS, "large", "none")))}
-        for name in draw(st.lists(st.sampled_from((*AGENTS, "stranger")), min_size=1, max_size=3))
+        {"name": name, "ceiling": draw(mostly("large", st.sampled_from((*TIERS, "none"))))} for name in names
     ]
-    groups = draw(st.lists(st.sampled_from(GROUPS), unique=True))
     human = {
         "issuer": "https://idp.example",
         "subject": "lead",
         "uri": "https://idp.example#lead",
-        "groups": groups,
+        "groups": draw(mostly(["lead"], st.lists(st.sampled_from(GROUPS), unique=True))),
         "acr": None,
         "auth_time": None,
     }
-    binding = draw(st.sampled_from(["key", "key", "workload", "svid"]))
+    is_named = draw(st.booleans())
     scopes = [f"{service}:{name}" for service in SERVICES for name in CLASSES]
-    held = draw(st.just(scopes) | st.lists(st.sampled_from(scopes), unique=True))
     return {
         "version": "deputy.input/v1",
-        "human": draw(st.sampled_from([human, human, None])),
-        "agent": {**chain[0], "autonomous": draw(st.booleans()), "owner": "support"},
-        "chain": chain[: 1 if draw(st.booleans()) else 3],
+        "human": human if is_named else None,
+        "agent": {**chain[0], "autonomous": draw(mostly(not is_named, st.booleans())), "owner": "o"},
+        "chain": chain,
         "task": {"id": "01K0000000000000000000000A", "workload": "spiffe://mesh.example/ns/agents/sa/runner"},
         "peer": "spiffe://mesh.example/ns/agents/sa/runner",
-        "binding": binding,
-        "scopes": [] if binding == "svid" else held,
+        "binding": draw(st.sampled_from(["key", "workload", "svid"])),
+        "scopes": draw(mostly(scopes, st.lists(st.sampled_from(scopes), unique=True))),
     }
 
 
@@ -179,7 +186,7 @@ cases = st.builds(
     grants_of,
     _callers(),
     st.sampled_from(SERVICES),
-    st.sampled_from(["tool", "tool", "tool", *KINDS]),
+    st.sampled_from(["tool", "tool", *KINDS]),
 )
 
 
