@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from authz.address import Address, TcpAddress
+from authz.answers.admission import Answers
 from authz.check import check
 from authz.hosts.grpc import Denials, GrpcHost, Limits
 from authz.mesh.envoy import render
@@ -78,6 +79,7 @@ class Deputy:
             listen=TcpAddress("127.0.0.1", 0),
             tls=tls_from_files(self.directory),
             limits=Limits(drain_seconds=0, grace_seconds=0),
+            answers=Answers(flow),
         )
         address = await host.start()
         await host.set_ready(True)

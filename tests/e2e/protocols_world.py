@@ -1,7 +1,6 @@
 """One Envoy before a server of each protocol, with the real flow, the real policy and grants for them.
 
-- The filters are those of the shipped configuration, and so are routes and clusters of all but gRPC.
-- gRPC has no prefix in its paths, so a server is found by its host, and its cluster speaks HTTP/2.
+- The configuration is the shipped one: gRPC is found by its host, everything else by its prefix.
 """
 
 import json
@@ -18,9 +17,7 @@ import httpx2
 from authz.address import UnixAddress
 from authz.audit.log import AuditLog, LogSettings
 from authz.mesh.envoy import render
-from authz.mesh.envoy_clusters import plain_cluster
 from authz.mesh.envoy_listener import LISTENER
-from authz.mesh.envoy_parts import TYPE, ask_about
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import Service as EnvoyService
 from authz.policy.grants import Grants
@@ -36,7 +33,6 @@ from tests.fakes import LEAD, NOW, RUNNER
 
 SECONDS: Final = 60
 LEDGER_HOST: Final = "ledger.local"
-STREAMS_HOST: Final = "streams.local"
 DESK_HOST: Final = "desk.local"
 GRANTS: Final = rb"""
 version: 1
@@ -97,11 +93,16 @@ class Protocols:
     def __init__(self, envoys: World, deputy: Deputy, ran: Ran) -> None:
         self.ran, self._envoys, self._flow = ran, envoys, deputy.flow_world
         web = UnixAddress(str(envoys.directory / "web.sock"))
-        services = tuple(EnvoyService(name, web, HOST) for name in ("planner", "models", "docs"))
+        rpc = UnixAddress(str(envoys.directory / "ledger.sock"))
+        services = (
+            *(EnvoyService(name, web, HOST) for name in ("planner", "models", "docs")),
+            EnvoyService("ledger", rpc, LEDGER_HOST, "grpc"),
+            # A2A reads the messages.
+            EnvoyService("desk", rpc, DESK_HOST, "grpc_whole"),
+        )
         settings = replace(envoys.settings(deputy.start()), services=services)
-        configuration = _with_ledger(render(settings), UnixAddress(str(envoys.directory / "ledger.sock")))
         secrets = envoys.write_secrets(envoys.ca)
-        envoy = EnvoyProcess.start(from_files(configuration, secrets), settings.run_directory)
+        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
         envoys.envoys.append(envoy)
         self.port = envoy.port(LISTENER)
         self.access_log = settings.access_log
@@ -173,46 +174,6 @@ def read_stream(world: Protocols, events: Iterator[Any]) -> int:
     next(events)
     world.ran.first_event_read.set()
     return 1 + sum(1 for _ in events)
-
-
-def _with_ledger(configuration: dict[str, Any], address: UnixAddress) -> dict[str, Any]:
-    """Add the gRPC server, found by its hosts."""
-    static = configuration["static_resources"]
-    http2 = {
-        "@type": f"{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-    options = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
-    cluster = {
-        **plain_cluster("service-ledger", (address,), "1s"),
-        "typed_extension_protocol_options": options,
-    }
-    static["clusters"].append(cluster)
-    asked = ask_about("ledger")
-    manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["route_config"]["virtual_hosts"] += [
-        _host(LEDGER_HOST, asked),
-        _host(STREAMS_HOST, _unbuffered(asked)),
-        _host(DESK_HOST, ask_about("desk")),
-    ]
-    return configuration
-
-
-def _host(name: str, asked: dict[str, Any]) -> dict[str, Any]:
-    route = {
-        "name": name,
-        "match": {"prefix": "/"},
-        "route": {"cluster": "service-ledger", "timeout": "0s"},
-        "typed_per_filter_config": asked,
-    }
-    return {"name": name, "domains": [name], "routes": [route]}
-
-
-def _unbuffered(asked: dict[str, Any]) -> dict[str, Any]:
-    """Ask before the body is there: gRPC is decided by its path, and a stream that waits has no end."""
-    ((name, settings),) = asked.items()
-    check = {**settings["check_settings"], "disable_request_body_buffering": True}
-    return {name: {**settings, "check_settings": check}}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from authz.codes import Code
 from tests.e2e.protocol_servers import DESK, EVENTS, LEDGER
-from tests.e2e.protocols_world import DESK_HOST, SECONDS, STREAMS_HOST, Protocols, protocols, read_stream
+from tests.e2e.protocols_world import DESK_HOST, SECONDS, Protocols, protocols, read_stream
 
 pytestmark = pytest.mark.e2e
 NEW: Final = {"a2a-version": "1.0"}
@@ -77,7 +77,7 @@ def test_a_grpc_server_streams_what_it_has_as_it_has_it(world: Protocols) -> Non
     assert world.ran.take() == ["Watch a"]
 
 
-def test_a_grpc_client_that_streams_is_asked_about_once_at_its_end(world: Protocols) -> None:
+def test_a_grpc_client_that_streams_is_asked_about_once(world: Protocols) -> None:
     before = len(world.decisions())
     with world.channel() as channel:
         send: Any = channel.stream_unary(
@@ -125,9 +125,9 @@ def test_a_token_for_another_service_is_none_for_a_grpc_call(world: Protocols) -
     assert world.ran.take() == []
 
 
-def test_a_stream_that_waits_for_answers_needs_a_route_without_buffering(world: Protocols) -> None:
-    """The gRPC reader reads no message, so such a route is decided at once, by the path alone."""
-    with world.channel(host=STREAMS_HOST) as channel:
+def test_a_stream_that_waits_for_answers_gets_them(world: Protocols) -> None:
+    """The gRPC reader reads no message, so it is decided at once, by the path alone."""
+    with world.channel() as channel:
         said: SimpleQueue[StringValue | None] = SimpleQueue()
         echo: Any = channel.stream_stream(
             f"/{LEDGER}/Chat",
