@@ -11,8 +11,8 @@ r"""JSON of strangers: one reading, or none.
 - An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another
   exception.
 
-The common document is read by the C scanner with one Python call per object. A check that costs more is made
-only where a linear search over the bytes says that it could fail.
+An ordinary document takes the quick way of `identity/ordinary_json.py`; where that one has any doubt, the
+careful reader decides, and it alone says what is wrong.
 """
 
 import json
@@ -23,6 +23,7 @@ from math import isfinite
 from typing import Final, Literal, NoReturn
 
 from identity.errors import IdentityError
+from identity.ordinary_json import NotOrdinaryError, read_ordinary
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 
@@ -58,12 +59,22 @@ def loads(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     Raises:
         StrictJsonError: if the bytes are not JSON, or are JSON that two readers could read in two ways.
     """
-    text = _decode(data)
-    marks = data.translate(None, _NOT_MARKS)
-    _check_size(data, marks, limits)
-    decoder = _FAST if _is_plain(data, marks, limits) else _careful(limits)
     try:
-        value: object = _whole(text, decoder)
+        return read_ordinary(data, limits)
+    except NotOrdinaryError:
+        return read_with_care(data, limits)
+
+
+def read_with_care(data: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
+    """Read one JSON value by CPython's parser, with every check made before it or beside it.
+
+    Raises:
+        StrictJsonError: as `loads`.
+    """
+    text = _decode(data)
+    _check_size(data, limits)
+    try:
+        value: object = _whole(text, _decoder(limits))
     except RecursionError as error:
         raise StrictJsonError("depth", "JSON that nests too deep") from error
     except ValueError as error:
@@ -96,21 +107,21 @@ def _decode(data: bytes) -> str:
 
 
 # What values are counted by, wherever it stands; in texts too.
-_NOT_MARKS: Final = bytes(byte for byte in range(256) if byte not in b"[{,:")
+_NOT_MARKS: Final = bytes(byte for byte in range(256) if byte not in b"[{,")
 # +1, as a signed byte, for what opens, -1 for what closes.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-def _check_size(data: bytes, marks: bytes, limits: Limits) -> None:
+def _check_size(data: bytes, limits: Limits) -> None:
     """Refuse what nests too deep or holds too many values, in time linear in the size.
 
     Each value has a comma or an opening bracket before it, so mostly a count is enough. Where it is not, the
     texts are taken out first. Up to its first mistake, a document of so many values has at most one opening
     bracket for each, and one more; no parser gets farther, so what stands behind is not looked at.
     """
-    opened = marks.count(b"[") + marks.count(b"{")
-    if opened <= limits.depth and opened + marks.count(b",") <= limits.values:
+    marks = data.translate(None, _NOT_MARKS)
+    if len(marks) <= limits.values and len(marks) - marks.count(b",") <= limits.depth:
         return
     structure, is_whole = _without_texts(data, 4 * limits.values + 2)
     steps = structure.translate(_STEPS, _NOT_BRACKETS)[: 2 * limits.values + 2]
@@ -151,18 +162,6 @@ def _count_values(structure: bytes) -> int:
     return opened + packed.count(b",")
 
 
-# Every digit becomes 0 and signs vanish: 16 digits in a row, or an exponent of three, are then plain
-# substrings.
-_DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_NUMBER: Final = b"0" * len(str(MAX_SAFE_INTEGER))
-
-
-def _is_plain(data: bytes, marks: bytes, limits: Limits) -> bool:
-    """Say whether no number can be out of range and the members cannot be too many."""
-    digits = data.translate(_DIGITS, b"+-")
-    return _LONG_NUMBER not in digits and b"0e000" not in digits and marks.count(b":") <= limits.keys
-
-
 def _members(pairs: _Pairs) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -193,10 +192,7 @@ def _float(text: str) -> float:
     return value
 
 
-_FAST: Final = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
-
-
-def _careful(limits: Limits) -> json.JSONDecoder:
+def _decoder(limits: Limits) -> json.JSONDecoder:
     return json.JSONDecoder(
         object_pairs_hook=_counting(limits.keys),
         parse_constant=_constant,
