@@ -31,10 +31,16 @@ CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 # Reads the files of a policy once, before anything is served, and gives a value.
 LOADERS = ("authz/policy/modules.py",)
 # Only these may be asynchronous: the flow awaits its two ports (STYLE 2), and what implements a port.
-ASYNC_CORE = ("authz/check.py", "authz/admin.py", "authz/answers/guard.py", "authz/policy/embedded*.py")
+ASYNC_CORE = (
+    "authz/check.py",
+    "authz/admin.py",
+    "authz/agentgateway/service.py",
+    "authz/answers/guard.py",
+    "authz/policy/embedded*.py",
+)
 READER = "authz/request.py"  # of CheckRequest
-# An AuthZEN evaluation becomes a question of the one flow here.
-TRANSLATOR = "authz/authzen/question.py"
+# What others ask becomes a question of the one flow here: an AuthZEN evaluation, a message of agentgateway.
+TRANSLATORS = frozenset({"authz/authzen/question.py", "authz/agentgateway/question.py"})
 WRITER = "authz/response.py"  # of CheckResponse and of its parts
 WRITTEN = frozenset({"CheckResponse", "OkHttpResponse", "DeniedHttpResponse"})
 # Evidence of a decision, and the one file that makes it.
@@ -205,7 +211,7 @@ def _is_new(function: ast.expr) -> bool:
 
 
 def foreign_message(source: Source) -> list[str]:
-    """One file reads CheckRequest, one file builds CheckResponse; AuthZEN asks in Envoy's words."""
+    """One file reads CheckRequest, one file builds CheckResponse; translators ask in Envoy's words."""
     found = []
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Call) and source.path != WRITER and _last_name(node.func) in WRITTEN:
@@ -213,7 +219,7 @@ def foreign_message(source: Source) -> list[str]:
         names = (
             [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else [_last_name(node)]
         )
-        if "CheckRequest" in names and source.path not in {READER, TRANSLATOR}:
+        if "CheckRequest" in names and source.path not in {READER, *TRANSLATORS}:
             found.append(source.at(node, f"CheckRequest is read in {READER} only"))
     return found
 

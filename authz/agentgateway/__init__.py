@@ -1,0 +1,1 @@
+"""agentgateway's ExtMcp: MCP messages that a gateway has read already, decided by the one flow."""
