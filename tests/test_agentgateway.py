@@ -294,6 +294,15 @@ def test_several_targets_are_one_service_or_refused() -> None:
     )
 
 
+def test_a_service_outside_gets_nothing_of_ours() -> None:
+    world = ExtMcpWorld()
+    world.services = renamed(world.services, txn="none")
+    result = world.ask(world.message())
+    assert result.WhichOneof("result") == "passed"
+    assert not set_headers(result)
+    assert {"authorization", "txn-token", "cookie"} <= set(result.header_mutation.remove)
+
+
 def test_a_proof_of_possession_counts_for_the_place_that_the_client_wrote() -> None:
     world = ExtMcpWorld()
     world.bearer = world.token(world.caller, binding=DpopBinding(KEY.kid))

@@ -198,6 +198,13 @@ def test_a_fault_withholds_the_result() -> None:
     assert reason(pb.McpResponseResult.FromString(told_of)) == "DPT-INTERNAL"
 
 
+def test_a_fault_of_the_guard_withholds_the_result() -> None:
+    world = ExtMcpWorld()
+    message = world.result_of(listed(world), TOOLS)
+    world.rights.agents = None  # type: ignore[assignment]  # the fault
+    assert reason(world.answer(message)) == "DPT-INTERNAL"
+
+
 def test_a_result_that_cannot_be_read_is_refused_as_the_flow_refuses() -> None:
     world = ExtMcpWorld()
     for data in (b"\xff", pb.McpResponse(method="tools/list").SerializeToString()):

@@ -93,9 +93,9 @@ def _body(asked: Asked, targets: Targets) -> bytes:
     if not isinstance(params, dict):
         return raw
     member = _NAMES.get(asked.method, "")
-    name = params.get(member)
-    if targets.is_prefixed and isinstance(name, str):
-        raw = _dump({**params, member: f"{targets.prefix(asked.targets[0], member)}{name}"})
+    name, prefix = params.get(member), targets.prefix(asked.targets[0], member)
+    if prefix and isinstance(name, str):
+        raw = _dump({**params, member: f"{prefix}{name}"})
     return _message(asked.method, raw)
 
 

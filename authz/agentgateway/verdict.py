@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.agentgateway.message import PASSAGE, ExtMcpError
+from authz.agentgateway.message import PASSAGE
 from authz.answers.passage import PASSAGE_FIELD
 from authz.approvals import prompt
 from authz.codes import Code, find_code
@@ -43,12 +43,6 @@ class Refusal:
         known = find_code(code) or Code.DENIED
         data = {"reason": code, "fix": known.fix, **({"decision_id": decision_id} if decision_id else {})}
         return cls(_kind(code), known.sentence, data)
-
-    @classmethod
-    def of_error(cls, error: ExtMcpError) -> "Refusal":
-        """Say what is wrong with the gateway's message."""
-        told = cls.of_code(Code.REQUEST_MALFORMED)
-        return cls(told.code, f"{told.message}: {error}", told.data)
 
     def message_of(self) -> mcp.AuthorizationError:
         """Return it for the wire."""
