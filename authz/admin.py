@@ -39,6 +39,10 @@ Action = Literal[
     "grants/revoke",
     "people/contain",
     "people/release",
+    "pins/accept",
+    "pins/forget",
+    "pins/list",
+    "pins/show",
     "policy/reload",
     "tokens/revoke",
     "workloads/contain",
@@ -78,7 +82,7 @@ class AdminRequest:
     `agent` is as it is registered, or was, and `proposed` as it would be; `human` is the person (their URI)
     whose grants, token, task or sessions they are, or whom a call acts for, None where all are meant, or
     nobody; `contained_by` is the author of the containment in force, if there is one; `kind` and `id` name
-    what is revoked, and `id` what is approved.
+    what is revoked, and `id` what is approved, or the tool (`service/tool`) whose pin it is.
     """
 
     action: Action

@@ -119,6 +119,10 @@ workloads/contain self-another's Y  Y    Y    -    -     Y      -      -      - 
 workloads/contain other        Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 workloads/release self         Y    Y    Y    -    -     Y      -      -      -       -      -      -
 workloads/release other        Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+pins/list all                  Y    Y    Y    Y    -     Y      -      Y      Y       -      -      -
+pins/show tool                 Y    Y    Y    Y    -     Y      -      Y      Y       -      -      -
+pins/accept tool               Y    Y    Y    Y    -     Y      -      -      -       -      -      -
+pins/forget tool               Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 epochs/show all                Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 policy/reload all              Y    Y    Y    Y    -     Y      -      -      -       -      -      -
 events/receive all             Y    Y    Y    Y    -     Y      -      -      -       Y      -      -
@@ -193,6 +197,8 @@ def _target(name: str, action: Action, target: str) -> dict[str, Any]:
     actor = ACTORS[name]
     if target == "all":
         return {}
+    if target == "tool":
+        return {"id": "billing/delete_customer"}
     if action.startswith("agents/"):
         return _agent_target(actor, _agent_of(name), target)
     kind, unlike, other = ("human", uri("pat"), uri("another"))

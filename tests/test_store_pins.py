@@ -303,7 +303,7 @@ def _start(directory: Path, word: str, count: int) -> subprocess.Popen[str]:
 
 
 def test_of_processes_that_learn_at_once_the_first_decides_and_the_others_see_drift(make: Make) -> None:
-    book, count = make(), 40
+    book, count = make(), 15
     processes = [_start(book.directory, word, count) for word in ("one", "two", "three")]
     for process in processes:
         assert process.stdin is not None
@@ -336,7 +336,7 @@ def test_what_another_process_writes_counts_at_the_next_call(make: Make) -> None
 def test_two_changes_at_one_moment_are_both_seen(make: Make) -> None:
     """By the time of the file they would be one: its clock ticks every few milliseconds."""
     here, there = make(), make()
-    for number in range(200):
+    for number in range(60):
         there.accept(declared(f"tool_{number}"), seen=False)
         assert here.refusal(f"tool_{number}", mode="require") is None
 

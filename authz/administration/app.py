@@ -15,17 +15,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authz.admin import Actor, AdminRequest
-from authz.administration import agents, approvals, grants, withdrawals
+from authz.administration import agents, approvals, grants, pins, withdrawals
 from authz.administration.agents import Agents, Registry
 from authz.administration.approvals import Inbox
 from authz.administration.grants import Consents, Filter
 from authz.administration.order import Desk, Order, OrderError, carry_out
+from authz.administration.pins import PinDesk
 from authz.administration.place import ADMIN
 from authz.administration.withdrawals import Switch
 from authz.approvals.approval import Verdict
 from authz.broker.arrival import Arrival
 
-_QUERIES: Final = {("GET", "/grants"): ("human", "agent"), ("GET", "/approvals"): ("human", "state")}
+_QUERIES: Final = {
+    ("GET", "/grants"): ("human", "agent"),
+    ("GET", "/approvals"): ("human", "state"),
+    ("GET", "/pins"): ("service",),
+}
 
 Read = Callable[[Request], Awaitable[Arrival]]
 Planner = Callable[[Request, Arrival, Actor, datetime], Awaitable[Order]]
@@ -47,6 +52,7 @@ class Administration:
     registry: Registry
     reload: Reload
     inbox: Inbox | None = None
+    pins: PinDesk | None = None
 
 
 def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
@@ -68,7 +74,13 @@ def admin_routes(what: Administration, path: str, read: Read) -> list[Route]:
 
         return Route(f"{path}{ADMIN}{at}", endpoint, methods=[method])
 
-    rows = (*_of_agents(what.registry), *_of_approvals(what), *_of_grants(what), *_of_the_switch(what))
+    rows = (
+        *_of_agents(what.registry),
+        *_of_approvals(what),
+        *_of_grants(what),
+        *_of_pins(what.pins),
+        *_of_the_switch(what),
+    )
     return [route(*row) for row in rows]
 
 
@@ -159,6 +171,28 @@ def _of_grants(what: Administration) -> list[Row]:
     ]
 
 
+def _of_pins(desk: PinDesk | None) -> list[Row]:
+    if desk is None:
+        return []
+    one = "/pins/{service}/{name}"
+    return [
+        ("/pins", "GET", "pins/list", lambda r, *_: pins.list_pins(r.query_params.get("service"), desk)),
+        (one, "GET", "pins/show", lambda r, *_: pins.show_pin(_service(r), _name(r), desk)),
+        (
+            f"{one}/accept",
+            "POST",
+            "pins/accept",
+            lambda r, arrival, actor, _: pins.accept_pin(_service(r), _name(r), arrival, desk, actor),
+        ),
+        (
+            f"{one}/forget",
+            "POST",
+            "pins/forget",
+            lambda r, arrival, *_: pins.forget_pin(_service(r), _name(r), arrival, desk),
+        ),
+    ]
+
+
 def _of_the_switch(what: Administration) -> list[Row]:
     desk, state = what.desk, what.state
     return [
@@ -181,6 +215,10 @@ def _of_the_switch(what: Administration) -> list[Row]:
 
 def _name(request: Request) -> str:
     return str(request.path_params["name"])
+
+
+def _service(request: Request) -> str:
+    return str(request.path_params["service"])
 
 
 async def _list_grants(request: Request, state: Administered, actor: Actor, now: datetime) -> Order:

@@ -86,6 +86,8 @@ class Order:
     status: int = 200
     takes_away: bool = False
     waits: bool = False
+    # For the record, beside the reason: what the order is about in numbers and hashes.
+    detail: str = ""
 
 
 Plan = Callable[[Actor, datetime], Awaitable[Order]]
@@ -223,6 +225,7 @@ def _facts(facts: AdminFacts, order: Order) -> AdminFacts:
         action=order.request.action,
         subject=order.subject,
         reason=order.reason,
+        detail=order.detail,
         agent=agent.name if agent else None,
         human=Human.parse_uri(human) if human else None,
     )

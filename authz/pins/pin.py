@@ -74,11 +74,10 @@ class Pin:
 
     @property
     def waiting(self) -> str | None:
-        """The digest of what waits for somebody to decide."""
-        if self.accepted is None:
-            return self.seen.digest if self.seen is not None else None
-        if self.is_changed:
-            return self.drift.digest if self.drift is not None else None
+        """The digest of what waits for somebody to accept it; None also of what nobody can accept."""
+        if self.accepted is None or self.is_changed:
+            latest = self.seen if self.accepted is None else self.drift
+            return latest.digest if latest is not None and latest.is_kept else None
         return self.accepted.digest if self.accepted.by == LEARNED else None
 
     def refusal(self, mode: PinMode) -> Code | None:

@@ -6,29 +6,29 @@ from typing import Final
 
 from authz.errors import StoreError
 from authz.pins.pin import Acceptance, Pin, Sighting
-from authz.store.pins_database import Row
+from authz.store.pins_database import Cells
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NOT_OURS: Final = (LookupError, TypeError, ValueError, OverflowError, OSError)
 
 
-def pin_of(row: Row) -> Pin:
-    """Read a row.
+def pin_of(row: Cells) -> Pin:
+    """Read a row, in the order of the columns.
 
     Raises:
         StoreError: if we did not write it.
     """
     try:
-        departures = row["departures"]
+        service, tool, accepted, by, accepted_at, *sighted, departures = row
         if not isinstance(departures, int) or departures < 0:
             raise TypeError("not a count")
         return Pin(
-            service=_text(row["service"]),
-            tool=_text(row["tool"]),
-            accepted=_acceptance(row),
-            seen=_sighting(row, "seen"),
-            drift=_sighting(row, "drift"),
-            departures=departures,
+            _text(service),
+            _text(tool),
+            None if accepted is None else Acceptance(_digest(accepted), _text(by), _moment(accepted_at)),
+            _sighting(*sighted[:3]),
+            _sighting(*sighted[3:]),
+            departures,
         )
     except _NOT_OURS as error:
         raise StoreError("a pin that is not as we wrote it") from error
@@ -55,16 +55,8 @@ def _sighted(sighting: Sighting | None) -> tuple[object, ...]:
     return sighting.digest, _milliseconds(sighting.at), int(sighting.is_kept)
 
 
-def _acceptance(row: Row) -> Acceptance | None:
-    if row["accepted"] is None:
-        return None
-    return Acceptance(_digest(row["accepted"]), _text(row["accepted_by"]), _moment(row["accepted_at"]))
-
-
-def _sighting(row: Row, name: str) -> Sighting | None:
-    if row[name] is None:
-        return None
-    return Sighting(_digest(row[name]), _moment(row[f"{name}_at"]), bool(row[f"{name}_kept"]))
+def _sighting(digest: object, at: object, is_kept: object) -> Sighting | None:
+    return None if digest is None else Sighting(_digest(digest), _moment(at), bool(is_kept))
 
 
 def _digest(value: object) -> str:

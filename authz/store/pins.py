@@ -172,7 +172,7 @@ class PinFile:
                 f"SELECT sha256, text FROM declarations WHERE {_OF_TOOL}",  # noqa: S608 - ours
                 *(service, tool),
             )
-        return {str(row["sha256"]): _declaration(row["text"]) for row in rows}
+        return {str(digest): _declaration(text) for digest, text in rows}
 
     def _find(self, service: str, tool: str) -> Pin | None:
         row = self._database.one(f"SELECT * FROM pins WHERE {_OF_TOOL}", service, tool)  # noqa: S608 - ours
@@ -183,16 +183,19 @@ class PinFile:
             f"SELECT text FROM declarations WHERE {_OF_TOOL} AND sha256 = ?",  # noqa: S608 - ours
             *(service, tool, digest),
         )
-        return None if row is None else str(row["text"])
+        return None if row is None else str(row[0])
 
     def _bytes(self, service: str) -> int:
-        row = self._database.one("SELECT sum(bytes) AS bytes FROM declarations WHERE service = ?", service)
-        return int(str(row["bytes"])) if row is not None and row["bytes"] is not None else 0
+        return self._number("SELECT coalesce(sum(bytes), 0) FROM declarations WHERE service = ?", service)
+
+    def _number(self, statement: str, service: str) -> int:
+        row = self._database.one(statement, service)
+        return 0 if row is None else int(str(row[0]))
 
     def _require_room(self, pin: Pin | None, service: str, declared: Declared) -> None:
         room = _Room(self._limits.tools, self._limits.service_bytes - self._bytes(service))
-        row = self._database.one("SELECT count(*) AS number FROM pins WHERE service = ?", service)
-        is_full = pin is None and (row is None or int(str(row["number"])) >= room.tools)
+        tools = self._number("SELECT count(*) FROM pins WHERE service = ?", service)
+        is_full = pin is None and tools >= room.tools
         if is_full or not self._keep(service, declared, room):
             raise ChangedError(f"there is no room for the tool {service}/{declared.name}: forget others")
 

@@ -11,7 +11,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -66,7 +66,7 @@ _FORM: Final = SharedForm(
     synchronous="FULL",
 )
 
-Row = Mapping[str, object]
+Cells = tuple[object, ...]
 
 
 class PinDatabase:
@@ -76,8 +76,6 @@ class PinDatabase:
         self._connection = connection
         self._path = str(path)
         self._descriptor = descriptor
-        state = os.fstat(descriptor)
-        self._inode = (state.st_dev, state.st_ino)
         self._lock = Lock()
 
     @classmethod
@@ -111,11 +109,12 @@ class PinDatabase:
             StoreError: if it cannot be known.
         """
         try:
-            state = os.stat(self._path)  # noqa: PTH116 - on the way of every call, where a Path costs as much
+            links = os.fstat(self._descriptor).st_nlink
             found = os.pread(self._descriptor, _COUNTER_BYTES, _COUNTER_AT)
         except OSError as error:
             raise StoreError(f"the file of pins {self._path!r} cannot be read: {error.strerror}") from error
-        if (state.st_dev, state.st_ino) != self._inode or len(found) != _COUNTER_BYTES:
+        # Without a name it was deleted, or another one was moved there.
+        if links < 1 or len(found) != _COUNTER_BYTES:
             raise StoreError(f"the file of pins {self._path!r} was replaced: start again every process")
         return found
 
@@ -154,13 +153,11 @@ class PinDatabase:
             except sqlite3.Error as error:
                 raise StoreError(f"it cannot be known what tools are: {error}") from error
 
-    def all(self, statement: str, *values: object) -> list[Row]:
+    def all(self, statement: str, *values: object) -> list[Cells]:
         """Return all rows that a statement gives."""
-        cursor = self._insist(lambda: self._connection.execute(statement, values))
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return self._insist(lambda: self._connection.execute(statement, values)).fetchall()
 
-    def one(self, statement: str, *values: object) -> Row | None:
+    def one(self, statement: str, *values: object) -> Cells | None:
         """Return the first row that a statement gives."""
         rows = self.all(statement, *values)
         return rows[0] if rows else None

@@ -3,6 +3,7 @@
 # - Deny is what is left. The private socket and operators may do everything but speak in a person's name.
 # - Nobody raises what they own: an owner changes little, and an operator who owns an agent needs another operator.
 # - Nobody lets themselves go: what another contained is released by another.
+# - What a tool is, is for operators to accept, people or pipelines: a list that was reviewed is a file, too.
 # - A call that needs approval is approved by a person: whom it acts for, or an operator who does not own the agent.
 # - Names are compared exactly, and each kind of actor only with names of its kind.
 # - It reads questions of deputy.admin/v1, and no rule of another package.
@@ -36,16 +37,18 @@ understood if {
 actions := [
 	"agents/change", "agents/contain", "agents/list", "agents/register", "agents/release", "agents/retire",
 	"approvals/approve", "approvals/deny", "approvals/list", "approvals/show", "epochs/show", "events/receive",
-	"grants/create", "grants/list", "grants/revoke", "people/contain", "people/release", "policy/reload",
-	"tokens/revoke", "workloads/contain", "workloads/release",
+	"grants/create", "grants/list", "grants/revoke", "people/contain", "people/release", "pins/accept", "pins/forget",
+	"pins/list", "pins/show", "policy/reload", "tokens/revoke", "workloads/contain", "workloads/release",
 ]
 
 # A change is of one agent; a name that was registered before is compared with what it was. Who is contained or
-# released is named, else nobody could tell that it is the actor; and so is whose agent asks to be approved.
+# released is named, else nobody could tell that it is the actor; and so is whose agent asks to be approved, and the
+# tool that is accepted.
 shaped if {
 	not input.action in [
 		"agents/change", "agents/register", "approvals/approve", "approvals/deny", "approvals/show",
-		"people/contain", "people/release", "workloads/contain", "workloads/release",
+		"people/contain", "people/release", "pins/accept", "pins/forget", "pins/show", "workloads/contain",
+		"workloads/release",
 	]
 } else if {
 	input.action in ["people/contain", "people/release"]
@@ -54,7 +57,7 @@ shaped if {
 	input.action in ["workloads/contain", "workloads/release"]
 	is_string(input.target.workload)
 } else if {
-	input.action in ["approvals/deny", "approvals/show"]
+	input.action in ["approvals/deny", "approvals/show", "pins/accept", "pins/forget", "pins/show"]
 	is_string(input.target.id)
 } else if {
 	input.action == "approvals/approve"
@@ -80,7 +83,7 @@ permitted if {
 	not approves_own
 	not approves_unseen
 } else if {
-	input.action in ["agents/list", "approvals/list", "grants/list"]
+	input.action in ["agents/list", "approvals/list", "grants/list", "pins/list", "pins/show"]
 	has_role("auditors")
 } else if {
 	input.action == "events/receive"

@@ -108,11 +108,13 @@ test_an_operator_may_all_but_speak_for_a_person[note] if {
 	}
 }
 
+readable := ["agents/list", "approvals/list", "grants/list", "pins/list", "pins/show"]
+
 test_auditors_list_and_transmitters_report if {
 	signals := {"kind": "workload", "id": "spiffe://mesh.example/ns/idp/sa/signals", "groups": []}
 	every action in admin.actions {
 		listed := admin.decision with input as asks(human("ada"), action, everything) with data.grants as grants
-		list_only := {true: "allow", false: "deny"}[action in ["agents/list", "approvals/list", "grants/list"]]
+		list_only := {true: "allow", false: "deny"}[action in readable]
 		listed.effect == list_only
 		told := admin.decision with input as asks(signals, action, everything) with data.grants as grants
 		report_only := {true: "allow", false: "deny"}[action == "events/receive"]
@@ -211,6 +213,8 @@ test_denies_what_is_no_question[note] if {
 		"kind": {"actor": {"kind": "agent", "id": "uid:0"}},
 		"nobody is meant": {"action": "people/release"},
 		"a change of nothing": {"action": "agents/change"},
+		"an acceptance of nothing": {"action": "pins/accept"},
+		"a forgetting of nothing": {"action": "pins/forget"},
 		"an approval of nothing": {"action": "approvals/deny"},
 		"an approval of nobody's agent": {"action": "approvals/approve", "target": {"id": "01", "agent": null}},
 	}
