@@ -9,7 +9,7 @@
 - Whatever a service sends, at most one answer of 4 MiB is held, and the chunk that came last.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -163,37 +163,43 @@ class Guard:
         self._body.clear()
         if not body:
             return b""
-        try:
-            if len(body) > MAX_ANSWER:
-                raise unreadable(f"more than {MAX_ANSWER} bytes")
-            text = decode(body)
-            return self._error(text) if self._way == "error" else await self._list(text)
-        except AuthenticationError:
-            raise
-        except CodedError as error:
-            return self._replaced(error)
-        except Exception as error:  # noqa: BLE001 - as in `on_headers`
-            return self._replaced(_internal(error))
+        written, _ = await self._or_replacement(self._whole(body))
+        return written
+
+    async def _whole(self, body: bytes) -> bytes:
+        if len(body) > MAX_ANSWER:
+            raise unreadable(f"more than {MAX_ANSWER} bytes")
+        text = decode(body)
+        return self._error(text) if self._way == "error" else await self._list(text)
 
     async def _on_event(self, event: Event | Skipped) -> bytes:
+        if isinstance(event, Event) and not event.data:
+            return encode(event)
+        written, is_whole = await self._or_replacement(self._data(event))
+        self._replaced_events += not is_whole
+        if self._replaced_events > MAX_REPLACED_EVENTS and not is_whole:
+            return encode(KEEP_ALIVE)
+        return encode(replace(event if isinstance(event, Event) else KEEP_ALIVE, data=written.decode()))
+
+    async def _data(self, event: Event | Skipped) -> bytes:
+        if isinstance(event, Skipped):
+            raise unreadable("an event that is too large, or no text")
+        return await self._message(event.data or "")
+
+    async def _or_replacement(self, writing: Awaitable[bytes]) -> tuple[bytes, bool]:
+        """Return what was written, or what is sent in its place; who is gone gets neither.
+
+        Raises:
+            AuthenticationError: if the caller may have no more of it.
+        """
         try:
-            if isinstance(event, Skipped):
-                raise unreadable("an event that is too large, or no text")
-            if not event.data:
-                return encode(event)
-            written = await self._message(event.data)
+            return await writing, True
         except AuthenticationError:
             raise
         except CodedError as error:
-            written = self._replaced(error)
+            return self._replaced(error), False
         except Exception as error:  # noqa: BLE001 - as in `on_headers`
-            written = self._replaced(_internal(error))
-        else:
-            return encode(replace(event, data=written.decode()))
-        self._replaced_events += 1
-        if self._replaced_events > MAX_REPLACED_EVENTS:
-            return encode(KEEP_ALIVE)
-        return encode(replace(event if isinstance(event, Event) else KEEP_ALIVE, data=written.decode()))
+            return self._replaced(_internal(error)), False
 
     async def _list(self, text: str) -> bytes:
         if self._passage.protocol == "llm":
@@ -213,6 +219,8 @@ class Guard:
             raise
         except CodedError as error:
             raise AnswerError(error.code, error.detail, answer.id) from error
+        except Exception as error:
+            raise AnswerError(Code.INTERNAL, _fault(error), answer.id) from error
 
     def _asked(self) -> Asked:
         return Asked(
@@ -269,4 +277,8 @@ class Guard:
 
 
 def _internal(error: Exception) -> CodedError:
-    return AnswerError(Code.INTERNAL, f"{type(error).__name__} in a guard")
+    return AnswerError(Code.INTERNAL, _fault(error))
+
+
+def _fault(error: Exception) -> str:
+    return f"{type(error).__name__} in a guard"
