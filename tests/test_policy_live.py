@@ -12,7 +12,7 @@ from authz.policy.grants import Grants
 from authz.policy.live import LivePolicy
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
-from tests.policy_questions import GRANTS_FILE
+from tests.policy_questions import GRANTS_FILE, lists
 
 
 @dataclass
@@ -215,6 +215,25 @@ def test_a_question_that_a_swap_overtakes_is_asked_anew(case: Case) -> None:
 
         first.decide = overtaken  # type: ignore[method-assign]  # one question of a fake
         assert (await live.decide({})).revision == live.revision != first.revision
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_more_looked_for", [True, False])
+def test_a_list_that_a_swap_overtakes_is_asked_about_anew(case: Case, is_more_looked_for: bool) -> None:
+    """Whatever the new grants look for in what is sent: of a list nothing is."""
+
+    async def run() -> None:
+        live = await case.open()
+        first = live._engine
+
+        async def overtaken(query: Query) -> frozenset[str]:
+            (_with_rules if is_more_looked_for else _changed)(case)
+            await live.reload()
+            raise PolicyRevisionError
+
+        first.visible = overtaken  # type: ignore[method-assign]  # one question of a fake
+        assert await live.visible(lists("a")) == {live.revision} != {first.revision}
 
     asyncio.run(run())
 

@@ -175,6 +175,7 @@ def test_a_name_of_another_service_is_not_shown(shipped: EmbeddedPolicy) -> None
         {"human": None},
         {"human": None, "binding": "svid", "scopes": []},
         {"scopes": []},
+        {"binding": "svid", "scopes": []},
         {"scopes": ["billing:read", "tickets:write", "read"]},
         {"chain": []},
         {"chain": [{"name": "resolver", "ceiling": "contributor"}]},
