@@ -19,7 +19,7 @@ from authz.headers import Headers
 from authz.protocols.llm_members import MODELS_METHOD
 from authz.protocols.mcp import STREAM_OPEN
 
-# `list` and `events` are written anew; of `error` the body of a list that has failed.
+# `list` and `events` are written anew. In the body of `error` only an error may be, or nothing.
 Way = Literal["pass", "watch", "list", "events", "error"]
 
 JSON: Final = "application/json"
@@ -63,9 +63,9 @@ def is_replay(passage: Passage) -> bool:
 def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: bool) -> Way:
     if status not in _OK and status not in _FAILED:
         raise unreadable(f"a list with status {status}")
-    if end_of_stream or _length(headers) == 0:
+    if end_of_stream:
         return "pass"
-    if status in _FAILED:
+    if status in _FAILED or _length(headers) == 0:
         return "error"
     try:
         content_type, encoding = headers.one("content-type"), headers.one("content-encoding")
@@ -73,7 +73,10 @@ def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: 
         raise unreadable(error.detail) from error
     if encoding is not None and encoding.lower() != "identity":
         raise unreadable("a list in a content-encoding")
-    match = _MEDIA_TYPE.fullmatch((content_type or "").lower())
+    if content_type is None:
+        # An empty body has no type, and its end may come later than its beginning.
+        return "error"
+    match = _MEDIA_TYPE.fullmatch(content_type.lower())
     if match is not None and match[1] == JSON:
         return "list"
     if match is not None and match[1] == EVENT_STREAM and passage.protocol == "mcp":
