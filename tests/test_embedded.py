@@ -470,3 +470,8 @@ def test_says_what_to_look_for_in_a_call(shipped: EmbeddedPolicy) -> None:
 
     assert EmbeddedPolicy(shipped_modules(), grants).payload_classes("s") == frozenset(PAYLOAD_CLASSES)
     assert shipped.payload_classes("s") == shipped.payload_classes("tickets") == frozenset()
+
+
+def test_names_the_tools_of_a_service(shipped: EmbeddedPolicy) -> None:
+    assert "read_ticket" in shipped.tool_names("tickets")
+    assert shipped.tool_names("s") == ()

@@ -493,6 +493,11 @@ def test_what_to_look_for_in_a_call_is_what_has_a_rule() -> None:
     assert parse(broken(PAYLOAD, ...)).payload_classes() == {}
 
 
+def test_the_tools_of_a_service_are_named() -> None:
+    tools = parse(base()).tool_names()
+    assert tools["tickets"] == tuple(parse(base()).data["grants"]["services"]["tickets"]["tools"])  # type: ignore[index]  # grants
+
+
 def test_grants_without_what_is_new_have_the_data_that_they_had() -> None:
     grants = base()
     for key in ("a2a", "models", "grpc", "payload"):

@@ -63,6 +63,7 @@ def test_says_what_to_look_for_without_asking() -> None:
         async with _policy("unix:///nowhere", Grants.parse(rules)) as policy:
             assert policy.payload_classes("tickets") == {"secret"}
             assert policy.payload_classes("billing") == frozenset()
+            assert "read_ticket" in policy.tool_names("tickets")
 
     asyncio.run(run())
 

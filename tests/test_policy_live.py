@@ -30,6 +30,9 @@ class FakeEngine:
     def payload_classes(self, service: str) -> frozenset[str]:
         return self.grants.payload_classes().get(service, frozenset())
 
+    def tool_names(self, service: str) -> tuple[str, ...]:
+        return self.grants.tool_names().get(service, ())
+
     async def decide(self, query: Query) -> Verdict:
         del query
         return Verdict("deny", (), {}, self.revision)
@@ -263,6 +266,8 @@ def test_what_to_look_for_is_what_the_engine_says_that_speaks_now(case: Case) ->
         await live.reload()
         assert live.payload_classes("tickets") == {"secret"}
         assert live.payload_classes("billing") == frozenset()
+        assert "read_ticket" in live.tool_names("tickets")
+        assert live.tool_names("unknown") == ()
 
     asyncio.run(run())
 

@@ -142,6 +142,7 @@ class EmbeddedPolicy:
         self._sources = [(module.name, module.text) for module in modules.modules]
         self._revision = str(Revision(modules.digest, grants.digest))
         self._payload = grants.payload_classes()
+        self._tools = grants.tool_names()
         self._compile = self._engine if runtime == "engine" else self._rvm
         self._serial = next(_SERIALS)
         self._entries = list(modules.entry_points)
@@ -160,6 +161,10 @@ class EmbeddedPolicy:
     def payload_classes(self, service: str) -> frozenset[str]:
         """Return the classes of data that have a rule on this service."""
         return self._payload.get(service, NO_CLASSES)
+
+    def tool_names(self, service: str) -> tuple[str, ...]:
+        """Return the names of the tools that this service offers."""
+        return self._tools.get(service, ())
 
     async def activate(self) -> None:
         """Make the machine of this thread, so that the first question need not wait for it."""

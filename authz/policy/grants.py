@@ -75,6 +75,12 @@ class Grants:
             if "payload" in service
         }
 
+    def tool_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the names of the tools that each service offers; no other tool is ever allowed."""
+        content: Mapping[str, Mapping[str, Mapping[str, Json]]] = json.loads(self.canonical)
+        services = content.get("grants", {}).get("services", {})
+        return {name: tuple(cast("Json", service.get("tools", {}))) for name, service in services.items()}
+
 
 def _file(cursor: Cursor) -> Json:
     if cursor.value is None:

@@ -35,6 +35,9 @@ _OVERTAKEN: Final = 3
 class Engine(Policy, Protocol):
     """A policy that can be asked whether it answers, and be let go."""
 
+    def tool_names(self, service: str) -> tuple[str, ...]:
+        """Return the names of the tools that this service offers."""
+
     @property
     def ready(self) -> bool:
         """Say whether it would answer."""
@@ -85,6 +88,10 @@ class LivePolicy:
     def payload_classes(self, service: str) -> frozenset[str]:
         """Return the classes of data that have a rule on this service, by the engine that speaks now."""
         return self._engine.payload_classes(service)
+
+    def tool_names(self, service: str) -> tuple[str, ...]:
+        """Return the names of the tools that this service offers, by the engine that speaks now."""
+        return self._engine.tool_names(service)
 
     async def decide(self, query: Query) -> Verdict:
         """Ask the engine that speaks now.

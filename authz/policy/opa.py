@@ -106,6 +106,7 @@ class OpaPolicy:
         self._grants = grants
         self._expected = Revision(policy_digest, grants.digest)
         self._payload = grants.payload_classes()
+        self._tools = grants.tool_names()
         self._synced = False
         self._faults = 0
         self._closed = False
@@ -126,6 +127,10 @@ class OpaPolicy:
     def payload_classes(self, service: str) -> frozenset[str]:
         """Return the classes of data that have a rule on this service."""
         return self._payload.get(service, NO_CLASSES)
+
+    def tool_names(self, service: str) -> tuple[str, ...]:
+        """Return the names of the tools that this service offers."""
+        return self._tools.get(service, ())
 
     async def activate(self) -> None:
         """Put the data there; an OPA that cannot be reached gets it later.
