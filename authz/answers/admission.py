@@ -6,10 +6,11 @@
 - That an answer was ended is recorded, with the decision that had allowed the call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from authz.answers.arrival import Arrival
 from authz.answers.guard import Guard, GuardPorts
+from authz.answers.known_lists import KnownLists
 from authz.answers.passage import Passage
 from authz.audit.entry import Entry, withdrawn
 from authz.audit.facts import DecisionFacts
@@ -35,6 +36,8 @@ class Answers:
     """The flow of answers: what it takes besides the answer itself."""
 
     flow: Flow
+    # Of the lists that were read; saves work and decides nothing.
+    known: KnownLists = field(default_factory=KnownLists)
 
     def admit(self, arrival: Arrival, asker: SpiffeId | None) -> Admitted:
         """Find out whose call an answer is to.
@@ -51,7 +54,15 @@ class Answers:
         if service.name not in known.may_ask:
             raise RequestError(Code.ASKER_TARGET, f"{str(asker)!r} brought an answer of {service.name!r}")
         flow = self.flow
-        ports = GuardPorts(flow.policy, flow.rights, flow.clock, flow.pins, flow.sessions, flow.following)
+        ports = GuardPorts(
+            flow.policy,
+            flow.rights,
+            flow.clock,
+            pins=flow.pins,
+            sessions=flow.sessions,
+            following=flow.following,
+            known=self.known,
+        )
         return Admitted(passage, Guard(passage, service, ports))
 
     def require_asker(self, asker: SpiffeId | None) -> None:

@@ -182,8 +182,10 @@ class AnswerStreams:
                     arrival.status, arrival.headers, end_of_stream=arrival.end_of_stream
                 )
             except CodedError as error:
-                _LOG.warning("an answer was refused: %s", error.code)
+                _LOG.warning("an answer of nobody was refused: %s", error.code)
                 said = refusal(error, admitted.passage.decision_id if admitted is not None else "")
+        if admitted is not None and admitted.guard.problem is not None:
+            _tell(admitted)
         reply = headers_reply(said, end_of_stream=arrival.end_of_stream)
         if admitted is None or arrival.end_of_stream or said.kind in {"pass", "refuse"}:
             await context.write(reply)
@@ -233,6 +235,8 @@ class AnswerStreams:
                     self._hold(answer, len(body) - len(written), over=end)
                     await context.write(body_reply(written))
                     if end:
+                        if guard.problem is not None:
+                            _tell(answer.admitted)
                         return
                 case Trailers():
                     # What is still held can go nowhere now.
@@ -257,6 +261,13 @@ class AnswerStreams:
             await self._answers.flow.sink.append(self._answers.ended(passage, error, answer.asker))
         except AuditError as unwritten:
             _LOG.error("that an answer was ended is not recorded: %s", unwritten.code)
+
+
+def _tell(admitted: Admitted) -> None:
+    """Say why an answer was replaced; what is in it is told to nobody."""
+    problem = admitted.guard.problem
+    code = problem.code if problem is not None else ""
+    _LOG.warning("the answer to decision %s was replaced: %s", admitted.passage.decision_id, code)
 
 
 async def _part_of(context: Context, answer: _Open) -> Arrival | Chunk | Trailers | None:

@@ -107,9 +107,10 @@ class Ledger:
 class WebServers:
     """An A2A agent, the API of two providers of models and an MCP server, on one Unix socket."""
 
-    def __init__(self, path: Path, ran: Ran) -> None:
-        self._ran = ran
-        config = uvicorn.Config(self._app(), uds=str(path), log_level="critical")
+    def __init__(self, path: Path, ran: Ran, *, has_streams: bool = False) -> None:
+        """`has_streams`: MCP answers are streams of events, and there are sessions."""
+        self._ran, self._has_streams = ran, has_streams
+        config = uvicorn.Config(self._app(), uds=str(path), log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
 
@@ -124,7 +125,9 @@ class WebServers:
     def _app(self) -> Starlette:
         security = TransportSecuritySettings(allowed_hosts=[HOST])
         app = _tools(self._ran).streamable_http_app(
-            json_response=True, stateless_http=True, transport_security=security
+            json_response=not self._has_streams,
+            stateless_http=not self._has_streams,
+            transport_security=security,
         )
         app.router.routes.extend(
             [
