@@ -56,8 +56,8 @@ def test_without_opa_it_says_that_nothing_was_compared(capsys: pytest.CaptureFix
 
 def test_with_opa_answers_are_compared(opa_binary: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["policy", "check", "--opa", str(opa_binary), "--questions", "20", "-o", "json"]) == 0
-    # And one about administration for each five about calls.
-    assert row(capsys)["compared"] == 24
+    # And for each five about calls one about a list, and one about administration.
+    assert row(capsys)["compared"] == 28
 
 
 def test_rego_without_a_lock_is_a_finding(rego: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +90,28 @@ def test_a_lock_is_written_and_counts(
     arguments = ["policy", "check", "--rego", str(rego), "--grants", str(GRANTS)]
     assert run([*arguments, "--lock", "--opa", str(opa_binary), "--questions", "30", "-o", "json"]) == 0
     assert row(capsys)["lock"] == "written"
-    assert json.loads((rego / "policy.lock").read_bytes())["cases"] == 36
+    assert json.loads((rego / "policy.lock").read_bytes())["cases"] == 42
     assert run([*arguments, "-o", "json"]) == 0
     assert row(capsys)["lock"] == "current"
     service = ServiceFiles(tmp_path / "service", f"policy: {{rego: {rego}}}\n")
     assert run(["config", "validate", str(service.path)]) == 0
+
+
+def test_rego_that_would_show_nothing_in_lists_is_told_of(
+    rego: Path, opa_binary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no finding: who filters no lists needs no such rule."""
+    arguments = ["policy", "check", "--rego", str(rego), "--grants", str(GRANTS)]
+    assert run([*arguments, "--lock", "--opa", str(opa_binary), "--questions", "5"]) == 0
+    assert "lists        this policy shows nothing in them: give package deputy a rule 'visible'" in (
+        capsys.readouterr().out
+    )
+    with (rego / "own.rego").open("a") as file:
+        file.write("\nvisible := []\n")
+    assert run([*arguments, "-o", "json"]) == 3
+    assert row(capsys)["filters_lists"] is True
+    assert run(["policy", "check", "-o", "json"]) == 0
+    assert row(capsys)["filters_lists"] is True
 
 
 def test_a_lock_of_other_rego_is_stale(rego: Path, capsys: pytest.CaptureFixture[str]) -> None:

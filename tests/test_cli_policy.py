@@ -24,6 +24,7 @@ from authz.policy.opa_process import OpaProcess, start_opa
 from tests.check_requests import check_request
 from tests.fakes import NOW, READ_TICKET
 from tests.policy.corpus import question
+from tests.policy_questions import lists
 from tests.service_files import AT, GRANTS, ServiceFiles
 
 LEAD: dict[str, Any] = {"human": "lead", "agent": "resolver", "service": "billing"}
@@ -466,3 +467,12 @@ def test_build_does_not_mix_with_other_files(tmp_path: Path, capsys: pytest.Capt
 
 def test_build_of_a_directory_without_rego_is_refused(tmp_path: Path) -> None:
     assert run(["policy", "build", "--rego", str(tmp_path), "--output", str(tmp_path / "opa")]) == 1
+
+
+@pytest.mark.parametrize("verb", ["eval", "explain"])
+def test_a_question_about_a_list_has_no_verdict(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "input.json", lists("read_ticket"))
+    assert run(["policy", verb, file, *GRANTED]) == 1
+    assert "a question about a list has no verdict" in capsys.readouterr().err

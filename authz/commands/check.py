@@ -142,6 +142,7 @@ def _row(found: _Found) -> dict[str, object]:
         "compared": report.cases if report else 0,
         "opa": report.opa if report else None,
         "regorus": engine_version(),
+        "filters_lists": found.modules.filters_lists,
         "lock": found.lock,
         "findings": found.findings,
     }
