@@ -161,7 +161,6 @@ SMUGGLED: Final = {
     "events: as JSON": answer(b"data: " + WHOLE + b"\n\n"),
     "events: named": events(b"event: other\ndata: " + WHOLE + b"\n\n"),
     "events: in a comment": events(b": " + WHOLE + b"\n\n"),
-    "events: in an id": events(b"id: " + WHOLE + b"\ndata: {}\n\n"),
     "events: many": events(b"data: {}\n\n" + b"data: " + WHOLE + b"\n\n"),
 }
 
@@ -173,17 +172,6 @@ def test_no_trick_brings_a_hidden_tool_through(world: AnswersWorld, trick: str) 
     text = response.content.decode("utf-16" if b"\xff\xfe" in response.content else "utf-8", "replace")
     for each in (HIDDEN, "tag_page", "dr\\u006fp"):
         assert each not in text, text
-
-
-@pytest.mark.parametrize("method", ["tools/call", "ping", "initialize"])
-def test_a_list_in_the_answer_to_something_else_is_cut_or_refused(world: AnswersWorld, method: str) -> None:
-    """Results that are shaped like lists are for clients that take what comes by its id."""
-    world.raw.said = events(b"data: " + WHOLE + b"\n\n")
-    params: dict[str, Any] = {"name": "read_page", "arguments": {}} if method == "tools/call" else {}
-    if method == "initialize":
-        info = {"name": "x", "version": "1"}
-        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info}
-    assert HIDDEN not in world.ask("raw", method, "triage", params=params).text or method == "tools/call"
 
 
 def test_a_stream_of_a_session_replays_no_list(world: AnswersWorld) -> None:
@@ -221,7 +209,7 @@ def test_who_has_no_token_is_told_where_to_get_one(world: AnswersWorld) -> None:
 def test_a_body_that_is_too_large_is_413_as_before(world: AnswersWorld) -> None:
     with world.http("raw") as http:
         response = http.post(world.url("raw"), content=b"x" * (1 << 20))
-    assert response.status_code == httpx2.codes.REQUEST_ENTITY_TOO_LARGE
+    assert response.status_code == httpx2.codes.CONTENT_TOO_LARGE
 
 
 def test_an_answer_of_a_server_that_says_it_is_ours_is_none(world: AnswersWorld) -> None:
