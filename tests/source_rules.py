@@ -36,6 +36,7 @@ ASYNC_CORE = (
     "authz/admin.py",
     "authz/agentgateway/service.py",
     "authz/answers/guard.py",
+    "authz/kuadrant/lists.py",
     "authz/policy/embedded*.py",
 )
 READER = "authz/request.py"  # of CheckRequest
