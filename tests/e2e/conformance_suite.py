@@ -13,7 +13,11 @@ from typing import Any, Final
 from tests.e2e.real_world import PACKAGES, javascript
 from tests.e2e.services import environment
 
-PACKAGE: Final = "@modelcontextprotocol/conformance"
+# The released suite, of the revisions with sessions, and the coming one, of 2026-07-28 as well.
+RELEASED: Final = "@modelcontextprotocol/conformance"
+COMING: Final = "conformance-next"
+ALL: Final = ("--suite", "all")
+MODERN: Final = ("--requirements", "2026-07-28")
 Checks = list[dict[str, Any]]
 
 _LEFT_OUT: Final = frozenset({"timestamp", "headers"})
@@ -25,18 +29,18 @@ _TIME: Final = re.compile(r"^server-(.+)-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9-]+Z$")
 
 
 def scenarios() -> set[str]:
-    """Return the names of the scenarios for servers, as the suite lists them."""
+    """Return the names of the scenarios for servers, as the released suite lists them."""
     done = subprocess.run(
-        [*_suite(), "list", "--server"], capture_output=True, text=True, check=True, timeout=60
+        [*_suite(RELEASED), "list", "--server"], capture_output=True, text=True, check=True, timeout=60
     )
     names = set(re.findall(r"^ *- (\S+)", done.stdout, re.MULTILINE))
     assert names, done.stdout
     return names
 
 
-def run_suite(url: str, directory: Path, *more: str) -> dict[str, Checks]:
-    """Run all scenarios, or those of `more`; return the checks of each."""
-    command = [*_suite(), "server", "--url", url, "--output-dir", directory, *(more or ("--suite", "all"))]
+def run_suite(url: str, directory: Path, *which: str, suite: str = RELEASED) -> dict[str, Checks]:
+    """Run scenarios; return the checks of each."""
+    command = [*_suite(suite), "server", "--url", url, "--output-dir", directory, *which]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=300, env=environment()
     )
@@ -49,14 +53,33 @@ def run_suite(url: str, directory: Path, *more: str) -> dict[str, Checks]:
     return found
 
 
+def differences(without: dict[str, Checks], within: dict[str, Checks]) -> dict[str, str]:
+    """Return the checks whose statuses differ, each by its name, as `without → with`."""
+    found = {}
+    for name in without.keys() | within.keys():
+        plain, guarded = _statuses(without.get(name, [])), _statuses(within.get(name, []))
+        for check in plain.keys() | guarded.keys():
+            if plain.get(check) != guarded.get(check):
+                was, is_now = plain.get(check, ["none"]), guarded.get(check, ["none"])
+                found[f"{name}: {check}"] = f"{', '.join(was)} → {', '.join(is_now)}"
+    return found
+
+
+def _statuses(checks: Checks) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        found.setdefault(check["id"], []).append(check["status"])
+    return {name: sorted(statuses) for name, statuses in found.items()}
+
+
 def counts(found: dict[str, Checks]) -> dict[str, int]:
     """Count the checks by their status; what is there for information alone is not counted."""
     statuses = [check["status"] for checks in found.values() for check in checks]
     return {status: statuses.count(status) for status in sorted(set(statuses) - {"INFO"})}
 
 
-def _suite() -> list[str | Path]:
-    return javascript(PACKAGES / PACKAGE / "dist/index.js")
+def _suite(package: str) -> list[str | Path]:
+    return javascript(PACKAGES / package / "dist/index.js")
 
 
 def _results(directory: Path) -> list[Path]:

@@ -107,3 +107,32 @@ GRPC_AGENT: Final = Server(
     "a2a",
     is_grpc=True,
 )
+
+# What the scenarios of the coming suite call besides; some the server does not have, and it says so itself.
+_MODERN_TOOLS: Final = (
+    *(tool for tool in SCENARIO_TOOLS if "sep1" not in tool),
+    "confirm_delete",
+    "failing_job",
+    "greet",
+    "multi_input",
+    "protocol_error_job",
+    "slow_compute",
+    "test_header_routing",
+    "test_input_required_result_capabilities",
+    "test_input_required_result_elicitation",
+    "test_input_required_result_list_roots",
+    "test_input_required_result_multi_round",
+    "test_input_required_result_multiple_inputs",
+    "test_input_required_result_request_state",
+    "test_input_required_result_sampling",
+    "test_input_required_result_tampered_state",
+    "test_logging_tool",
+    "test_missing_capability",
+    "test_streaming_elicitation",
+    "test_tool_with_task",
+)
+MODERN_SERVER: Final = Server(
+    "modern",
+    lambda port: [PYTHON, ROOT / "tests/peers/conforming.py", str(port)],
+    _grants(*_MODERN_TOOLS, more=(*_TASKS, "tasks/update", "subscriptions/listen")),
+)
