@@ -61,8 +61,8 @@ SHOWN = {
     "GRPC": "the sentence, `reason`, `fix` and decision, as text of the error",
 }
 TAIL = """
-Over JSON-RPC the address of the agent ends in a slash, `https://gateway/<service>/`: without it Envoy finds no
-route. For gRPC the agent has a host of its own, since its paths have no prefix.
+Over JSON-RPC the address of the agent ends in a slash, `https://gateway/<service>/`: without it Envoy finds
+no route. For gRPC the agent has a host of its own, since its paths have no prefix.
 """
 
 
