@@ -24,12 +24,13 @@ from authz.protocols.operation import Protocol
 from authz.protocols.route import Route
 from authz.services import Service, Services
 from identity.caller import WorkloadBinding
+from identity.withdrawal import Withdrawal, Withdrawals
 from tests.e2e.ca import TestCa
 from tests.e2e.envoy_world import Answer, Header, World, world
 from tests.e2e.file_secrets import from_files
 from tests.e2e.flow_mesh import Deputy
 from tests.e2e.outside_host import OutsideHost
-from tests.fakes import LEAD, RUNNER
+from tests.fakes import LEAD, NOW, RUNNER
 
 KEY = "sk-outside-0123456789"
 FORGOTTEN = "forgotten.example"
@@ -41,6 +42,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "forged": "http",
     "forgotten": "http",
 }
+GUARDED = frozenset({"models", "ledger"})
 GRANTS = b"""
 version: 1
 tiers:
@@ -74,6 +76,7 @@ def _services() -> Services:
             f"https://{name}.example",
             Route(name, protocol),
             txn="per_call" if name == "forgotten" else "none",
+            is_guarded=name in GUARDED,
         )
         for name, protocol in PROTOCOLS.items()
     )
@@ -95,9 +98,15 @@ class Egress:
             envoys.settings(deputy.start()),
             services=(),
             outside=(
-                Outside("models", MODELS, key=key, address=https),
+                Outside("models", MODELS, key=key, address=https, is_guarded=True),
                 Outside("weather", WEATHER, address=https),
-                Outside("ledger", LEDGER, address=TcpAddress("127.0.0.1", outside.rpc_port)),
+                Outside(
+                    "ledger",
+                    LEDGER,
+                    address=TcpAddress("127.0.0.1", outside.rpc_port),
+                    transport="grpc",
+                    is_guarded=True,
+                ),
                 Outside("forged", FORGED, address=https),
                 Outside("forgotten", FORGOTTEN, address=https),
             ),
@@ -207,6 +216,17 @@ class Egress:
             "generic_secret": {"secret": {"inline_string": text}},
         }
         write_private(self._key, json.dumps({"resources": [secret]}).encode())
+
+    def contain(self, agent: str) -> None:
+        """Stop an agent, as `deputy agents contain` does in its process."""
+        withdrawal = Withdrawal("agent", agent, None, "reads what nobody asked for", "operator", NOW)
+        self.flow_world.rights.withdrawals = Withdrawals.of((withdrawal,))
+        self.flow_world.rights.epoch += 1
+
+    def release(self) -> None:
+        """Let everybody act again."""
+        self.flow_world.rights.withdrawals = Withdrawals()
+        self.flow_world.rights.epoch += 1
 
     def records(self) -> list[Any]:
         return self.flow_world.records()

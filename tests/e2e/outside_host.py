@@ -14,6 +14,7 @@ import grpc
 from tests.e2e.ca import Leaf, TestCa
 
 EVENTS = tuple(b'data: {"part":%d}\n\n' % number for number in range(3))
+MODELS = b'{"object":"list","data":[{"id":"small-1","object":"model"},{"id":"large-1","object":"model"}]}'
 
 
 class _Server(ThreadingHTTPServer):
@@ -58,7 +59,7 @@ class OutsideHost:
 
             def do_GET(self) -> None:
                 self._keep(b"")
-                self._answer(b'{"today":"rain"}')
+                self._answer(MODELS if self.path == "/v1/models" else b'{"today":"rain"}')
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from authz.codes import Code
 from authz.outside import KEPT_INSIDE, KEPT_INSIDE_PREFIXES
 from tests.e2e.egress_world import (
     FORGED,
@@ -107,6 +109,32 @@ def test_a_host_without_a_key_gets_no_credential_at_all(world: Egress) -> None:
     got = only(world)
     nothing_of_ours(got)
     assert got.values("authorization") == []
+
+
+def test_a_stream_of_events_ends_when_its_agent_is_contained(world: Egress) -> None:
+    """What a model has to say no longer gets in, whether or not it says something at that moment."""
+    world.outside.first_event_read.clear()
+    headers = (world.bearer("models"), ("content-type", "application/json"))
+    opened = world.opened(
+        "/v1/chat/completions", *headers, method="POST", host=MODELS, body=chat(stream=True)
+    )
+    with opened as response:
+        assert response.readline() == EVENTS[0].splitlines(keepends=True)[0]
+        world.contain("resolver")
+        try:
+            with pytest.raises((HTTPException, OSError)):
+                response.read()
+        finally:
+            world.release()
+            world.outside.first_event_read.set()
+    assert [record["code"] for record in world.records() if record["kind"] == "withdrawn"][-1] == (
+        Code.CONTAINED
+    )
+
+
+def test_an_agent_sees_the_models_that_it_may_use(world: Egress) -> None:
+    answer = world.ask("/v1/models", world.bearer("models"), host=MODELS)
+    assert [model["id"] for model in answer.json["data"]] == ["small-1"]
 
 
 def test_a_stream_of_events_passes_as_it_comes(world: Egress) -> None:
@@ -220,7 +248,8 @@ def test_the_record_of_an_unknown_host_names_it(world: Egress) -> None:
 def test_nothing_is_looked_up_but_what_is_listed(world: Egress) -> None:
     world.today(host="unknown.example")
     clusters = json.loads(world.envoy.admin("/clusters?format=json"))["cluster_statuses"]
-    assert {each["name"] for each in clusters} == {"deputy", *(f"outside-{name}" for name in PROTOCOLS)}
+    ours = {"deputy", "deputy-answers"}
+    assert {each["name"] for each in clusters} == ours | {f"outside-{name}" for name in PROTOCOLS}
     assert b"dns_cache" not in world.envoy.admin("/stats")
 
 
