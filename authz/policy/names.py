@@ -5,8 +5,8 @@
 - A long list is asked about in batches: no question and no answer is longer than an engine takes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, cast
 
 from authz.errors import PolicyShapeError
 from authz.policy.port import Query
@@ -44,10 +44,9 @@ def asked_names(query: Query) -> Sequence[str]:
 
 def in_batches(query: Query, names: Sequence[str]) -> Iterator[tuple[Query, list[str]]]:
     """Ask about these names in one question or more; each comes with its own names."""
-    match query:
-        case {"resource": {**resource}}:
-            for batch in _batches(names):
-                yield {**query, "resource": {**resource, "names": batch}}, batch
+    resource = cast("Mapping[str, object]", query["resource"])
+    for batch in _batches(names):
+        yield {**query, "resource": {**resource, "names": batch}}, batch
 
 
 def read_visible(answer: object, names: Collection[str]) -> frozenset[str]:
