@@ -273,7 +273,7 @@ def _passage(allow: Allow, evidence: Evidence, service: Service) -> Passage | No
     caller, operation = evidence.caller, evidence.operation
     if not service.is_guarded or caller is None or operation is None:
         return None
-    return Passage.of(caller, operation, service=service.name, decision_id=allow.grant.decision_id)
+    return Passage.of(caller, operation, service=service, decision_id=allow.grant.decision_id)
 
 
 async def _moved(epoch: int, evidence: Evidence, flow: Flow) -> Code | None:

@@ -150,6 +150,11 @@ def joined(held: Details | None, allowed: Details | None) -> Details | None:
     return both
 
 
+def tools_at(details: Details, location: str) -> tuple[str, ...]:
+    """Return the tools of one place that some call of is covered, each once."""
+    return tuple(dict.fromkeys(detail.tool for detail in details if detail.location == location))
+
+
 def covers(details: Details | None, location: str, tool: str, arguments: Mapping[str, object]) -> bool:
     """Say whether a call of a tool is within what a token is for."""
     if details is None:

@@ -12,9 +12,10 @@ from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError
 from authz.pb import ext_authz_pb2 as pb
 from authz.services import Services
+from identity.authorization_details import Detail
 from identity.caller import Human
 from identity.withdrawal import KINDS, Kind, Withdrawal, Withdrawals
-from tests.fakes import DENY, GATEWAY, LEAD, NOW, RUNNER, Run, World, reason
+from tests.fakes import DENY, GATEWAY, LEAD, NOW, RUNNER, TICKETS, Run, World, reason
 
 OK = 0
 GRANT, PARENT = "01JD0000000000000000000001", "p" * 22
@@ -53,6 +54,31 @@ def test_an_allow_of_a_guarded_service_says_whose_answer_comes_back() -> None:
     asked = {name: value for name, value in world.policy.asked[0].items() if name in passage.who}
     assert json.loads(json.dumps(asked)) == passage.who
     assert passage.who
+
+
+def test_the_tools_of_a_narrow_credential_go_along() -> None:
+    """A token with authorization details is for these tools of this service, and for nothing else there."""
+    world = World()
+    _guarded(world)
+    run = world.run("triage")
+    details = (
+        Detail(TICKETS, "read_ticket", limits=()),
+        Detail(TICKETS, "read_ticket", arguments_sha256="0" * 64),
+        Detail("https://billing.mesh.example", "read_invoice"),
+    )
+    response = world.check(world.request(world.token(run, details=details), run))
+    passage = Passage.parse(_passage_text(response))
+    assert passage.tools == ("read_ticket",)
+    assert passage.may_name("tool", "read_ticket")
+    assert not passage.may_name("tool", "read_invoice")
+    assert not passage.may_name("resource", "read_ticket")
+    assert Passage.parse(passage.encode()) == passage
+
+
+def test_a_credential_without_details_may_name_all() -> None:
+    _, _, passage = _passed(World())
+    assert passage.tools is None
+    assert passage.may_name("prompt", "anything")
 
 
 def test_what_is_written_is_what_is_read() -> None:
@@ -194,6 +220,8 @@ WRONG: list[tuple[tuple[str | int, ...], object]] = [
     (("phase",), "later"),
     (("method",), None),
     (("who",), []),
+    (("tools",), "read_ticket"),
+    (("tools",), [1]),
     (("standing",), []),
     (("standing", "more"), 1),
     (("standing", "human"), 7),

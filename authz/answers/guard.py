@@ -234,7 +234,8 @@ class Guard:
         hidden = await self._learn(listing)
         visible: dict[Kind, frozenset[str]] = {}
         for each in listing.lists:
-            names = [name for name in each.names if name not in hidden] if each.kind == "tool" else each.names
+            gone = hidden if each.kind == "tool" else frozenset[str]()
+            names = [n for n in each.names if n not in gone and self._passage.may_name(each.kind, n)]
             if names:
                 asked = visible_query(
                     self._passage.who, self._service.name, self._passage.protocol, each.kind, names

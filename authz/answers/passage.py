@@ -17,7 +17,9 @@ from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError
 from authz.policy.query import caller_input
 from authz.protocols.operation import Operation, Phase, Protocol
+from authz.services import Service
 from authz.sessions.port import Owner
+from identity.authorization_details import tools_at
 from identity.caller import Caller, Hop, Human
 from identity.errors import IdentityError
 from identity.strict_json import loads
@@ -29,7 +31,7 @@ PASSAGE_FIELD: Final = "passage"
 MAX_BYTES: Final = 64 << 10
 
 _MEMBERS: Final = frozenset(
-    {"decision_id", "service", "protocol", "method", "phase", "who", "standing", "runs", "ends_at"}
+    {"decision_id", "service", "protocol", "method", "phase", "who", "tools", "standing", "runs", "ends_at"}
 )
 _STANDING: Final = frozenset(Standing.__dataclass_fields__)
 _TUPLES: Final = frozenset({"agents", "tasks", "workloads", "grants", "parents"})
@@ -46,6 +48,8 @@ class Passage:
     phase: Phase
     # The part of a question to the policy that says who is calling.
     who: Mapping[str, object] = field(repr=False)
+    # The only tools that the credential is for, and nothing else; None where it has no details (RFC 9396).
+    tools: tuple[str, ...] | None
     # All that the caller acts by, and the runs of ours that must be alive. A run of another trust domain is
     # known by its end only.
     standing: Standing = field(repr=False)
@@ -53,16 +57,17 @@ class Passage:
     ends_at: int
 
     @classmethod
-    def of(cls, caller: Caller, operation: Operation, *, service: str, decision_id: str) -> "Passage":
+    def of(cls, caller: Caller, operation: Operation, *, service: Service, decision_id: str) -> "Passage":
         """Take a call that was allowed."""
         is_foreign = caller.binding == "svid" and "/" in caller.agent.name
         return cls(
             decision_id=decision_id,
-            service=service,
+            service=service.name,
             protocol=operation.protocol,
             method=operation.method,
             phase=operation.phase,
             who=caller_input(caller),
+            tools=None if caller.details is None else tools_at(caller.details, service.audience),
             standing=Standing.of(caller, (caller.task.workload, *caller.requesters)),
             runs=() if is_foreign else caller.chain,
             ends_at=int(caller.task.deadline.timestamp()),
@@ -83,6 +88,10 @@ class Passage:
     def encode(self) -> str:
         """Write it as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    def may_name(self, kind: str, name: str) -> bool:
+        """Say whether the credential is for such a thing at all; what the policy says is another question."""
+        return self.tools is None or (kind == "tool" and name in self.tools)
 
     @property
     def owner(self) -> Owner:
@@ -131,6 +140,7 @@ def _parse(text: str) -> Passage:
         method=texts[2],
         phase=cast("Phase", value["phase"]),
         who=value["who"],
+        tools=None if value["tools"] is None else _texts(value["tools"]),
         standing=standing,
         runs=tuple(_run(each) for each in value["runs"]),
         ends_at=ends_at,
@@ -140,9 +150,6 @@ def _parse(text: str) -> Passage:
 def _standing(value: object) -> Standing:
     if not isinstance(value, dict) or value.keys() != _STANDING:
         raise ValueError("another standing")
-    for name in _TUPLES:
-        if not isinstance(value[name], list) or not all(isinstance(each, str) for each in value[name]):
-            raise ValueError("a list is something else")
     for name in ("human", "txn", "jti"):
         if type(value[name]) not in {str, type(None)}:
             raise ValueError("a name is something else")
@@ -150,8 +157,14 @@ def _standing(value: object) -> Standing:
         raise ValueError("nobody, or no time")
     if value["human"] is not None:
         Human.parse_uri(value["human"])
-    parts: dict[str, Any] = {name: tuple(part) if name in _TUPLES else part for name, part in value.items()}
+    parts: dict[str, Any] = {name: _texts(part) if name in _TUPLES else part for name, part in value.items()}
     return Standing(**parts)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("a list is something else")
+    return tuple(value)
 
 
 def _run(value: object) -> Hop:
