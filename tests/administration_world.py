@@ -18,12 +18,14 @@ from authz.administration.app import Administration, admin_routes
 from authz.administration.approval_page import page_route
 from authz.administration.approvals import Inbox
 from authz.administration.order import Desk
+from authz.administration.pins import PinDesk
 from authz.administration.place import ADMIN
 from authz.approvals.key import Asked
 from authz.audit.record import GENESIS
 from authz.broker.app import broker_app, gone, read_arrival, unknown
 from authz.errors import PolicyUnavailableError
 from authz.hosts.http import BodyMissingError, HttpHost
+from authz.pins.port import PinMode
 from authz.policy.port import Query
 from authz.policy.verdict import Verdict
 from authz.store.approvals import ApprovalFile
@@ -47,8 +49,11 @@ from tests.broker_fakes import (
     serving_tls,
 )
 from tests.broker_fakes import World as BrokerWorld
+from tests.pins_world import PinBook
 
 DEPLOY = SpiffeId.parse("spiffe://mesh.example/ns/ci/sa/deploy")
+# The services of the tests, each with what counts of its tools.
+MODES: Mapping[str, PinMode] = {"billing": "learn", "tickets": "require", "notes": "off"}
 LISTED = replace(AGENT, name="listed", expires_at=None)
 # What deputy.yaml says of an agent, and an order of the same.
 BODY: Mapping[str, Any] = {
@@ -136,6 +141,7 @@ class World:
     barrier: Barrier
     socket: Path
     approvals: ApprovalFile
+    pins: PinBook
     base: str = ""
     reloads: int = 0
 
@@ -221,8 +227,11 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
     broker = replace(brokers.broker, policy=open_policy, tasks=state)
     brokers.broker = broker
     approvals = ApprovalFile.open(directory / APPROVALS_FILE)
+    pins = PinBook(directory)
+    pin_desk = PinDesk(pins.file, MODES, lambda: brokers.clock.now)
     inbox = Inbox(approvals, state, lambda: open_policy.revision, lambda: brokers.clock.now)
-    world = World(brokers, state, open_policy, brokers.sink, barrier, directory / "api.sock", approvals)
+    socket = directory / "api.sock"
+    world = World(brokers, state, open_policy, brokers.sink, barrier, socket, approvals, pins)
 
     async def reload() -> None:
         world.reloads += 1
@@ -230,7 +239,9 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
     def routes(path: str, *, is_local: bool) -> list[Any]:
         desk = Desk(broker, state.agents, barrier, is_local, frozenset({ISSUER}))
         registry = Registry(state, frozenset({OidcClient(ISSUER, CLIENT)}))
-        return admin_routes(Administration(desk, state, registry, reload, inbox), path, read_arrival)
+        return admin_routes(
+            Administration(desk, state, registry, reload, inbox, pin_desk), path, read_arrival
+        )
 
     page = page_route(SETTINGS.path, SETTINGS.issuer)
     app = broker_app(broker, lambda: True, [*routes(SETTINGS.path, is_local=False), page])
@@ -249,6 +260,7 @@ async def administration_world(directory: Path) -> AsyncIterator[World]:
         with contextlib.suppress(OSError):
             world.socket.unlink()
         approvals.close()
+        pins.file.close()
         store.close()
 
 

@@ -33,6 +33,7 @@ from tests.administration_world import (
 )
 from tests.approvals_world import ASKED, asked
 from tests.broker_fakes import CLIENT, CONSOLE, RUNNER
+from tests.pins_world import GOOD
 from tests.state_world import broken_disk, task
 
 CONTAIN = {"kind": "agent", "subject": "travel", "reason": "books what nobody asked for"}
@@ -152,6 +153,25 @@ async def _approvals_deny(world: World, who: Who) -> httpx2.Response:
     return await world.post(who, f"/approvals/{world.ask(ASKED)}/deny", {"reason": "not now"})
 
 
+async def _pins_list(world: World, who: Who) -> httpx2.Response:
+    return await world.get(who, "/pins")
+
+
+async def _pins_show(world: World, who: Who) -> httpx2.Response:
+    world.pins.learn(GOOD)
+    return await world.get(who, f"/pins/billing/{GOOD.name}")
+
+
+async def _pins_accept(world: World, who: Who) -> httpx2.Response:
+    world.pins.learn(GOOD)
+    return await world.post(who, f"/pins/billing/{GOOD.name}/accept", {"digest": GOOD.digest})
+
+
+async def _pins_forget(world: World, who: Who) -> httpx2.Response:
+    world.pins.learn(GOOD)
+    return await world.post(who, f"/pins/billing/{GOOD.name}/forget", {})
+
+
 async def _epochs_show(world: World, who: Who) -> httpx2.Response:
     return await world.get(who, "/withdrawals")
 
@@ -169,7 +189,10 @@ PEOPLE: Mapping[str, Person] = {
     "passer-by": Person("mallory2"),
 }
 # What only reads has no record.
-READING = {"agents/list", "approvals/list", "approvals/show", "grants/list", "epochs/show"}
+READING = {
+    *("agents/list", "approvals/list", "approvals/show", "grants/list", "epochs/show"),
+    *("pins/list", "pins/show"),
+}
 Order = Callable[[World, Who], Awaitable[httpx2.Response]]
 WORKLOADS = {"deployer": str(DEPLOY), "runner": str(RUNNER)}
 OPERATORS = {"operator", "by-group", "deployer", "local"}
@@ -195,6 +218,10 @@ ORDERS: Mapping[str, tuple[Action, Order, set[str]]] = {
     "show what waits": ("approvals/show", _approvals_show, OPERATORS | {"person"}),
     "approve": ("approvals/approve", _approvals_approve, OPERATORS - {"deployer"} | {"person"}),
     "deny": ("approvals/deny", _approvals_deny, OPERATORS | {"person"}),
+    "list tools": ("pins/list", _pins_list, OPERATORS | {"auditor"}),
+    "show a tool": ("pins/show", _pins_show, OPERATORS | {"auditor"}),
+    "accept a tool": ("pins/accept", _pins_accept, OPERATORS),
+    "forget a tool": ("pins/forget", _pins_forget, OPERATORS),
     "list what is withdrawn": ("epochs/show", _epochs_show, OPERATORS),
     "reload the policy": ("policy/reload", _policy_reload, OPERATORS),
 }
@@ -424,6 +451,7 @@ def seen(world: World) -> object:
         world.state.consents(),
         [each for each in world.approvals.newest(world.brokers.clock.now) if each.state != "pending"],
         world.reloads,
+        dict(world.pins.known().of("billing")),
     )
 
 
@@ -433,6 +461,7 @@ def test_each_change_has_its_durable_record_before_it_acts(order: str, play: Pla
 
     async def scenario(world: World) -> None:
         await world.register()
+        world.pins.learn(GOOD)
         when_recorded: list[object] = []
 
         def look() -> None:
@@ -458,6 +487,7 @@ def test_what_cannot_be_recorded_is_not_done(order: str, play: Play) -> None:
 
     async def scenario(world: World) -> None:
         await world.register()
+        world.pins.learn(GOOD)
         before, epoch = seen(world), world.state.epoch
         world.sink.broken = True
         no(await send(world, who), 503, Code.AUDIT_UNAVAILABLE)

@@ -9,6 +9,8 @@ from authz.admin import Action
 from authz.administration.app import Administration, admin_routes
 from authz.administration.approvals import approval_json
 from authz.administration.grants import DEFAULT_SECONDS, MAX_SECONDS
+from authz.administration.pins import MAX_LISTED as MAX_PINS
+from authz.administration.pins import pin_json
 from authz.administration.place import ADMIN
 from authz.administration.withdrawals import MAX_LISTED
 from authz.approvals.approval import STATES, Approval
@@ -16,6 +18,8 @@ from authz.authzen.endpoint import EVALUATION, EVALUATIONS, METADATA
 from authz.authzen.evaluation import MAX_EVALUATIONS
 from authz.authzen.question import _TARGETS
 from authz.broker.app import read_arrival
+from authz.pins.differences import MAX_LINES
+from authz.pins.pin import Pin, State
 from identity.withdrawal import KINDS, MAX_REASON
 from tests.approvals_world import KEY
 from tests.docs.blocks import ROOT
@@ -28,7 +32,9 @@ HOW_TO = (ROOT / "docs/how-to/administer.md").read_text("utf-8")
 def test_the_page_has_each_route_and_no_other() -> None:
     # The routes, over nothing that runs.
     desk = SimpleNamespace(broker=SimpleNamespace(new_id=None))
-    nothing: Any = SimpleNamespace(desk=desk, state=None, registry=None, reload=None, inbox=SimpleNamespace())
+    nothing: Any = SimpleNamespace(
+        desk=desk, state=None, registry=None, reload=None, inbox=SimpleNamespace(), pins=SimpleNamespace()
+    )
     routes = admin_routes(cast("Administration", nothing), "", read_arrival)
     there = {
         f"{method} {route.path.removeprefix(ADMIN).replace(':path', '')}"
@@ -60,6 +66,14 @@ def test_the_page_has_each_member_and_state_of_an_approval() -> None:
     table = API[API.index("**A request for approval**") :]
     for name in (*shown, *STATES):
         assert f"`{name}`" in table, name
+
+
+def test_the_page_has_each_member_and_state_of_a_tool() -> None:
+    table = API[API.index("**A tool**") :]
+    for name in (*pin_json(Pin("billing", "x"), "learn", {}, whole=True), *get_args(State)):
+        assert f"`{name}`" in table, name
+    assert f"at most {MAX_LINES + 1} lines" in table
+    assert f"at most {MAX_PINS}; `total`" in table
 
 
 def test_the_page_about_authzen_has_each_path_and_target() -> None:
