@@ -10,7 +10,7 @@
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import rfc8785
 from pydantic_core import PydanticSerializationError, to_json
@@ -89,20 +89,43 @@ def _write_with_care(value: object) -> bytes:
 
 
 def _sorted_members(members: dict[str, object]) -> dict[str, object]:
+    return _in_order(members, _order(members))
+
+
+def _order(members: dict[str, object]) -> list[str]:
     names = "".join(members)
     # The order of code points is that of UTF-16 units in the first plane, where its whole is.
     if not names.isascii() and max(names) > _LAST_OF_FIRST_PLANE:
         raise _UnprovenError
+    return sorted(members)
+
+
+def _in_order(members: dict[str, object], order: list[str]) -> dict[str, object]:
     found = {}
-    for name in sorted(members):
+    for name in order:
         part = members[name]
         kind = type(part)
         found[name] = part if kind is str else _SORTED[kind](part)
     return found
 
 
-def _sorted_parts(parts: list[object]) -> list[object]:
-    return [part if (kind := type(part)) is str else _SORTED[kind](part) for part in parts]
+def _sorted_parts(parts: list[Any]) -> list[object]:
+    found: list[object] = []
+    names: object = None
+    order: list[str] = []
+    for part in parts:
+        kind = type(part)
+        if kind is str:
+            found.append(part)
+        elif kind is dict:
+            # The objects of a list mostly have the same names.
+            if part.keys() != names:
+                names = part.keys()
+                order = _order(part)
+            found.append(_in_order(part, order))
+        else:
+            found.append(_SORTED[kind](part))
+    return found
 
 
 def _safe_integer(value: int) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What a value is counted by, wherever it stands; in texts too.
 _NOT_MARKS: Final = bytes(byte for byte in range(256) if byte not in b"[{,")
 _MANY: Final = 4
-_LARGE: Final = 1 << 18
+_LARGE: Final = 1 << 19
 _DENSE: Final = 8
 # Found faster than a plain substring of two characters or more.
 _QUOTE_BY_NUMBER: Final = re.compile(rb"\\u0022")

@@ -64,6 +64,20 @@ class Colour(StrEnum):
             1e21,
             5e-324,
         ],
+        [
+            {"b": 1, "a": 2},
+            {"a": 3, "b": 4},
+            {"b": 5},
+            {"c": 6, "b": 7},
+            "x",
+            {},
+            {},
+            {"b": {"d": 1, "c": 2}},
+        ],
+        [{"\U0001f600": 1, "\ue000": 2}, {"\ue000": 3, "\U0001f600": 4}],
+        {Colour.RED: 1, "a": 2},
+        [{Colour.RED: 1}, {"red": 2}],
+        [{Colour.RED: 1, "\U0001f600": 2, "\ue000": 3}],
         2**53 - 1,
         -(2**53 - 1),
         (1, 2),
@@ -107,6 +121,14 @@ def test_long_text_equals_rfc_8785(char: str) -> None:
 def test_long_text_with_half_a_character_is_our_error() -> None:
     with pytest.raises(CanonicalJsonError):
         canonical_json({"a": "b" * 5000 + "\ud800"})
+
+
+@pytest.mark.parametrize("depth", [100, 253, 254, 255, 256, 300])
+def test_value_that_nests_deeper_than_the_quick_writer_goes_equals_rfc_8785(depth: int) -> None:
+    value: object = {"b": 1, "a": 2}
+    for _ in range(depth):
+        value = [value]
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]  # any JSON value
 
 
 def test_value_that_nests_too_deep_is_our_error() -> None:
