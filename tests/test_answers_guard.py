@@ -140,6 +140,15 @@ def test_models_that_cannot_be_read_are_replaced(body: str) -> None:
     assert "gpt-5" not in sent.body.decode()
 
 
+def test_a_fault_while_models_are_judged_shows_none() -> None:
+    world = _world(route=Route("tickets", "llm"))
+    world.policy.answer = RuntimeError("gpt-5")
+    sent = world.answer('{"data":[{"id":"gpt-5"}]}', to="models")
+    assert sent.guard.problem is not None
+    assert sent.guard.problem.code is Code.INTERNAL
+    assert b"gpt-5" not in sent.body
+
+
 def test_models_come_in_no_stream() -> None:
     sent = _world(route=Route("tickets", "llm")).answer("data: {}\n\n", to="models", media_type=EVENTS)
     assert sent.head.kind == "refuse"

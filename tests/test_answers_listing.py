@@ -7,10 +7,11 @@ import pytest
 
 from authz.answers.json_answer import read_object, write
 from authz.answers.known_lists import MAX_CHARS, MAX_LIST_CHARS, Asked, KnownLists
-from authz.answers.listing import MAX_NAMES, Listing, read_models, read_result
+from authz.answers.listing import Listing, read_models, read_result
 from authz.answers.rpc_answer import RpcList, read_answer
 from authz.codes import Code
 from authz.errors import AnswerError
+from authz.policy.names import MAX_NAME, MAX_NAMES
 from authz.policy.query import Kind
 from authz.protocols.route import Route
 from tests.answers_world import names_in, response, tools
@@ -90,6 +91,11 @@ def test_what_no_call_could_name_is_taken_out(element: dict[str, object]) -> Non
 @pytest.mark.parametrize("uri", ["", "file:///a\r\nb", "x" * 2049, "a\u2028b"])
 def test_a_uri_that_no_call_could_name_is_taken_out(uri: str) -> None:
     assert _read({"resources": [{"uri": uri}, {"uri": "file:///b"}]}).lists[0].names == ("file:///b",)
+
+
+def test_a_name_that_is_too_long_to_be_asked_about_costs_no_other_one() -> None:
+    resources = [{"uri": "x" * (MAX_NAME + 1)}, {"uri": "x" * MAX_NAME}]
+    assert [len(name) for name in _read({"resources": resources}).lists[0].names] == [MAX_NAME]
 
 
 def test_a_tool_that_is_listed_in_two_ways_is_not_listed() -> None:

@@ -15,6 +15,7 @@ from tests.bench.flood import FLOODS, QUIET, Wave
 from tests.bench.grants import grants_yaml
 from tests.bench.inspection import Inspection
 from tests.bench.inspection_bodies import LARGE, LARGER, bodies
+from tests.bench.listing import ARMS as LISTING_ARMS
 from tests.bench.measure import Cost
 from tests.bench.minting import JWT, X509
 from tests.bench.order_client import ORDERS
@@ -43,6 +44,7 @@ def results() -> Results:
         bombs={"body": 4.0, "token": 0.1},
         inspection={LARGE: inspection(64_000, 290.0), LARGER: inspection(512_000, 2300.0)},
         refusals={"members": 4.0},
+        listing=listing(),
         minting={JWT: {"bare": Cost(25.0, 25.0), "minted": Cost(40.0, 40.0)}},
         streams=[streams()],
         orders=[Orders("contain", 16, 0.01, 0.02, 0.03, 100.0)],
@@ -55,6 +57,11 @@ def results() -> Results:
 def inspection(size: int, cost: float) -> Inspection:
     bare = Cost(size / 640, size / 640)
     return Inspection(size, bare, bare, bare, Cost(cost, cost), Cost(cost, cost))
+
+
+def listing(first: float = 1900.0, judged: float = 200.0, event: float = 250.0) -> dict[str, Cost]:
+    found = {"bare": 650.0, "first": first, "known": 150.0, "judged": judged, "event": event}
+    return {arm: Cost(cost, cost) for arm, cost in found.items()}
 
 
 def exchanges(ratio: float, algorithm: str = "ES256") -> Exchange:
@@ -86,6 +93,9 @@ def streams(*, last: float = 1.9, last_half: int = 10) -> Streams:
             results(), inspection={LARGE: inspection(64_000, 200.0), LARGER: inspection(512_000, 2100.0)}
         ),
         replace(results(), refusals={"members": 10.1}),
+        replace(results(), listing=listing(first=2601.0)),
+        replace(results(), listing=listing(judged=1951.0)),
+        replace(results(), listing=listing(event=1001.0)),
         replace(results(), minting={X509: {"bare": Cost(59.0, 59.0), "minted": Cost(100.0, 100.0)}}),
         replace(results(), streams=[streams(last=2.1)]),
         replace(results(), streams=[streams(last_half=13)]),
@@ -125,7 +135,7 @@ def test_each_call_is_allowed_with_other_arguments(tmp_path: Path) -> None:
 
 def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
     found = measure(
-        tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs", "inspect", "identity"})
+        tmp_path, Settings.smoke(), frozenset({"steps", "growth", "bombs", "inspect", "lists", "identity"})
     )
     assert list(found.steps)[-1] == FULL
     assert set(found.chains) == set(range(1, 9))
@@ -134,6 +144,7 @@ def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
     assert {(each.rpc, each.in_flight) for each in found.svid_rates} == set(product(RPCS, (1, 16)))
     assert set(found.minting) == {JWT, X509}
     assert set(found.inspection) == set(bodies())
+    assert set(found.listing) == set(LISTING_ARMS)
     for name in (*found.steps, *found.bombs, *found.inspection, *found.refusals):
         assert name in found.text()
 
@@ -168,4 +179,4 @@ def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
 def test_parts_have_names() -> None:
     of_the_server = {"rates", "flood", "orders", "envoy"}
     of_others = {"identity", "exchange", "revocation"}
-    assert set(PARTS) == of_the_server | of_others | {"steps", "growth", "bombs", "inspect"}
+    assert set(PARTS) == of_the_server | of_others | {"steps", "growth", "bombs", "inspect", "lists"}

@@ -42,7 +42,8 @@ def read_object(text: str) -> dict[str, object]:
         raise unreadable(f"more than {MAX_VALUES} values")
     try:
         value = _DECODER.decode(text)
-        if "\\ud" in text or "\\uD" in text:
+        # One character is found fastest, and many texts end this here.
+        if "\\" in text and ("\\ud" in text or "\\uD" in text):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise unreadable("not one JSON value that all read alike") from error

@@ -18,6 +18,7 @@ from typing import Final
 from authz.answers.json_answer import unreadable, write
 from authz.errors import AnswerError, InspectionError
 from authz.pins.declared import Declared
+from authz.policy.names import MAX_NAME, MAX_NAMES
 from authz.policy.query import Kind
 from authz.protocols.llm_facts import MODEL_NAME
 from authz.protocols.mcp_target import MAX_NAME_CHARS, MAX_URI_CHARS, plain_name, tool_name
@@ -25,8 +26,6 @@ from authz.protocols.members import MemberNames
 from authz.protocols.reader_codes import MCP
 from authz.protocols.route import Route
 from identity.canonical import CanonicalJsonError
-
-MAX_NAMES: Final = 4096
 
 Element = Mapping[str, object]
 Object = Mapping[str, object]
@@ -178,7 +177,8 @@ def _elements(member: str, value: object, of: _Member, route: Route) -> Iterator
         if members not in clear:
             clear[members] = _has_no_lookalike(element)
         name = _name(element.get(of.name), of, route)
-        if name is not None and clear[members]:
+        # Of what is longer the policy cannot be asked, and so not of the whole list.
+        if name is not None and len(name) <= MAX_NAME and clear[members]:
             yield name, element
 
 

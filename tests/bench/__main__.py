@@ -20,6 +20,7 @@ from tests.bench.exchange import measure_exchange
 from tests.bench.flood import measure_flood
 from tests.bench.growth import measure_chains, measure_scales
 from tests.bench.inspection import measure_inspection, measure_refusals
+from tests.bench.listing import measure_listing
 from tests.bench.machine import describe
 from tests.bench.messages import ROOT, Peer
 from tests.bench.minting import measure_minting
@@ -73,6 +74,9 @@ def measure(directory: Path, settings: Settings, parts: frozenset[str]) -> Resul
         results.revocation = asyncio.run(measure_revocation(settings))
     if settings.pinned:
         pin(0)
+    if "lists" in parts:
+        say("lists")
+        results.listing |= measure_listing(seconds=settings.growth_seconds)
     asyncio.run(_measure_in_process(directory, settings, parts, results))
     return results
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.bench import listing
 from tests.bench.envoy import NOBODY, Latency
 from tests.bench.exchange import FLOOR_ARM, Exchange
 from tests.bench.flood import KNOWN, QUIET, Wave
@@ -31,6 +32,10 @@ BOMB_CEILING_MS = 10.0
 # The inspector, by `json.loads` of the same body; a byte of a larger body, by a byte of a large one.
 INSPECTION_CEILING = 3.0
 INSPECTION_GROWTH_CEILING = 1.25
+# Cutting a list of 200 tools, by `json.loads` of it and in milliseconds; the first time it is written anew.
+LISTING_CEILING = 3.0
+LISTING_CEILING_MS = 1.0
+FIRST_LISTING_CEILING = 4.0
 # The rate of minting, by that of the bare calls of `cryptography` in it.
 MINT_FLOOR = 0.6
 # The rate of token exchange over HTTP, by that of the bare signatures in it.
@@ -82,6 +87,7 @@ class Results:
     bombs: dict[str, float] = field(default_factory=dict)
     inspection: dict[str, Inspection] = field(default_factory=dict)
     refusals: dict[str, float] = field(default_factory=dict)
+    listing: dict[str, Cost] = field(default_factory=dict)
     latencies: dict[str, Latency] = field(default_factory=dict)
     minting: Minting = field(default_factory=dict)
     svid_rates: list[SvidRate] = field(default_factory=list)
@@ -110,6 +116,7 @@ class Results:
             worst = max(self.bombs, key=lambda name: self.bombs[name])
             floors.append(Floor(f"ms to refuse {worst}", self.bombs[worst], BOMB_CEILING_MS, False))
         floors += self._inspection_floors()
+        floors += self._listing_floors()
         for wave in self.floods:
             if wave.company not in {QUIET, KNOWN}:
                 what = f"p99 beside {wave.company}, by known tokens"
@@ -132,6 +139,15 @@ class Results:
         if self.refusals:
             worst = max(self.refusals, key=lambda name: self.refusals[name])
             yield Floor(f"ms until {worst} is refused", self.refusals[worst], BOMB_CEILING_MS, False)
+
+    def _listing_floors(self) -> Iterable[Floor]:
+        if not self.listing:
+            return
+        for arm, ceiling in (("judged", LISTING_CEILING), ("first", FIRST_LISTING_CEILING)):
+            ratio = listing.ratio(self.listing, arm)
+            yield Floor(f"cutting a list of 200 tools ({arm}), by json.loads", ratio, ceiling, False)
+        milliseconds = max(self.listing[arm].best for arm in ("judged", "event")) / 1000
+        yield Floor("ms to cut a list of 200 tools", milliseconds, LISTING_CEILING_MS, False)
 
     def _identity_floors(self) -> Iterable[Floor]:
         for name, arms in self.minting.items():
@@ -181,6 +197,11 @@ class Results:
                 ),
                 *_table(
                     "inspection of bodies made to be slow: ms to refuse", ["", "ms"], _bombs(self.refusals)
+                ),
+                *_table(
+                    "lists that are cut, µs, and json.loads of the same body",
+                    ["", *listing.ARMS],
+                    listing.rows(self.listing),
                 ),
                 *_table(
                     "minting, µs, and its rate by that of the bare calls",

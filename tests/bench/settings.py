@@ -5,7 +5,7 @@ from typing import Self
 
 PARTS = (
     *("rates", "flood", "orders", "envoy"),
-    *("steps", "growth", "bombs", "inspect"),
+    *("steps", "growth", "bombs", "inspect", "lists"),
     *("identity", "exchange", "revocation"),
 )
 
