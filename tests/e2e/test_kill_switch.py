@@ -2,7 +2,8 @@
 
 - What is taken back is refused at the very next call, exchange and issuance, with what was good a moment ago.
 - What is released counts again; nothing else was touched meanwhile.
-- A stream that is open already ends by the duration that our Envoy configuration sets.
+- A stream that is open already ends by the duration that our Envoy configuration sets; one whose answers are
+  guarded ends at once.
 """
 
 import asyncio
@@ -269,8 +270,10 @@ def endless_server(socket: Path) -> Iterator[None]:
 
 
 @contextmanager
-def streaming_envoy(world: DemoWorld) -> Iterator[int]:
-    """A second Envoy of the same identity, whose streams end early; return its port."""
+def streaming_envoy(
+    world: DemoWorld, *, seconds: int = STREAM_SECONDS, is_guarded: bool = False
+) -> Iterator[int]:
+    """A second Envoy of the same identity, whose streams end after so many seconds; return its port."""
     with tempfile.TemporaryDirectory(prefix="dpt-") as made:
         home = Path(made)
         trust_domain = TrustDomain.parse(world.config.trust_domain)
@@ -281,11 +284,11 @@ def streaming_envoy(world: DemoWorld) -> Iterator[int]:
             listen=TcpAddress(host, 0),
             deputy=(TcpAddress(host, int(port)),),
             deputy_id=SpiffeId(trust_domain, "/deputy"),
-            services=(Service(TICKETS, UnixAddress(str(home / "sse.sock")), TICKETS),),
+            services=(Service(TICKETS, UnixAddress(str(home / "sse.sock")), TICKETS, is_guarded=is_guarded),),
             sds_socket=Path(str(gateway.socket).removeprefix("unix://")),
             run_directory=home,
         )
-        settings = replace(settings, max_stream_seconds=STREAM_SECONDS)
+        settings = replace(settings, max_stream_seconds=seconds)
         with endless_server(home / "sse.sock"), EnvoyProcess.start(render(settings), home) as envoy:
             yield envoy.port(LISTENER)
 
@@ -324,3 +327,62 @@ def test_an_open_stream_ends_by_the_duration_of_our_configuration(
     print(
         f"the last byte came {seconds:.3f} s after containment, of {STREAM_SECONDS} s that a stream may last"
     )
+
+
+class Reading:
+    """One open stream: when its last byte came."""
+
+    def __init__(self) -> None:
+        self.begun, self.last = asyncio.Event(), 0.0
+
+    async def read(self, port: int, task: AgentTask, bearer: str) -> None:
+        """Read until it is ended, which is no end that the server wrote."""
+        headers = {"authorization": f"Bearer {bearer}", "accept": "application/json, text/event-stream"}
+        url = f"https://localhost:{port}/{TICKETS}/mcp"
+        body = json.loads(READ.rpc(1))
+        async with (
+            httpx2.AsyncClient(verify=task.identity.tls(), trust_env=False) as http,
+            http.stream("POST", url, json=body, headers=headers) as answer,
+        ):
+            assert answer.status_code == httpx2.codes.OK
+            try:
+                async for _ in answer.aiter_bytes():
+                    self.last = time.monotonic()
+                    self.begun.set()
+            except httpx2.TransportError:
+                return
+        raise AssertionError("the server ended it")
+
+
+def test_an_open_stream_whose_answers_are_guarded_ends_with_the_command_and_no_other_does(
+    live: Live, record_property: Callable[[str, object], None]
+) -> None:
+    if live.world.config.services[TICKETS].answers != "guarded":
+        pytest.skip("answers of the demo's tickets are not guarded")
+
+    async def play(stage: Stage) -> float:
+        task, bearer = await stage.task("triage", "lead"), await stage.token("triage", "lead", TICKETS)
+        other, others = await stage.task("resolver", "lead"), await stage.token("resolver", "lead", TICKETS)
+        with streaming_envoy(live.world, seconds=int(SECONDS), is_guarded=True) as port:
+            stopped, on = Reading(), Reading()
+            async with asyncio.timeout(SECONDS / 2), asyncio.TaskGroup() as group:
+                ending = group.create_task(stopped.read(port, task, bearer))
+                going_on = group.create_task(on.read(port, other, others))
+                await asyncio.gather(stopped.begun.wait(), on.begun.wait())
+                await deputy(stage, "agents", "contain", "triage", "--reason", "reads too much")
+                obeyed = time.monotonic()
+                try:
+                    await ending
+                    on.begun.clear()
+                    await on.begun.wait()
+                    assert not going_on.done()
+                    await deputy(stage, "agents", "contain", "resolver", "--reason", "that one, too")
+                    await going_on
+                finally:
+                    await deputy(stage, "agents", "release", "triage", "--reason", "repaired")
+                    await deputy(stage, "agents", "release", "resolver", "--reason", "repaired")
+        return stopped.last - obeyed
+
+    seconds = live.run(play)
+    record_property("seconds_to_the_last_byte", f"{seconds:.3f}")
+    print(f"the last byte came {seconds:.3f} s after the command said that all had obeyed")
