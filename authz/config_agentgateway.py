@@ -7,20 +7,27 @@ from pydantic import Field
 from authz.agentgateway.targets import Targets
 from authz.config_forms import Matches, ServiceName
 from authz.config_sections import Section
+from authz.errors import ConfigError
 from authz.services import Services
 
 TargetName = Annotated[
-    str, Matches(r"[A-Za-z0-9]([A-Za-z0-9._+/-]{0,252})", "the name of a target as agentgateway has it")
+    str, Matches(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,252}", "the name of a target as agentgateway has it")
 ]
 
 
-class AgentgatewayConfig(Section):
-    """What agentgateway's targets are here; it asks over the listener of `check`, as one of its callers."""
+class TargetConfig(Section):
+    """A target of agentgateway, and what it is here."""
 
-    targets: dict[TargetName, ServiceName] = Field(
-        min_length=1,
-        description="the service that each target is; those that clients reach at one address are one",
+    name: TargetName = Field(description="its name in agentgateway's configuration")
+    service: ServiceName = Field(
+        description="the service that it is; targets that clients reach at one address are one service"
     )
+
+
+class AgentgatewayConfig(Section):
+    """ExtMcp; agentgateway asks over the listener of `check`, as one of its callers."""
+
+    targets: list[TargetConfig] = Field(min_length=1, description="the targets behind it")
     prefixed: bool = Field(
         default=False,
         description="a backend has several targets, and agentgateway puts their names before those of tools, "
@@ -31,6 +38,9 @@ class AgentgatewayConfig(Section):
         """Return the targets.
 
         Raises:
-            ConfigError: if one is no service of MCP, or two names could be one.
+            ConfigError: if one stands twice or is no service of MCP, or two names could be one.
         """
-        return Targets.of(self.targets, services, is_prefixed=self.prefixed)
+        by_target = {target.name: target.service for target in self.targets}
+        if len(by_target) != len(self.targets):
+            raise ConfigError("agentgateway: a target stands twice: keep one")
+        return Targets.of(by_target, services, is_prefixed=self.prefixed)

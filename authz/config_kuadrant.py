@@ -19,8 +19,9 @@ Names = Annotated[list[Text], Field(max_length=1024)]
 
 
 class KuadrantServerConfig(Section):
-    """A server behind the gateway."""
+    """A server behind a gateway."""
 
+    name: ServerName = Field(description="namespace/name of its MCPServerRegistration")
     service: ServiceName | None = Field(
         default=None, description="the service whose grants name its tools; by default the gateway's own"
     )
@@ -35,41 +36,44 @@ class KuadrantServerConfig(Section):
     )
 
 
+class KuadrantGatewayConfig(Section):
+    """A service that is such a gateway."""
+
+    service: ServiceName = Field(description="the gateway, where lists are asked for")
+    servers: list[KuadrantServerConfig] = Field(min_length=1, max_length=64, description="what is behind it")
+
+
 class KuadrantConfig(Section):
     """Sign `x-mcp-authorized` for requests for lists."""
 
     key: FilePath = Field(
         description="PEM file with a P-256 private key for this alone; the gateway has the public key"
     )
-    gateways: dict[ServiceName, dict[ServerName, KuadrantServerConfig]] = Field(
-        min_length=1, description="by service that is such a gateway: the servers behind it"
-    )
+    gateways: list[KuadrantGatewayConfig] = Field(min_length=1, description="the gateways")
 
     def to_gateways(self, services: Services) -> Mapping[str, tuple[GatewayServer, ...]]:
         """Return the servers by gateway.
 
         Raises:
-            ConfigError: if a service is unknown, or a gateway speaks no MCP, is outside, or has no servers.
+            ConfigError: if a service is unknown, a gateway speaks no MCP or is outside, or stands twice.
         """
         found: dict[str, tuple[GatewayServer, ...]] = {}
-        for gateway, servers in self.gateways.items():
-            service = services.by_name.get(gateway)
-            if service is None or service.route.protocol != "mcp" or service.is_outside or not servers:
-                raise ConfigError(
-                    f"kuadrant: {gateway!r} is no service of MCP in the mesh, or has no servers"
-                )
-            found[gateway] = tuple(
-                _to_server(name, each, gateway, services) for name, each in servers.items()
-            )
+        for gateway in self.gateways:
+            name, service = gateway.service, services.by_name.get(gateway.service)
+            if service is None or service.route.protocol != "mcp" or service.is_outside or name in found:
+                raise ConfigError(f"kuadrant: {name!r} is no service of MCP in the mesh, or stands twice")
+            if len({server.name for server in gateway.servers}) != len(gateway.servers):
+                raise ConfigError(f"kuadrant: a server of {name!r} stands twice: keep one")
+            found[name] = tuple(_to_server(server, name, services) for server in gateway.servers)
         return found
 
 
-def _to_server(name: str, config: KuadrantServerConfig, gateway: str, services: Services) -> GatewayServer:
+def _to_server(config: KuadrantServerConfig, gateway: str, services: Services) -> GatewayServer:
     service = config.service or gateway
     if service not in services.by_name:
-        raise ConfigError(f"kuadrant: {name!r} is of the unknown service {service!r}")
+        raise ConfigError(f"kuadrant: {config.name!r} is of the unknown service {service!r}")
     return GatewayServer(
-        name=name,
+        name=config.name,
         service=service,
         prefix=config.prefix,
         tools=tuple(config.tools),

@@ -247,30 +247,37 @@ def test_the_key_is_in_no_representation() -> None:
     assert "SigningKey" not in repr(made)
 
 
-def config(text: str) -> KuadrantConfig:
-    return KuadrantConfig.model_validate(json.loads(text))
+def config(*gateways: object) -> KuadrantConfig:
+    return KuadrantConfig.model_validate_json(json.dumps({"key": "k.pem", "gateways": gateways}))
+
+
+def gateway(service: str, *servers: object) -> dict[str, object]:
+    return {"service": service, "servers": servers}
 
 
 def test_the_configuration_names_the_servers_behind_a_gateway(tmp_path: Path) -> None:
     services = parse_config(config_text().encode(), tmp_path).to_services()
-    servers = '{"ns/a": {"prefix": "a_"}, "ns/b": {"service": "billing"}}'
-    found = config(f'{{"key": "k.pem", "gateways": {{"tickets": {servers}}}}}').to_gateways(services)
-    assert found == {
+    servers = ({"name": "ns/a", "prefix": "a_"}, {"name": "ns/b", "service": "billing"})
+    assert config(gateway("tickets", *servers)).to_gateways(services) == {
         "tickets": (GatewayServer("ns/a", "tickets", prefix="a_"), GatewayServer("ns/b", "billing"))
     }
+
+
+A = {"name": "ns/a"}
 
 
 @pytest.mark.parametrize(
     "gateways",
     [
-        '{"nothing": {"ns/a": {}}}',
-        '{"tickets": {}}',
-        '{"tickets": {"ns/a": {"service": "nothing"}}}',
-        '{"pages": {"ns/a": {}}}',
-        '{"outside": {"ns/a": {}}}',
+        [gateway("nothing", A)],
+        [gateway("pages", A)],
+        [gateway("outside", A)],
+        [gateway("tickets", {**A, "service": "nothing"})],
+        [gateway("tickets", A, A)],
+        [gateway("tickets", A), gateway("tickets", A)],
     ],
 )
-def test_a_gateway_that_could_be_none_is_refused(gateways: str, tmp_path: Path) -> None:
+def test_a_gateway_that_could_be_none_or_another_is_refused(gateways: list[object], tmp_path: Path) -> None:
     text = config_text().replace(
         "agents:\n",
         '  pages: {audience: "https://pages.mesh.example", protocol: http}\n'
@@ -279,16 +286,22 @@ def test_a_gateway_that_could_be_none_is_refused(gateways: str, tmp_path: Path) 
     )
     services = parse_config(text.encode(), tmp_path).to_services()
     with pytest.raises(ConfigError, match="kuadrant"):
-        config(f'{{"key": "k.pem", "gateways": {gateways}}}').to_gateways(services)
+        config(*gateways).to_gateways(services)
+
+
+def targets(*names: tuple[str, str], prefixed: bool = False) -> AgentgatewayConfig:
+    listed_ = [{"name": name, "service": service} for name, service in names]
+    return AgentgatewayConfig.model_validate({"targets": listed_, "prefixed": prefixed})
 
 
 def test_the_configuration_of_agentgateway_becomes_targets(tmp_path: Path) -> None:
     services = parse_config(config_text().encode(), tmp_path).to_services()
-    made = AgentgatewayConfig.model_validate({"targets": {"a": "tickets", "b": "tickets"}, "prefixed": True})
-    assert made.to_targets(services).service(("a", "b")) == "tickets"
-    assert made.to_targets(services).is_prefixed
-    with pytest.raises(ConfigError):
-        AgentgatewayConfig.model_validate({"targets": {"a": "nothing"}}).to_targets(services)
+    made = targets(("a", "tickets"), ("b", "tickets"), prefixed=True).to_targets(services)
+    assert made.service(("a", "b")) == "tickets"
+    assert made.is_prefixed
+    for wrong in (targets(("a", "nothing")), targets(("a", "tickets"), ("a", "billing"))):
+        with pytest.raises(ConfigError, match="agentgateway"):
+            wrong.to_targets(services)
 
 
 def test_the_key_is_read_as_openssl_writes_it(tmp_path: Path) -> None:

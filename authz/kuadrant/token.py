@@ -20,7 +20,6 @@ from authz.kuadrant.capabilities import Member
 from identity.base64url import encode_base64url
 from identity.keys import SigningKey
 
-HEADER: Final = "x-mcp-authorized"
 CLAIM: Final = "allowed-capabilities"
 SECONDS: Final = 60
 # Envoy takes 60 KiB of headers in all.
