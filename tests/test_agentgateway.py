@@ -3,12 +3,14 @@
 import asyncio
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.agentgateway.message import MAX_MESSAGE_BYTES, MAX_TARGETS, Asked
+from authz.agentgateway.service import Unasked, unasked_request, unasked_result
 from authz.agentgateway.targets import Targets
 from authz.agentgateway.verdict import Allowed, Refusal, read_answer
 from authz.errors import ConfigError
@@ -497,3 +499,10 @@ def test_no_secret_is_in_a_representation() -> None:
     assert isinstance(allowed, Allowed)
     assert allowed.token is not None
     assert allowed.token.decode() not in repr(allowed)
+
+
+def test_a_host_that_answers_in_our_place_refuses() -> None:
+    codes = {"failed": "DPT-INTERNAL", "busy": "DPT-OVERLOADED", "stranger": "DPT-ASKER-UNKNOWN"}
+    for why in get_args(Unasked):
+        assert reason(pb.McpRequestResult.FromString(unasked_request(why))) == codes[why]
+        assert reason(pb.McpResponseResult.FromString(unasked_result(why))) == codes[why]

@@ -11,10 +11,10 @@
 - The gateway is authenticated by its certificate, is not contained, and may ask about the service.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from authz.agentgateway.message import Answered, Asked, ExtMcpError
 from authz.agentgateway.question import question_of
@@ -48,6 +48,15 @@ _JSON: Final = Headers.parse((("content-type", b"application/json"),))
 
 Check = Callable[[bytes, SpiffeId | None], Awaitable[bytes]]
 """The one flow."""
+
+
+# Why a host answers in our place.
+Unasked = Literal["failed", "busy", "stranger"]
+_UNASKED: Final[Mapping[Unasked, Code]] = {
+    "failed": Code.INTERNAL,
+    "busy": Code.OVERLOADED,
+    "stranger": Code.ASKER_UNKNOWN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,16 @@ class ExtMcp:
         if (passage.service, passage.method) != (self.targets.service(answered.targets), answered.method):
             raise AnswerError(Code.PASSAGE_MISSING, "the passage of another call")
         return admitted
+
+
+def unasked_request(why: Unasked) -> bytes:
+    """Return what a host answers to a request that never came here, or of which nothing came back."""
+    return request_refused(Refusal.of_code(_UNASKED[why]))
+
+
+def unasked_result(why: Unasked) -> bytes:
+    """Return what a host answers to a result that never came here, or of which nothing came back."""
+    return result_refused(Refusal.of_code(_UNASKED[why]))
 
 
 async def _guarded(admitted: Admitted, answered: Answered) -> bytes:
