@@ -12,6 +12,7 @@ from typing import Literal
 
 from identity.authorization_details import Details
 from identity.errors import HumanError
+from identity.quick_init import quick_init
 from identity.spiffe import SpiffeId
 
 MAX_GROUPS = 64
@@ -31,6 +32,7 @@ _SUBJECT = re.compile(r"[\x21-\x7e]{1,255}")
 _GROUP = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Human:
     """A person, as an OpenID Provider names them."""

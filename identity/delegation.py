@@ -36,6 +36,7 @@ from identity.errors import (
 from identity.jws import UnverifiedToken, VerifiedToken, check_times, sign, verify
 from identity.keys import KeySet, SigningKey
 from identity.names import parse_ulid
+from identity.quick_init import quick_init
 from identity.scopes import ScopeError, format_scopes, parse_scopes
 from identity.spiffe import SpiffeId, TrustDomain
 
@@ -63,6 +64,7 @@ USER: Final = "user"
 _DIGEST_BYTES: Final = 32
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Delegation:
     """What a delegation token says; times are in seconds since 1970."""
@@ -124,6 +126,7 @@ class Delegation:
         return claims
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class DelegationToken(Delegation):
     """A verified delegation token; it is not bound to the peer that sent it yet."""

@@ -24,9 +24,11 @@ from identity.caller import Binding, Hop, Human
 from identity.claims import lifetime
 from identity.delegation import MAX_PARENTS, Delegation, DelegationToken
 from identity.errors import ExchangeError, TokenExpiredError
+from identity.quick_init import quick_init
 from identity.spiffe import TrustDomain
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """A human who just signed in: the start of a chain. `txn` names all that comes of it."""
@@ -40,6 +42,7 @@ class SignedIn:
 Subject = SignedIn | DelegationToken
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the broker gives a presenter at most; no part of it widens what the subject has."""

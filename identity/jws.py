@@ -35,6 +35,7 @@ from identity.errors import (
     TokenTypeError,
 )
 from identity.keys import KeySet, SigningKey
+from identity.quick_init import quick_init
 from identity.signature_algorithms import SIGNING_ALGORITHM, SVID_ALGORITHMS
 from identity.strict_json import Limits, StrictJsonError, loads
 
@@ -50,6 +51,7 @@ _REFUSED_MEMBERS: Final = frozenset({"crit", "b64", "zip", "enc"})
 _TIMES: Final = ("exp", "nbf", "iat")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
     """A well-formed token of which nothing is known to be true."""
@@ -75,6 +77,7 @@ class UnverifiedToken:
         return _read(text)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
     """The claims of a token whose type and signature were checked; only `verify` makes it."""

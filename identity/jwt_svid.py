@@ -17,11 +17,13 @@ from identity.claims import integer_claim, lifetime, workload_claim
 from identity.errors import TokenAudienceError, TokenClaimsError, TokenIssuerError
 from identity.jws import BARE_HEADER, NO_TYPE, UnverifiedToken, check_times, check_type, sign, verify
 from identity.keys import KeySet, SigningKey
+from identity.quick_init import quick_init
 from identity.spiffe import SpiffeId, TrustDomain
 
 SVID_TYPS: Final = frozenset({NO_TYPE, "jwt", "jose"})
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class JwtSvid:
     """A verified JWT-SVID; its times are in seconds since 1970, and it need not say when it was issued."""

@@ -18,6 +18,7 @@ from identity.caller import Caller, Human
 from identity.errors import IdentityError, WithdrawalError
 from identity.names import parse_ulid
 from identity.qualified_name import parse_registered_name
+from identity.quick_init import quick_init
 from identity.spiffe import SpiffeId
 
 _Key = tuple[str, str]
@@ -96,6 +97,7 @@ class Withdrawal:
         return replace(other, before=before, expires_at=expires_at, human=other.human or self.human)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Standing:
     """All that somebody acts by; what is None or empty is not part of it."""

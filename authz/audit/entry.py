@@ -29,6 +29,7 @@ from authz.audit.facts import (
 from authz.audit.record import GENESIS, MAX_INTEGER, VERSION, Json, canonical, timestamp
 from authz.audit.text import MIN_LIMIT, ascii_name, name, optional_name, sentence
 from identity.caller import Hop, Human
+from identity.quick_init import quick_init
 
 Kind = Literal[
     "decision",
@@ -58,6 +59,7 @@ _SUMMARY_PEER: Final = 100
 _AROUND: Final = len(',"":""')
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A record without its place in the log; those of strangers may not use the space kept for the others."""

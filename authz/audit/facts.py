@@ -12,6 +12,7 @@ from typing import Literal
 
 from identity.caller import Hop, Human
 from identity.key_ring import Action, Role
+from identity.quick_init import quick_init
 
 Effect = Literal["allow", "deny"]
 IssuedKind = Literal[
@@ -24,6 +25,7 @@ FederationChange = Literal["federation-added", "federation-removed"]
 EventOutcome = Literal["received", "ignored", "repeated", "sent", "given-up"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionFacts:
     """What was decided, for whom, about what; `policy` is the revision, hashes are lower-case hex."""
@@ -60,6 +62,7 @@ class DecisionFacts:
     detail: str = ""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """What was handed out; a token by its hash only."""

@@ -11,12 +11,14 @@ from typing import Final
 
 from authz.broker.refusal import malformed, refuse
 from authz.codes import Code
+from identity.quick_init import quick_init
 
 MAX_BODY: Final = 64 * 1024
 
 _JSON: Final = re.compile(r"application/json(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A request; `chain` is what TLS showed of the client, `body` is None if it was longer than we read."""

@@ -22,9 +22,11 @@ from identity.caller import Agent, OidcClient
 from identity.consent import Consent
 from identity.delegation import DelegationToken
 from identity.errors import ConsentError
+from identity.quick_init import quick_init
 from identity.spiffe import TrustDomain, agent_id
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What a person lets an agent do; None where the basis itself does not limit it."""

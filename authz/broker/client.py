@@ -30,6 +30,7 @@ from identity.caller import Agent, Hop, Human, Task
 from identity.errors import CertificateError
 from identity.jws import UnverifiedToken
 from identity.jwt_svid import verify_jwt_svid
+from identity.quick_init import quick_init
 from identity.spiffe import SpiffeId, agent_id, parse_agent_task
 from identity.withdrawal import Standing, Withdrawals
 from identity.x509_svid import X509Svid
@@ -37,6 +38,7 @@ from identity.x509_svid import X509Svid
 _AGENTS = "/agent/"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Running:
     """A task that runs, and its agent; `withdrawals` are those that neither stands in."""
@@ -47,6 +49,7 @@ class Running:
     withdrawals: Withdrawals = field(repr=False, compare=False)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class TaskClient:
     """A client that is a running task: the key that stands for it, and until when its login counts.

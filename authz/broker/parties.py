@@ -31,9 +31,11 @@ from identity.dpop import DpopProof
 from identity.errors import TokenAudienceError
 from identity.exchange import SignedIn
 from identity.jws import UnverifiedToken
+from identity.quick_init import quick_init
 from identity.withdrawal import Standing
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Case:
     """One exchange that is asked for; `evidence` is filled in on the way."""
@@ -55,6 +57,7 @@ class Presenter:
     not_after: datetime
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Parties:
     """Whom the new token is for and who stands in its chain, the presenter first."""

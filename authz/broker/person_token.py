@@ -18,6 +18,7 @@ from typing import Final, Literal
 from identity.caller import Human, OidcClient
 from identity.claims import integer_claim, text_claim
 from identity.errors import HumanError, TokenClaimsError, TokenNotYetValidError, TokenTypeError
+from identity.quick_init import quick_init
 
 TokenKind = Literal["id_token", "access_token"]
 
@@ -64,6 +65,7 @@ class Groups:
         return said if self.known is None else tuple(group for group in said if group in self.known)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class PersonToken:
     """A verified token of a person: who signed in, to which client, and when (seconds since 1970)."""

@@ -22,11 +22,13 @@ from authz.broker.evidence import Evidence
 from authz.broker.refusal import RefusedError, refusal_of, refuse
 from authz.codes import Code
 from authz.errors import AuditError
+from identity.quick_init import quick_init
 
 # How often one request is decided again before rights that keep moving are taken for withdrawn.
 _AGAIN: Final = 4
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The status and the JSON body of an answer, or a `signed` one; a body may hold a token."""
@@ -37,6 +39,7 @@ class Reply:
     signed: str | None = field(default=None, repr=False)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was decided: the record of it, the change to make once it is written, and the answer."""

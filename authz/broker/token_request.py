@@ -19,6 +19,7 @@ from authz.broker.form import Form, FormError
 from authz.broker.target import TargetError, one_target
 from identity.authorization_details import Details, parse_details
 from identity.errors import ExchangeError
+from identity.quick_init import quick_init
 from identity.scopes import ScopeError, parse_scopes
 from identity.strict_json import Limits, StrictJsonError, loads
 
@@ -46,6 +47,7 @@ _OUTPUTS: Final[Mapping[str, Output]] = {ACCESS_TOKEN: "access_token", ID_JAG: "
 _JSON: Final = Limits(depth=16, keys=512)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
     """A well-formed token exchange; no token in it is verified."""
