@@ -40,14 +40,21 @@ class HttpPath:
         Raises:
             InspectionError: with PATH if two servers could read it in two ways.
         """
-        path, _, query = target.partition("?")
+        path, mark, query = target.partition("?")
+        if not mark:
+            return _without_query(target)
         if query and not _QUERY.fullmatch(query):
             # The query stays out of records: tokens travel there.
             raise InspectionError(Code.PATH, f"a query that is not printable ASCII, behind {path[:255]!r}")
         return cls(_one_path(path), query)
 
 
-@lru_cache(maxsize=256)  # a service has few; what is refused is not kept
+@lru_cache(maxsize=256)  # a service has few; what is refused is not kept, and no query, where tokens travel
+def _without_query(path: str) -> HttpPath:
+    return HttpPath(_one_path(path), "")
+
+
+@lru_cache(maxsize=256)
 def _one_path(path: str) -> str:
     if not path or not _PATH.fullmatch(path):
         raise InspectionError(Code.PATH, f"not a normalised path: {path[:255]!r}")

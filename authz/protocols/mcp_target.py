@@ -138,7 +138,7 @@ def tool_name(wire_name: str, route: Route) -> str:
     if not _TOOL.fullmatch(wire_name):
         raise InspectionError(Code.MCP_PARAMS, f"not the name of a tool: {wire_name[:128]!r}")
     name = wire_name.removeprefix(route.tool_prefix)
-    if not name or not wire_name.startswith(route.tool_prefix):
+    if not name or (name == wire_name and route.tool_prefix):
         raise InspectionError(Code.TOOL_UNKNOWN, f"a tool without the prefix of its server: {wire_name!r}")
     return name
 
@@ -170,7 +170,7 @@ def _check_distinct_steps(members: Params, steps: int) -> None:
     check_distinct(members, MCP, "arguments")
     if steps > 1:
         for value in members.values():
-            if isinstance(value, dict):
+            if type(value) is dict:
                 _check_distinct_steps(value, steps - 1)
 
 

@@ -51,8 +51,10 @@ class MemberNames:
         Raises:
             InspectionError: if there is one.
         """
+        if members.keys() <= self.names:
+            return
         strange = members.keys() - self.names
-        if not strange or self._are_other_words(strange):
+        if self._are_other_words(strange):
             return
         for name, folded in _folded(strange, codes, what):
             if folded in self.folded:
@@ -71,7 +73,11 @@ def check_distinct(names: Mapping[str, object], codes: ReaderCodes, what: str) -
     Raises:
         InspectionError: if there are two.
     """
-    if _are_distinct(names):
+    joined = "".join(names)
+    # Of an object they are distinct as they stand, and mostly that is how they are folded.
+    if joined.isascii() and joined.isprintable() and joined.lower() == joined and " " not in joined:
+        return
+    if _are_distinct_words(names, joined):
         return
     seen: set[str] = set()
     for name, folded in _folded(names, codes, what):
@@ -80,15 +86,9 @@ def check_distinct(names: Mapping[str, object], codes: ReaderCodes, what: str) -
         seen.add(folded)
 
 
-def _are_distinct(names: Mapping[str, object]) -> bool:
+def _are_distinct_words(names: Mapping[str, object], joined: str) -> bool:
     """Say whether names are distinct to the laxest parser, where all are plain: then one look is enough."""
-    joined = "".join(names)
-    if not _is_plain(joined):
-        return False
-    # Of an object they are distinct as they stand, and mostly that is how they are folded.
-    if _fold_plain(joined) == joined:
-        return True
-    return len(set(_fold_plain("\n".join(names)).split("\n"))) == len(names)
+    return _is_plain(joined) and len(set(_fold_plain("\n".join(names)).split("\n"))) == len(names)
 
 
 def fold(name: str) -> str:
