@@ -14,11 +14,13 @@ EXPECTED = ROOT / "tests" / "vectors" / "real_clients.json"
 HEAD = """# Other people's clients and servers
 
 Each client below works with each server below, first directly and then through a real Envoy with Deputy, the
-shipped policy and grants for what the server offers. It begins a session, asks for the lists, calls tools
-(with progress told on the way, with structured and annotated answers, with questions back to the person and
-to the model), reads resources, gets prompts and completions. What it gets must be the same both ways, value
-for value. The tests do it on every run (`tests/e2e/test_real_*.py`; what has JavaScript in it, in
-`make test-full`), and this page is made from what they compare with.
+shipped policy, grants for what the server offers, and guarded answers. It begins a session, asks for the
+lists, calls tools (with progress told on the way, with structured and annotated answers, with questions back
+to the person and to the model), reads resources, gets prompts and completions. What it gets must be the same
+both ways, value for value, but for the tool that is not granted: the list does not have it.
+
+The tests do it on every run (`tests/e2e/test_real_*.py`; what has JavaScript in it, in `make test-full`), and
+this page is made from what they compare with.
 
 ## MCP
 
@@ -37,8 +39,8 @@ A tool that is not granted, and one that the server does not have, is an error t
 """
 CONFORMANCE = """
 The suite cannot send credentials, so a second Envoy adds them in the tests. Of the released suite no check,
-message or detail differs. The server of its first row does all that the suite asks for; `server-everything`
-does not, and fails in the same way with Deputy as without.
+message or detail differs, whether answers are guarded or passed. The server of its first row does all that
+the suite asks for; `server-everything` does not, and fails in the same way with Deputy as without.
 
 The coming suite looks at what a server refuses in the era of 2026-07-28. Deputy refuses before it, mostly
 with the same numbers; these checks end otherwise:

@@ -70,15 +70,19 @@ EVERYTHING: Final = Server(
     ),
     _grants(*_EVERYTHING_TOOLS, more=_TASKS),
 )
-# The suite calls tools that it does not have. What is not listed is denied before the server can say so.
+# The suite calls tools that it does not have, and what is not listed is denied before the server can say so.
 ASKED_EVERYTHING: Final = replace(
-    EVERYTHING, name="asked", grants=_grants(*_EVERYTHING_TOOLS, *SCENARIO_TOOLS, more=_TASKS)
+    EVERYTHING,
+    name="asked",
+    grants=_grants(EVERYTHING_DENIED, *_EVERYTHING_TOOLS, *SCENARIO_TOOLS, more=_TASKS),
 )
 CONFORMING: Final = Server(
     "conforming",
     lambda port: javascript(ROOT / "tests/node/conforming.cjs", str(port)),
     _grants(*SCENARIO_TOOLS),
 )
+# The same with answers that come back as they are, as it is where the configuration says nothing.
+UNGUARDED: Final = replace(CONFORMING, name="unguarded", is_guarded=False)
 # The same with a tool that nobody may call: a difference that the comparison has to find.
 NARROWED: Final = replace(
     CONFORMING, name="narrowed", grants=_grants(*(tool for tool in SCENARIO_TOOLS if "simple" not in tool))

@@ -10,7 +10,7 @@
 import json
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 from authz.address import TcpAddress
 from authz.mesh.envoy import render
 from authz.mesh.envoy_listener import LISTENER
-from authz.mesh.envoy_parts import ask_about
 from authz.mesh.envoy_process import EnvoyProcess
 from authz.mesh.settings import Service as EnvoyService
 from authz.policy.grants import Grants
@@ -51,6 +50,8 @@ class Server:
     grants: Mapping[str, Any]
     protocol: Literal["mcp", "a2a"] = "mcp"
     is_grpc: bool = False
+    # Whether its answers go through Deputy as well.
+    is_guarded: bool = True
 
 
 def javascript(*parts: str | Path) -> Command:
@@ -73,14 +74,10 @@ class RealWorld:
     def __init__(self, envoys: World, deputy: Deputy, servers: Mapping[Server, int]) -> None:
         self.ports = {server.name: port for server, port in servers.items()}
         self._envoys, self._flow = envoys, deputy.flow_world
-        services = tuple(
-            EnvoyService(server.name, TcpAddress("127.0.0.1", port), f"127.0.0.1:{port}")
-            for server, port in servers.items()
-        )
+        services = tuple(_behind(server, port) for server, port in servers.items())
         settings = replace(envoys.settings(deputy.start()), services=services)
-        configuration = _with_hosts(render(settings), [server.name for server in servers if server.is_grpc])
         secrets = envoys.write_secrets(envoys.ca)
-        envoy = EnvoyProcess.start(from_files(configuration, secrets), settings.run_directory)
+        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
         envoys.envoys.append(envoy)
         self.port = envoy.port(LISTENER)
         self.leaf = envoys.ca.issue(str(RUNNER))
@@ -123,6 +120,15 @@ class RealWorld:
         return f"http://127.0.0.1:{envoy.port('forwarder')}"
 
 
+def _behind(server: Server, port: int) -> EnvoyService:
+    address = TcpAddress("127.0.0.1", port)
+    if server.is_grpc:
+        return EnvoyService(
+            server.name, address, f"{server.name}.local", "grpc_whole", is_guarded=server.is_guarded
+        )
+    return EnvoyService(server.name, address, f"127.0.0.1:{port}", is_guarded=server.is_guarded)
+
+
 def _write_tls(directory: Path, leaf: Leaf, roots: bytes) -> dict[str, str]:
     found = {}
     for name, data in (("ca", roots), ("cert", leaf.certificate), ("key", leaf.key)):
@@ -134,29 +140,6 @@ def _write_tls(directory: Path, leaf: Leaf, roots: bytes) -> dict[str, str]:
 
 
 _TYPES: Final = "type.googleapis.com/envoy."
-
-
-def _with_hosts(configuration: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Find the servers of gRPC by their hosts, and speak HTTP/2 with them."""
-    static = configuration["static_resources"]
-    manager = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    for name in names:
-        (cluster,) = [made for made in static["clusters"] if made["name"] == f"service-{name}"]
-        cluster["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{_TYPES}extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        }
-        route = {
-            "name": name,
-            "match": {"prefix": "/"},
-            "route": {"cluster": cluster["name"], "timeout": "0s"},
-            "typed_per_filter_config": ask_about(name),
-        }
-        host = {"name": name, "domains": [f"{name}.local"], "routes": [route]}
-        manager["route_config"]["virtual_hosts"].append(host)
-    return configuration
 
 
 def _forwarder(
@@ -236,7 +219,8 @@ def _service(server: Server) -> Service:
     # Envoy shows Deputy the path as the client asked for it: the agent is below its prefix.
     paths = [f"/{server.name}"] if server.protocol == "a2a" and not server.is_grpc else []
     route = Route(server.name, server.protocol, paths=frozenset(paths))
-    return Service(server.name, f"https://{server.name}.mesh.example", route)
+    audience = f"https://{server.name}.mesh.example"
+    return Service(server.name, audience, route, is_guarded=server.is_guarded)
 
 
 @contextmanager

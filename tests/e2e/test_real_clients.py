@@ -114,11 +114,19 @@ def walk(world: RealWorld, client: Client, server: str, walked: dict[tuple[str, 
     return walked[key]
 
 
+def without_hidden(result: Result, hidden: str) -> Result:
+    """A result as it is where its answer is guarded: in a list, what nobody may call is not there."""
+    if "tools" not in result.get("ok", {}):
+        return result
+    tools = [tool for tool in result["ok"]["tools"] if tool["name"] != hidden]
+    return {"ok": {**result["ok"], "tools": tools}}
+
+
 @pytest.mark.parametrize(("client", "server"), cases())
 def test_a_client_gets_through_deputy_what_it_gets_without(walk: Walked, server: str) -> None:
     visit = VISITS[server]
     for step, plain, guarded in zip(({"do": "begin"}, *visit.steps), walk.without, walk.within, strict=True):
-        assert (step, guarded) == (step, plain)
+        assert (step, guarded) == (step, without_hidden(plain, visit.denied))
         assert "ok" in guarded, (step, guarded)
     found = values(walk.within)
     for answer in visit.answers:

@@ -2,7 +2,7 @@
 
 - The suite cannot send our credentials; a forwarder adds them (real_world.py).
 - Of the released suite there is no difference at all, in no check and no detail, where the grants list what
-  it calls.
+  it calls; not where answers are guarded, either.
 - The coming one looks at what a server refuses in the era of 2026-07-28, and Deputy refuses before it, in
   its own words. The checks that end in another way are listed, each with its reason.
 """
@@ -23,12 +23,12 @@ from tests.e2e.conformance_suite import (
     run_suite,
     scenarios,
 )
-from tests.e2e.real_servers import ASKED_EVERYTHING, CONFORMING, MODERN_SERVER, NARROWED
+from tests.e2e.real_servers import ASKED_EVERYTHING, CONFORMING, MODERN_SERVER, NARROWED, UNGUARDED
 from tests.e2e.real_world import RealWorld, real_world
 from tests.real_results import RESULTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
-SERVERS = (CONFORMING, ASKED_EVERYTHING)
+SERVERS = (CONFORMING, UNGUARDED, ASKED_EVERYTHING)
 
 
 @pytest.fixture(scope="module")
