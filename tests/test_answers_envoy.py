@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from authz.answers.admission import Answers
 from authz.answers.arrival import DETAILS, EXT_AUTHZ, EXT_PROC, Arrival, Chunk, Trailers, parse_part
 from authz.answers.guard import HeadersAnswer
-from authz.answers.reply import body_reply, headers_reply, refusal, trailers_reply
+from authz.answers.reply import body_reply, headers_reply, kept_reply, refusal, trailers_reply
 from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError, CodedError
 from authz.headers import MAX_HEADERS
@@ -30,6 +30,7 @@ def shown(
     details: str | None = UPSTREAM,
     passage: str | None = None,
     end_of_stream: bool = False,
+    body_mode: int = pb.ProcessingMode.STREAMED,
 ) -> pb.ProcessingRequest:
     """The headers of an answer, as Envoy shows them."""
     message = pb.ProcessingRequest()
@@ -37,6 +38,7 @@ def shown(
     part.end_of_stream = end_of_stream
     for name, value in ((":status", status), *headers):
         part.headers.headers.add(key=name, raw_value=value)
+    message.protocol_config.response_body_mode = body_mode  # type: ignore[assignment]  # an enum is a number
     if details is not None:
         message.attributes[EXT_PROC].fields[DETAILS].string_value = details
     if passage is not None:
@@ -66,6 +68,13 @@ def test_the_headers_of_an_answer_are_read() -> None:
     assert arrival.headers.one("content-type") == "application/json"
     assert arrival.unverified_passage == "whose"
     assert "whose" not in repr(arrival)
+
+
+@pytest.mark.parametrize("mode", pb.ProcessingMode.BodySendMode.values())
+def test_only_a_proxy_that_sends_whole_bodies_shows_them(mode: int) -> None:
+    """One that sends none might go on sending none, whatever it is asked for."""
+    whole = {pb.ProcessingMode.STREAMED, pb.ProcessingMode.BUFFERED}
+    assert arrived(shown(body_mode=mode)).shows_body == (mode in whole)
 
 
 def test_an_older_envoy_that_sends_text_is_read_too() -> None:
@@ -180,7 +189,8 @@ def said(answer: HeadersAnswer, *, end_of_stream: bool = False) -> pb.Processing
 def test_what_passes_changes_nothing_and_asks_for_nothing() -> None:
     response = said(HeadersAnswer("pass"))
     assert response.WhichOneof("response") == "response_headers"
-    assert not response.HasField("mode_override")
+    assert response.mode_override.response_body_mode == pb.ProcessingMode.NONE
+    assert response.mode_override.response_trailer_mode == pb.ProcessingMode.SKIP
     assert not response.response_headers.HasField("response")
 
 
@@ -205,7 +215,7 @@ def test_what_is_written_anew_shows_its_body_and_has_no_length() -> None:
     assert header.append_action == auth.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-@pytest.mark.parametrize("kind", ["watch", "rewrite"])
+@pytest.mark.parametrize("kind", ["pass", "watch", "rewrite"])
 def test_after_the_end_nothing_is_asked_for(kind: str) -> None:
     answer = replace(HeadersAnswer("watch", (("cache-control", "private"),)), kind=kind)  # type: ignore[arg-type]  # of the literal
     response = said(answer, end_of_stream=True)
@@ -232,6 +242,12 @@ def test_a_chunk_is_replaced_also_by_nothing() -> None:
     nothing = pb.ProcessingResponse.FromString(body_reply(b"")).response_body.response.body_mutation
     assert nothing.WhichOneof("mutation") == "clear_body"
     assert nothing.clear_body
+
+
+def test_a_chunk_that_is_kept_has_no_mutation() -> None:
+    response = pb.ProcessingResponse.FromString(kept_reply())
+    assert response.WhichOneof("response") == "response_body"
+    assert not response.response_body.HasField("response")
 
 
 def test_trailers_pass() -> None:

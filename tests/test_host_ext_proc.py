@@ -61,7 +61,7 @@ class Script:
     shown: list[object] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FakeAnswers(Answers):
     """Knows whose each answer is by the name of its script."""
 
@@ -136,7 +136,7 @@ def _world() -> tuple[World, Passage]:
 async def answering(
     world: World, passage: Passage, limits: StreamLimits, scripts: dict[str, Script]
 ) -> AsyncIterator[Answering]:
-    answers = FakeAnswers(world.flow(), world, passage, scripts)
+    answers = FakeAnswers(flow=world.flow(), world=world, passage=passage, scripts=scripts)
     bounds = Limits(drain_seconds=0, grace_seconds=1, streams=limits)
     host = GrpcHost(allow, denials=DENIALS, listen=LOCAL, limits=bounds, answers=answers)
     address = await host.start()
@@ -169,7 +169,7 @@ def test_an_answer_that_passes_is_told_so() -> None:
     async def doing(made: Answering) -> None:
         stream, response = await made.begin()
         assert response.WhichOneof("response") == "response_headers"
-        assert not response.HasField("mode_override")
+        assert response.mode_override.response_body_mode == pb.ProcessingMode.NONE
         assert await stream.read() is grpc.aio.EOF
 
     play(doing, triage=Script())
@@ -190,9 +190,36 @@ def test_what_envoy_made_itself_passes_without_a_passage() -> None:
     async def doing(made: Answering) -> None:
         _, response = await made.begin("", details="ext_authz_denied", status=b"403")
         assert response.WhichOneof("response") == "response_headers"
-        assert not response.HasField("mode_override")
+        assert response.mode_override.response_body_mode == pb.ProcessingMode.NONE
 
     play(doing)
+
+
+def test_a_list_that_is_not_shown_is_replaced() -> None:
+    """A proxy that may ignore what it is asked for would pass the list as it is."""
+
+    async def doing(made: Answering) -> None:
+        _, response = await made.begin(body_mode=pb.ProcessingMode.NONE)
+        assert response.immediate_response.status.code == 503
+
+    play(doing, triage=Script(REWRITE))
+
+
+def test_chunks_of_what_is_watched_pass_as_they_are() -> None:
+    """A proxy whose mode nobody may change sends them all."""
+    script = Script(WATCH)
+
+    async def doing(made: Answering) -> None:
+        stream, _ = await made.begin()
+        for _ in range(3):
+            kept = await tell(stream, chunk(b"a"))
+            assert kept.WhichOneof("response") == "response_body"
+            assert not kept.response_body.response.HasField("body_mutation")
+        script.stands = AuthenticationError(Code.CONTAINED, "agent 'triage'")
+        await stream.write(chunk(b"b").SerializeToString())
+        assert await ended(stream) == (DENIED, Code.CONTAINED)
+
+    play(doing, triage=script)
 
 
 def test_a_list_is_replaced_chunk_by_chunk() -> None:
@@ -329,7 +356,7 @@ def test_a_stream_that_ends_before_it_begins_is_no_answer() -> None:
 
 @pytest.mark.parametrize(
     ("said", "part"),
-    [(WATCH, chunk(b"a")), (WATCH, shown(passage="triage")), (REWRITE, shown(passage="triage"))],
+    [(WATCH, shown(passage="triage")), (REWRITE, shown(passage="triage"))],
 )
 def test_a_part_that_was_never_asked_for_aborts(said: HeadersAnswer, part: pb.ProcessingRequest) -> None:
     async def doing(made: Answering) -> None:

@@ -23,6 +23,7 @@ EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 EXT_PROC: Final = "envoy.filters.http.ext_proc"
 DETAILS: Final = "response.code_details"
 
+_WHOLE: Final = frozenset({pb.ProcessingMode.STREAMED, pb.ProcessingMode.BUFFERED})
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 # Envoy's "Response Code Details"; a reason in braces or brackets may follow.
 _DETAILS = re.compile(r"[a-z0-9_]*")
@@ -59,6 +60,9 @@ class Arrival:
     end_of_stream: bool
     # Envoy itself made it: a denial of ours, or that the service could not be reached.
     is_local: bool
+    # The proxy sends the body here unless it is told not to. One that sends none might send none when it is
+    # asked to, too (`allow_mode_override`), and pass it as it is.
+    shows_body: bool
     # As it was written at `Check`; empty where nothing was.
     unverified_passage: str = field(repr=False)
 
@@ -108,7 +112,14 @@ def _arrival(message: pb.ProcessingRequest) -> Arrival:
     if not _STATUS.fullmatch(status):
         raise AnswerError(Code.ANSWER_UNREADABLE, f"status {status[:16]!r}")
     headers = Headers.parse((name, value) for name, value in fields if not name.startswith(":"))
-    return Arrival(int(status), headers, part.end_of_stream, _is_local(message), _passage(message))
+    return Arrival(
+        int(status),
+        headers,
+        part.end_of_stream,
+        is_local=_is_local(message),
+        shows_body=message.protocol_config.response_body_mode in _WHOLE,
+        unverified_passage=_passage(message),
+    )
 
 
 def _is_local(message: pb.ProcessingRequest) -> bool:

@@ -1,8 +1,8 @@
 """What Envoy is told about an answer; the only writer of ProcessingResponse.
 
-- By default Envoy sends no body here, and so does each answer of ours that asks for none. What is watched
-  only keeps its stream to us open, by asking for the trailers: nothing of it comes here, and Envoy ends it
-  when we end the stream.
+- By default Envoy sends the whole answer here: one that is told nothing else hides nothing. Of what passes,
+  no more is asked for. What is watched only keeps its stream to us open, by asking for the trailers: nothing
+  of it comes here, and Envoy ends it when we end the stream.
 - A body that is replaced has no length that anybody knows before.
 - A refusal replaces the whole answer, headers included.
 """
@@ -33,11 +33,12 @@ def headers_reply(answer: HeadersAnswer, *, end_of_stream: bool) -> bytes:
     response.response_headers.SetInParent()
     if answer.set_headers or answer.remove_headers:
         _mutate(response.response_headers.response.header_mutation, answer)
-    if answer.kind == "pass" or end_of_stream:
+    if end_of_stream:
         return response.SerializeToString()
     mode = response.mode_override
     mode.request_header_mode = mode.request_trailer_mode = pb.ProcessingMode.SKIP
-    mode.response_header_mode = mode.response_trailer_mode = pb.ProcessingMode.SEND
+    mode.response_header_mode = pb.ProcessingMode.SEND
+    mode.response_trailer_mode = pb.ProcessingMode.SKIP if answer.kind == "pass" else pb.ProcessingMode.SEND
     if answer.kind == "rewrite":
         mode.response_body_mode = pb.ProcessingMode.STREAMED
         response.response_headers.response.header_mutation.remove_headers.append("content-length")
@@ -52,6 +53,13 @@ def body_reply(body: bytes) -> bytes:
         mutation.body = body
     else:
         mutation.clear_body = True
+    return response.SerializeToString()
+
+
+def kept_reply() -> bytes:
+    """Let a chunk pass as it is."""
+    response = pb.ProcessingResponse()
+    response.response_body.SetInParent()
     return response.SerializeToString()
 
 

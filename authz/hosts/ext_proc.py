@@ -21,7 +21,7 @@ import grpc
 from authz.answers.admission import Admitted, Answers
 from authz.answers.arrival import Arrival, Chunk, Trailers, parse_part
 from authz.answers.guard import HeadersAnswer
-from authz.answers.reply import body_reply, headers_reply, refusal, trailers_reply
+from authz.answers.reply import body_reply, headers_reply, kept_reply, refusal, trailers_reply
 from authz.codes import Code
 from authz.errors import AnswerError, AuditError, AuthenticationError, CodedError, StoreError
 from authz.pb.ext_proc_pb2 import DESCRIPTOR
@@ -181,8 +181,10 @@ class AnswerStreams:
                 said = await admitted.guard.on_headers(
                     arrival.status, arrival.headers, end_of_stream=arrival.end_of_stream
                 )
+                if said.kind == "rewrite" and not arrival.shows_body:
+                    raise AnswerError(Code.ANSWER_UNREADABLE, "the proxy does not show the body")
             except CodedError as error:
-                _LOG.warning("an answer of nobody was refused: %s", error.code)
+                _LOG.warning("an answer was refused: %s", error)
                 said = refusal(error, admitted.passage.decision_id if admitted is not None else "")
         if admitted is not None and admitted.guard.problem is not None:
             _tell(admitted)
@@ -217,13 +219,19 @@ class AnswerStreams:
 
     async def _wait(self, context: Context, answer: _Open) -> None:
         """Let an answer flow beside us, until it is over or must be."""
-        part = await _part_of(context, answer)
-        if part is None:
-            return
-        if not isinstance(part, Trailers):
-            raise AnswerError(Code.PASSAGE_MISSING, "a part that was never asked for")
-        await self._require_standing(answer)
-        await context.write(trailers_reply())
+        while (part := await _part_of(context, answer)) is not None:
+            await self._require_standing(answer)
+            match part:
+                case Chunk(_, end):
+                    # From a proxy whose mode nobody may change.
+                    await context.write(kept_reply())
+                    if end:
+                        return
+                case Trailers():
+                    await context.write(trailers_reply())
+                    return
+                case Arrival():
+                    raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
 
     async def _rewrite(self, context: Context, answer: _Open) -> None:
         guard = answer.admitted.guard

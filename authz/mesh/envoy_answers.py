@@ -1,7 +1,7 @@
 """The part of the Envoy configuration that shows answers to Deputy: ext_proc, behind ext_authz.
 
-- Only answers are shown, never a request: those are what ext_authz is for. Of an answer its headers are, and
-  more only where Deputy asks for it, answer by answer.
+- Only answers are shown, never a request: those are what ext_authz is for. All of an answer is, unless Deputy
+  says that it need not see the rest, answer by answer: it mostly does.
 - Whose call it is goes from ext_authz to ext_proc in metadata, which no client and no upstream writes.
 - Fails closed: without Deputy there is no answer, and one that has begun is reset.
 - Every answer is shown, but on routes that say that theirs need not be. A route that nobody thought of has
@@ -16,13 +16,13 @@ from authz.answers.arrival import DETAILS, EXT_AUTHZ, EXT_PROC
 from authz.mesh.envoy_clusters import ANSWERS_CLUSTER, RETRY_ON
 from authz.mesh.envoy_parts import TYPE, Json
 
-_HEADERS_ONLY: Final[Json] = {
+_ANSWERS: Final[Json] = {
     "request_header_mode": "SKIP",
     "response_header_mode": "SEND",
     "request_body_mode": "NONE",
-    "response_body_mode": "NONE",
+    "response_body_mode": "STREAMED",
     "request_trailer_mode": "SKIP",
-    "response_trailer_mode": "SKIP",
+    "response_trailer_mode": "SEND",
 }
 
 
@@ -39,8 +39,10 @@ def answers_filter() -> Json:
         },
         "failure_mode_allow": False,
         "status_on_error": {"code": "ServiceUnavailable"},
-        "processing_mode": dict(_HEADERS_ONLY),
+        "processing_mode": dict(_ANSWERS),
         "allow_mode_override": True,
+        # What passes keeps its length; of what is replaced Deputy removes it.
+        "allow_content_length_header": True,
         # For one message, not for the answer, which may be a long stream.
         "message_timeout": "1s",
         "response_attributes": [DETAILS],

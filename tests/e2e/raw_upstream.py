@@ -64,7 +64,7 @@ class _Connection(socketserver.StreamRequestHandler):
         while self._request():
             if self.server.said:
                 self.wfile.write(self.server.said)
-                return
+                continue
             try:
                 self._stream()
             except OSError:
