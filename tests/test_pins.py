@@ -118,6 +118,11 @@ def test_without_learning_what_is_seen_waits() -> None:
     assert pin.refusal("learn") is Code.TOOL_UNPINNED
 
 
+def test_a_tool_of_which_nothing_is_known_is_new_and_not_changed() -> None:
+    pin = Pin(SERVICE, "x")
+    assert (pin.is_changed, pin.state, pin.waiting) == (False, "new", None)
+
+
 def test_a_change_is_a_denial_until_somebody_decides() -> None:
     pin = learnt(A, B)
     assert (pin.state, pin.waiting) == ("changed", B)

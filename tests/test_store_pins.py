@@ -314,8 +314,8 @@ def test_of_processes_that_learn_at_once_the_first_decides_and_the_others_see_dr
     pins = book.known().of(SERVICE)
     assert len(pins) == count
     assert {pin.state for pin in pins.values()} == {"changed"}
-    # Of each tool one process was the first, and hid nothing then; the others hid it.
-    assert sum(hidden) == 2 * count
+    # Two of three see drift; the first, too, where another one came before it had its answer.
+    assert 2 * count <= sum(hidden) <= 3 * count
     words = {book.file.declarations(SERVICE, name)[pin.accepted.digest]["description"]  # type: ignore[union-attr]  # changed
              for name, pin in pins.items()}  # fmt: skip
     assert words <= {"one", "two", "three"}

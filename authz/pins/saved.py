@@ -9,7 +9,6 @@ from typing import Final
 
 from authz.errors import AuthzError
 from authz.pins.declared import Declared, is_tool_name
-from identity.canonical import CanonicalJsonError
 from identity.strict_json import Limits, StrictJsonError, loads
 
 MAX_SAVED: Final = 16 << 20
@@ -59,7 +58,4 @@ def _declared(tool: object, prefix: str) -> Declared:
         raise SavedListError(f"the tool {name[:128]!r} lacks the prefix {prefix!r}")
     if not is_tool_name(plain := name.removeprefix(prefix)):
         raise SavedListError(f"not the name of a tool: {name[:128]!r}")
-    try:
-        return Declared.of(plain, tool)
-    except CanonicalJsonError as error:
-        raise SavedListError(f"the tool {plain!r} cannot be written so that all read the same") from error
+    return Declared.of(plain, tool)
