@@ -10,6 +10,7 @@ from typing import Any
 
 import jwt
 import pytest
+import yaml
 from cryptography.hazmat.primitives import serialization
 
 from authz.config import parse_config
@@ -28,6 +29,7 @@ from authz.protocols.route import Route
 from authz.services import Service
 from identity.caller import Caller, WorkloadBinding
 from identity.keys import SigningKey
+from tests.docs.blocks import blocks_of
 from tests.fakes import ISSUER, LEAD, NOW, RUNNER, SCOPES, FakePolicy, World
 from tests.service_files import GRANTS, config_text
 
@@ -320,3 +322,25 @@ def test_a_key_that_is_none_is_refused_without_a_word_of_it(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         load_list_key(path)
     assert "s3cret" not in str(caught.value)
+
+
+def section(page: str, name: str) -> Any:
+    """Return a section of the configuration that a how-to shows, and the services beside it."""
+    blocks = [block.text for block in blocks_of(page) if block.language == "yaml"]
+    (found,) = [part for text in blocks for part in yaml.safe_load_all(text) if name in part]
+    return found[name], found["services"]
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("docs/how-to/kuadrant.md", "kuadrant"), ("docs/how-to/agentgateway.md", "agentgateway")],
+)
+def test_the_how_to_shows_a_configuration_that_is_read(page: str, name: str, tmp_path: Path) -> None:
+    shown, services = section(page, name)
+    made = yaml.safe_load(config_text())
+    made["services"] |= services
+    known = parse_config(yaml.safe_dump(made).encode(), tmp_path).to_services()
+    if name == "kuadrant":
+        assert KuadrantConfig.model_validate_json(json.dumps(shown)).to_gateways(known)
+    else:
+        assert AgentgatewayConfig.model_validate(shown).to_targets(known).services
