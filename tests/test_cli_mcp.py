@@ -49,7 +49,8 @@ def saved(beside: Beside, *tools: dict[str, object]) -> str:
 
 def test_a_change_from_what_drifted_to_its_acceptance(beside: Beside, pins: PinBook) -> None:
     out, _ = beside.deputy("mcp", "drift")
-    head, change, command = out.splitlines()
+    head, change, whole, command = out.splitlines()
+    assert whole == f"  to see it whole: deputy mcp show billing {GOOD.name}"
     assert head == f"billing/{GOOD.name}: changed: denied"
     assert change.startswith("  description changed")
     assert "<IMPORTANT>" in change
@@ -117,6 +118,7 @@ def test_letters_from_right_to_left_are_told_of(beside: Beside) -> None:
     beside.world.pins.learn(declared(description="\u05d0\u05d1"))
     _, err = beside.deputy("mcp", "drift")
     assert "from right to left" in err
+    assert "from right to left" in beside.deputy("mcp", "show", "billing", GOOD.name)[0]
 
 
 def test_what_went_back_is_still_listed_and_denies_nothing(beside: Beside, pins: PinBook) -> None:

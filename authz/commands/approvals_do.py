@@ -1,31 +1,21 @@
 """What `deputy approvals` does.
 
-- What an agent wrote is shown as it is, and so that it can be told from what only looks like it: characters
-  that a terminal would not show, or would act on, are written as their codes; a line that is too long goes on
-  behind a mark, so that no text fills a line and then looks like another member; and who sees letters that
-  are written from right to left is told so, for a terminal may move what stands between them.
+- What an agent wrote is shown by authz/commands/foreign_json.py, or as one line without what hides or steers.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from time import monotonic, sleep
 from typing import Any, Final, Literal
-from unicodedata import bidirectional
 
-from rich.cells import chop_cells
 from rich.text import Text
 
 from authz.commands.api import Api
+from authz.commands.foreign_json import TITLES, json_lines
 from authz.commands.output import Output, console, emit, emit_one, look_up, printable, say
 from authz.commands.where import Where
 from authz.visible import escaped
 
 POLL_SECONDS: Final = 1.0
-# The column of the titles with its space, where the agent writes nothing, and what stands there.
-_TITLES: Final = 12
-_GOES_ON: Final = "  goes on"
-_NARROWEST: Final = 20
-_FROM_RIGHT: Final = frozenset({"R", "AL", "AN"})
 _COLUMNS: Final = {
     "id": "id",
     "state": "state",
@@ -48,7 +38,7 @@ def list_approvals(where: Where, human: str | None, state: str, output: Output) 
 def show_approval(where: Where, approval: str, output: Output) -> None:
     """Show one call."""
     found = Api.of(where).get("approvals", approval)
-    emit_one(found, output, [*_lines(found), *_arguments(found, console().width - _TITLES)])
+    emit_one(found, output, [*_lines(found), *_arguments(found, console().width - TITLES)])
 
 
 def decide(
@@ -136,11 +126,4 @@ def _arguments(found: Mapping[str, Any], width: int) -> list[tuple[str, object]]
     if found["arguments"] is None:
         gone = "not kept any more" if found["arguments_sha256"] else "none"
         return [("arguments", gone)]
-    text = escaped(json.dumps(found["arguments"], indent=2, ensure_ascii=False), line_end="\n")
-    lines: list[tuple[str, object]] = []
-    for line in text.split("\n"):
-        first, *more = chop_cells(line, max(width, _NARROWEST))
-        lines += [("" if lines else "arguments", first), *((_GOES_ON, each) for each in more)]
-    if any(bidirectional(each) in _FROM_RIGHT for each in text):
-        lines.append(("note", "there are letters from right to left: -o json writes each as its code"))
-    return lines
+    return json_lines("arguments", found["arguments"], width)

@@ -1,30 +1,27 @@
 """What `deputy mcp` does.
 
-- What a server wrote is shown so that it can neither steer the terminal nor hide: authz/pins/differences.py,
-  and `printable`. Letters from right to left are told of, for a terminal may move what stands between them.
+- What a server wrote can neither hide nor steer: it is shown by authz/commands/foreign_json.py, or quoted by
+  authz/pins/differences.py.
 - Accepted is what was shown: each order names the digest that the person, or the one before, looked at.
 """
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from unicodedata import bidirectional
 
 import typer
-from rich.cells import chop_cells
 
 from authz.commands.api import Api
+from authz.commands.foreign_json import FROM_RIGHT, TITLES, is_from_right, json_lines
 from authz.commands.mcp_saved import Row, compare, read_saved
 from authz.commands.output import FINDINGS, OK, Output, console, emit, emit_one, printable, say
 from authz.commands.where import Where
 from authz.errors import ConfigError
 from authz.pins.declared import Declared
 from authz.pins.review import digest_of
-from authz.visible import escaped
 
 _TOOLS: Final = {
     "tool": "tool",
@@ -35,10 +32,6 @@ _TOOLS: Final = {
 }
 _SERVICES: Final = {"service": "name", "pins": "mode", "tools": "tools", "denied": "refused"}
 _STATES: Final = {"new": "nobody accepted it", "learned": "learned, and not accepted"}
-_TITLES: Final = 12
-_NARROWEST: Final = 20
-_GOES_ON: Final = "  goes on"
-_FROM_RIGHT: Final = frozenset({"R", "AL", "AN"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +210,8 @@ def _print_drift(rows: list[Row], saved: Path | None) -> None:
         service, tool, digest = str(row["service"]), str(row["tool"]), row["waiting_sha256"]
         text.append(f"{service}/{tool}: {_said(row)}")
         text += [f"  {line}" for line in row["changes"]]
+        if saved is None:
+            text.append(f"  to see it whole: {shlex.join(['deputy', 'mcp', 'show', service, tool])}")
         if digest:
             by_service.setdefault(service, {})[tool] = str(digest)
             text.append(f"  to accept it: {_command(service, [tool], saved, str(digest))}")
@@ -224,8 +219,8 @@ def _print_drift(rows: list[Row], saved: Path | None) -> None:
         if len(reviewed) > 1:
             text.append(f"all of {service}: {_command(service, ['--all'], saved, digest_of(reviewed))}")
     typer.echo("\n".join(map(printable, text)))
-    if any(bidirectional(each) in _FROM_RIGHT for line in text for each in line):
-        say("there are letters from right to left: -o json writes each as its code")
+    if any(map(is_from_right, text)):
+        say(FROM_RIGHT)
 
 
 def _said(row: Mapping[str, Any]) -> str:
@@ -243,13 +238,4 @@ def _command(service: str, what: list[str], saved: Path | None, digest: str) -> 
 
 
 def _declaration(title: str, value: object) -> list[tuple[str, object]]:
-    """Return a declaration line by line: a text in it cannot begin one of its own."""
-    if value is None:
-        return [(title, "not kept")]
-    text = escaped(json.dumps(value, indent=2, ensure_ascii=False), line_end="\n")
-    width = max(console().width - _TITLES, _NARROWEST)
-    lines: list[tuple[str, object]] = []
-    for line in text.split("\n"):
-        first, *more = chop_cells(line, width)
-        lines += [("" if lines else title, first), *((_GOES_ON, each) for each in more)]
-    return lines
+    return [(title, "not kept")] if value is None else json_lines(title, value, console().width - TITLES)
