@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz.agentgateway.message import MAX_MESSAGE_BYTES, MAX_TARGETS, Asked
 from authz.agentgateway.service import Unasked, unasked_request, unasked_result
 from authz.agentgateway.targets import Targets
-from authz.agentgateway.verdict import Allowed, Refusal, read_answer
+from authz.agentgateway.verdict import Allowed, Refusal, read_answer, request_passes
 from authz.errors import ConfigError
 from authz.headers import MAX_HEADERS
 from authz.pb import ext_authz_pb2 as authz
@@ -430,6 +430,18 @@ def test_a_denial_whose_body_says_nothing_says_its_code(body: str) -> None:
     assert refusal.data["reason"] == "DPT-INTERNAL"
 
 
+def test_all_that_envoy_would_set_is_set() -> None:
+    """What is set is not removed: with a part of it, a client's own header would go on."""
+    response = authz.CheckResponse(status=authz.Status(code=0))
+    for name in ("txn-token", "x-mcp-authorized"):
+        response.ok_response.headers.add().header.CopyFrom(authz.HeaderValue(key=name, value="ours"))
+    response.status.SetInParent()
+    allowed = read_answer(response.SerializeToString())
+    assert isinstance(allowed, Allowed)
+    passed = pb.McpRequestResult.FromString(request_passes(allowed))
+    assert set_headers(passed) == {"txn-token": b"ours", "x-mcp-authorized": b"ours"}
+
+
 def test_an_empty_answer_is_no_allow() -> None:
     for response in (authz.CheckResponse(), authz.CheckResponse(status=authz.Status())):
         assert isinstance(read_answer(response.SerializeToString()), Refusal)
@@ -497,8 +509,9 @@ def test_no_secret_is_in_a_representation() -> None:
     data = world.check(world.request(world.bearer, world.caller)).SerializeToString()
     allowed = read_answer(data)
     assert isinstance(allowed, Allowed)
-    assert allowed.token is not None
-    assert allowed.token.decode() not in repr(allowed)
+    ((name, token),) = allowed.headers
+    assert name == "txn-token"
+    assert token.decode() not in repr(allowed)
 
 
 def test_a_host_that_answers_in_our_place_refuses() -> None:

@@ -156,4 +156,11 @@ async def _guarded(admitted: Admitted, answered: Answered) -> bytes:
 
 def _arrival(answered: Answered) -> Arrival:
     """Return the beginning of the answer that a server would have sent; of its length nothing is known."""
-    return Arrival(200, _JSON, end_of_stream=False, is_local=False, unverified_passage=answered.passage)
+    return Arrival(
+        status=200,
+        headers=_JSON,
+        end_of_stream=False,
+        is_local=False,
+        shows_body=True,
+        unverified_passage=answered.passage,
+    )

@@ -1,7 +1,7 @@
 """What the flow answered, as agentgateway takes it.
 
-- On a pass the caller's credential and every header of ours that the client sent are removed, and the
-  transaction token is set; agentgateway removes after it has set, so no name is in both.
+- On a pass the headers are removed and set that Envoy would remove and set; agentgateway removes after it has
+  set, so no name is in both.
 - An error has message and data of our denial. The number is agentgateway's choice, by the kind of refusal.
   It has no results and no statuses here: a call that waits for a person is an error with the URL in its data.
 - Whose call it is goes to the gateway as `metadata`, and comes back with the result.
@@ -18,7 +18,6 @@ from authz.approvals import prompt
 from authz.codes import Code, find_code
 from authz.errors import AnswerError
 from authz.form import Form
-from authz.outside import TRANSACTION_HEADER
 from authz.pb import ext_authz_pb2 as pb
 from authz.pb import ext_mcp_pb2 as mcp
 from identity.strict_json import StrictJsonError, loads
@@ -56,7 +55,7 @@ class Allowed:
     """What an allow changes about the request."""
 
     decision_id: str
-    token: bytes | None = field(repr=False)
+    headers: tuple[tuple[str, bytes], ...] = field(repr=False)
     removed: tuple[str, ...]
     passage: str | None = field(repr=False)
 
@@ -68,10 +67,10 @@ def read_answer(data: bytes) -> Allowed | Refusal:
     decision_id = said.get("decision_id", "")
     if response.HasField("status") and response.status.code == _OK and response.HasField("ok_response"):
         ok = response.ok_response
-        tokens = [option.header for option in ok.headers if option.header.key == TRANSACTION_HEADER]
+        set_headers = [option.header for option in ok.headers]
         return Allowed(
             decision_id=decision_id,
-            token=(tokens[0].raw_value or tokens[0].value.encode()) if tokens else None,
+            headers=tuple([(each.key, each.raw_value or each.value.encode()) for each in set_headers]),
             removed=tuple(ok.headers_to_remove),
             passage=said.get(PASSAGE_FIELD),
         )
@@ -81,8 +80,8 @@ def read_answer(data: bytes) -> Allowed | Refusal:
 def request_passes(allowed: Allowed) -> bytes:
     """Return the answer that lets a request go on."""
     result = mcp.McpRequestResult(passed=mcp.Pass())
-    if allowed.token is not None:
-        result.header_mutation.set.add(key=TRANSACTION_HEADER, value=allowed.token)
+    for name, value in allowed.headers:
+        result.header_mutation.set.add(key=name, value=value)
     result.header_mutation.remove.extend(allowed.removed)
     result.metadata.update({"decision_id": allowed.decision_id})
     if allowed.passage is not None:

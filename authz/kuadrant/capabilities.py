@@ -11,7 +11,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from authz.policy.query import Kind
 from authz.protocols.operation import Operation
@@ -50,6 +50,8 @@ class GatewayServer:
                 return {f"{self.prefix}{name}": name for name in self.prompts}
             case "resources":
                 return {authority: authority for authority in self.resources}
+            case _:
+                assert_never(member)
 
     def _is_ours(self, name: str) -> bool:
         return name.startswith(self.prefix) and name != self.prefix
