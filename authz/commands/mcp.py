@@ -15,7 +15,7 @@ ServiceArgument = Annotated[
     str, typer.Argument(help="A service of deputy.yaml, such as billing.", metavar="SERVICE")
 ]
 AnyServiceArgument = Annotated[
-    str | None, typer.Argument(help="Only this service of deputy.yaml; else all.", metavar="[SERVICE]")
+    str | None, typer.Argument(help="Only this service of deputy.yaml; else all.", metavar="SERVICE")
 ]
 ToolArgument = Annotated[
     str, typer.Argument(help="The tool, without the prefix of a gateway.", metavar="TOOL")
@@ -120,7 +120,7 @@ def drift(  # noqa: PLR0917 - the options of the command line
 def pin(  # noqa: PLR0917 - the options of the command line
     service: ServiceArgument,
     tools: Annotated[
-        list[str] | None, typer.Argument(help="Tools, without the prefix of a gateway.", metavar="[TOOL...]")
+        list[str] | None, typer.Argument(help="Tools, without the prefix of a gateway.", metavar="TOOL")
     ] = None,
     all_: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--all", help="All that 'deputy mcp drift' shows of it.")
