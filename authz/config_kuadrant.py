@@ -69,12 +69,13 @@ class KuadrantConfig(Section):
 
 
 def _to_server(config: KuadrantServerConfig, gateway: str, services: Services) -> GatewayServer:
-    service = config.service or gateway
-    if service not in services.by_name:
-        raise ConfigError(f"kuadrant: {config.name!r} is of the unknown service {service!r}")
+    service = services.by_name.get(config.service or gateway)
+    if service is None:
+        raise ConfigError(f"kuadrant: {config.name!r} is of the unknown service {config.service!r}")
     return GatewayServer(
         name=config.name,
-        service=service,
+        service=service.name,
+        audience=service.audience,
         prefix=config.prefix,
         tools=tuple(config.tools),
         prompts=tuple(config.prompts),

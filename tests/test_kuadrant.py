@@ -27,6 +27,7 @@ from authz.policy.modules import shipped_modules
 from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from authz.services import Service
+from identity.authorization_details import Detail
 from identity.caller import Caller, WorkloadBinding
 from identity.keys import SigningKey
 from tests.docs.blocks import blocks_of
@@ -69,6 +70,10 @@ def as_the_broker_reads(
     return found
 
 
+def server(name: str = "ns/a", service: str = "gateway", **more: Any) -> GatewayServer:
+    return GatewayServer(name, service, AUDIENCE, **more)
+
+
 def lists(policy: Any, *servers: GatewayServer) -> AuthorizedLists:
     return AuthorizedLists({"gateway": servers}, KEY, ISSUER, policy)
 
@@ -107,9 +112,9 @@ def test_a_list_is_told_what_its_caller_could_use_of_each_server() -> None:
     policy.hidden = frozenset({"a_time", "delete"})
     made = lists(
         policy,
-        GatewayServer("mcp-test/a", "gateway", prefix="a_"),
-        GatewayServer("mcp-test/b", "gateway", prefix="b_"),
-        GatewayServer("mcp-test/c", "tickets"),
+        server("mcp-test/a", "gateway", prefix="a_"),
+        server("mcp-test/b", "gateway", prefix="b_"),
+        server("mcp-test/c", "tickets"),
     )
     expected = {"mcp-test/a": ["greet"], "mcp-test/b": ["sum"], "mcp-test/c": ["read"]}
     assert names(made) == {"tools": expected}
@@ -119,26 +124,43 @@ def test_a_list_is_told_what_its_caller_could_use_of_each_server() -> None:
 def test_names_of_the_operator_are_asked_about_too() -> None:
     policy = NamingPolicy(gateway=("a_greet",))
     policy.hidden = frozenset({"a_secret", "hidden", "secret.example"})
-    server = GatewayServer(
-        "ns/a",
-        "gateway",
-        prefix="a_",
-        tools=("more", "secret"),
-        prompts=("review",),
-        resources=("files.example", "secret.example"),
+    made = lists(
+        policy,
+        server(
+            prefix="a_",
+            tools=("more", "secret"),
+            prompts=("review",),
+            resources=("files.example", "secret.example"),
+        ),
     )
-    made = lists(policy, server)
     assert names(made)["tools"]["ns/a"] == ["greet", "more"]
     assert names(made, replace(LIST, method="prompts/list")) == {"prompts": {"ns/a": ["review"]}}
     assert names(made, replace(LIST, method="resources/list")) == {"resources": {"ns/a": ["files.example"]}}
 
 
+def test_a_narrow_credential_is_shown_the_tools_that_it_is_for() -> None:
+    """A token with authorization details is for these tools of this service, and for nothing else there."""
+    made = lists(
+        NamingPolicy(gateway=("a_greet", "a_time")),
+        server(prefix="a_", prompts=("review",)),
+        server("ns/b", "b"),
+    )
+    elsewhere = Detail("https://tickets.mesh.example", "a_time")
+    narrow = replace(caller(), details=(Detail(AUDIENCE, "a_greet"), elsewhere))
+
+    def shown(method: str) -> Any:
+        token = asyncio.run(made.header(narrow, replace(LIST, method=method), GATEWAY, "decision", NOW))
+        assert token is not None
+        return as_the_broker_reads(token, public_pem())
+
+    assert shown("tools/list") == {"tools": {"ns/a": ["greet"], "ns/b": []}}
+    assert shown("prompts/list") == {"prompts": {"ns/a": [], "ns/b": []}}
+
+
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list"])
 def test_who_could_use_nothing_is_shown_nothing(method: str) -> None:
     """A kind that is missing would take nothing out."""
-    (member,) = names(
-        lists(NamingPolicy(), GatewayServer("ns/a", "gateway")), replace(LIST, method=method)
-    ).values()
+    (member,) = names(lists(NamingPolicy(), server()), replace(LIST, method=method)).values()
     assert member == {"ns/a": []}
 
 
@@ -158,16 +180,16 @@ def test_what_the_brokers_own_tools_tell_of_is_cut_as_its_lists_are() -> None:
     ],
 )
 def test_nothing_else_gets_a_header(operation: Operation) -> None:
-    assert header(lists(NamingPolicy(), GatewayServer("ns/a", "gateway")), operation) is None
+    assert header(lists(NamingPolicy(), server()), operation) is None
 
 
 def test_no_other_service_gets_a_header() -> None:
-    made = lists(NamingPolicy(), GatewayServer("ns/a", "gateway"))
+    made = lists(NamingPolicy(), server())
     assert header(made, service=Service("tickets", AUDIENCE, Route("tickets", "mcp"))) is None
 
 
 def test_the_token_is_for_one_request_and_names_nobody() -> None:
-    token = header(lists(NamingPolicy(), GatewayServer("ns/a", "gateway")))
+    token = header(lists(NamingPolicy(), server()))
     assert token is not None
     assert jwt.get_unverified_header(token) == {
         "alg": "ES256",
@@ -190,9 +212,7 @@ def test_the_token_is_for_one_request_and_names_nobody() -> None:
 
 def test_a_token_that_is_over_counts_no_more() -> None:
     late = asyncio.run(
-        lists(NamingPolicy(), GatewayServer("ns/a", "gateway")).header(
-            caller(), LIST, GATEWAY, "decision", NOW - timedelta(days=365)
-        )
+        lists(NamingPolicy(), server()).header(caller(), LIST, GATEWAY, "decision", NOW - timedelta(days=365))
     )
     assert late is not None
     with pytest.raises(jwt.ExpiredSignatureError):
@@ -200,7 +220,7 @@ def test_a_token_that_is_over_counts_no_more() -> None:
 
 
 def test_another_key_signs_no_list() -> None:
-    token = header(lists(NamingPolicy(), GatewayServer("ns/a", "gateway")))
+    token = header(lists(NamingPolicy(), server()))
     assert token is not None
     with pytest.raises(jwt.InvalidSignatureError):
         as_the_broker_reads(token, public_pem(SigningKey.generate()))
@@ -218,7 +238,7 @@ def test_a_token_of_ours_for_a_call_is_no_list_to_the_broker() -> None:
 
 @pytest.mark.parametrize("name", ['a","b', "a\\", "caf\u00e9", "a\u2028b", "]}"])
 def test_a_name_breaks_out_of_no_text(name: str) -> None:
-    made = lists(NamingPolicy(), GatewayServer("ns/a", "gateway", prompts=(name,)))
+    made = lists(NamingPolicy(), server(prompts=(name,)))
     assert names(made, replace(LIST, method="prompts/list")) == {"prompts": {"ns/a": [name]}}
 
 
@@ -226,26 +246,26 @@ def test_a_policy_that_cannot_say_is_an_error_and_no_header() -> None:
     policy = NamingPolicy(gateway=("greet",))
     policy.answer = PolicyUnavailableError("slow")
     with pytest.raises(PolicyUnavailableError):
-        header(lists(policy, GatewayServer("ns/a", "gateway")))
+        header(lists(policy, server()))
 
 
 def test_names_that_fit_into_no_header_are_an_error() -> None:
     policy = NamingPolicy(gateway=tuple(f"{number:0100d}" for number in range(MAX_TOKEN // 100)))
     with pytest.raises(PolicyShapeError, match="fit into a header"):
-        header(lists(policy, GatewayServer("ns/a", "gateway")))
+        header(lists(policy, server()))
 
 
 def test_the_shipped_policy_says_what_a_caller_could_use() -> None:
     policy = EmbeddedPolicy(shipped_modules(), Grants.parse(GRANTS.read_bytes()))
     assert len(policy.tool_names("tickets")) > 1
-    made = lists(policy, GatewayServer("ns/tickets", "tickets"))
+    made = lists(policy, server("ns/tickets", "tickets"))
     shown = names(made)["tools"]["ns/tickets"]
     assert "read_ticket" in shown
     assert set(shown) < set(policy.tool_names("tickets"))
 
 
 def test_the_key_is_in_no_representation() -> None:
-    made = lists(NamingPolicy(), GatewayServer("ns/a", "gateway"))
+    made = lists(NamingPolicy(), server())
     assert "SigningKey" not in repr(made)
 
 
@@ -261,7 +281,10 @@ def test_the_configuration_names_the_servers_behind_a_gateway(tmp_path: Path) ->
     services = parse_config(config_text().encode(), tmp_path).to_services()
     servers = ({"name": "ns/a", "prefix": "a_"}, {"name": "ns/b", "service": "billing"})
     assert config(gateway("tickets", *servers)).to_gateways(services) == {
-        "tickets": (GatewayServer("ns/a", "tickets", prefix="a_"), GatewayServer("ns/b", "billing"))
+        "tickets": (
+            GatewayServer("ns/a", "tickets", "https://tickets.mesh.example", prefix="a_"),
+            GatewayServer("ns/b", "billing", "https://billing.mesh.example"),
+        )
     }
 
 

@@ -31,10 +31,11 @@ _DISCOVERY: Final = frozenset({"discover_tools", "select_tools"})
 
 @dataclass(frozen=True, slots=True)
 class GatewayServer:
-    """A server behind the gateway; `service` is the one of ours whose grants name its things."""
+    """A server behind the gateway; `service` and `audience` are of ours, whose grants name its things."""
 
     name: str
     service: str
+    audience: str
     prefix: str = ""
     tools: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from authz.policy.port import Query
 from authz.policy.query import caller_input, visible_query
 from authz.protocols.operation import Operation
 from authz.services import Service
+from identity.authorization_details import tools_at
 from identity.caller import Caller
 from identity.keys import SigningKey
 
@@ -59,6 +60,10 @@ class AuthorizedLists:
 
     async def _names(self, caller: Caller, server: GatewayServer, member: Member) -> list[str]:
         candidates = server.candidates(member, self.policy.tool_names(server.service))
+        if caller.details is not None:
+            # The only tools that the credential is for, and nothing else (RFC 9396).
+            only = tools_at(caller.details, server.audience) if member == "tools" else ()
+            candidates = {asked: name for asked, name in candidates.items() if asked in only}
         if not candidates:
             return []
         query = visible_query(caller_input(caller), server.service, "mcp", KINDS[member], tuple(candidates))
