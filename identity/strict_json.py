@@ -140,8 +140,9 @@ def _without_texts(data: bytes, quotes: int) -> tuple[bytes, bool]:
     if data.count(b'"') <= _FEW_QUOTES:
         return b'"'.join(_outside(data.split(b'"'))), True
     if b"\\" in data:
-        # Pairs first: what is left of a row of backslashes then escapes what follows.
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+        # Pairs first: what is left of a row of backslashes then escapes what follows. What is as long as
+        # before is replaced in one pass.
+        data = data.replace(b"\\\\", b"--").replace(b'\\"', b"--")
     parts = data.split(b'"', quotes + 1)
     return b'"'.join(parts[::2]), len(parts) <= quotes + 1
 
