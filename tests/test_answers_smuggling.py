@@ -14,6 +14,7 @@ import pytest
 from authz.answers.guard import MAX_REPLACED_EVENTS, Guard
 from authz.answers.sse import MAX_EVENT, Event
 from authz.codes import Code
+from authz.errors import AnswerError
 from authz.headers import Headers
 from authz.protocols.route import Route
 from tests.answers_world import (
@@ -470,10 +471,26 @@ def test_events_that_prime_and_keep_alive_pass() -> None:
     assert sent.body == b"id: 1\ndata: \n\nretry: 9\n\n:\n\n"
 
 
-def test_a_flood_of_events_that_cannot_be_read_makes_no_flood_of_errors() -> None:
-    sent = _world().answer(*["data:x\n\n" * 500] * 2, to="stream_open", media_type=EVENTS)
+def test_a_flood_of_events_that_cannot_be_read_ends_the_stream() -> None:
+    """Each costs the server nine bytes, and us an error."""
+    sent = _world().answer("data:x\n\n" * MAX_REPLACED_EVENTS, to="stream_open", media_type=EVENTS)
     assert len(sent.messages) == MAX_REPLACED_EVENTS
-    assert len(sent.body) < 64 << 10
+    with pytest.raises(AnswerError) as caught:
+        _world().answer("data:x\n\n" * (MAX_REPLACED_EVENTS + 1), to="stream_open", media_type=EVENTS)
+    assert caught.value.code is Code.ANSWER_UNREADABLE
+
+
+def test_a_list_that_grows_when_it_is_written_is_replaced() -> None:
+    """One byte of the server's becomes six of ours."""
+    body = response({"tools": [{"name": "read", "description": "\x7f" * (1 << 20)}]})
+    assert _world().answer(json.dumps(json.loads(body), ensure_ascii=False)).reason == UNREADABLE
+
+
+@pytest.mark.parametrize("method", ["stream_open", "subscriptions/listen"])
+def test_a_list_on_any_stream_that_is_not_its_own_is_cut(method: str) -> None:
+    stream = f"data: {response(tools('read', 'secret'))}\n\n"
+    sent = _world().answer(stream, to=method, media_type=EVENTS)
+    assert names_in(sent.messages[0]["result"]) == ["read"]
 
 
 @pytest.mark.parametrize("size", [1 << 10, 1 << 16])

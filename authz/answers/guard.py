@@ -38,7 +38,7 @@ from authz.sessions.port import Sessions
 # what `on_body` returns. `refuse`: the whole answer is replaced by `status`, `set_headers` and `body`.
 Handling = Literal["pass", "watch", "rewrite", "refuse"]
 
-# Each costs the sender less than us.
+# Each costs the sender less than us: a stream that has more of them is ended.
 MAX_REPLACED_EVENTS: Final = 64
 
 _PRIVATE: Final = ("cache-control", "private, no-store")
@@ -116,7 +116,8 @@ class Guard:
         `end_of_stream` is also where trailers follow, or a proxy has buffered the whole body.
 
         Raises:
-            CodedError: if the caller may have no more of it: the host ends the stream.
+            CodedError: if the caller may have no more of it, or nothing of it can be read: the host ends the
+                stream.
         """
         await self.still_stands()
         match self._way:
@@ -177,8 +178,8 @@ class Guard:
             return encode(event)
         written, is_whole = await self._or_replacement(self._data(event))
         self._replaced_events += not is_whole
-        if self._replaced_events > MAX_REPLACED_EVENTS and not is_whole:
-            return encode(KEEP_ALIVE)
+        if self._replaced_events > MAX_REPLACED_EVENTS:
+            raise unreadable(f"more than {MAX_REPLACED_EVENTS} events that are not passed on")
         return encode(replace(event if isinstance(event, Event) else KEEP_ALIVE, data=written.decode()))
 
     async def _data(self, event: Event | Skipped) -> bytes:
@@ -242,7 +243,10 @@ class Guard:
                 )
                 visible[each.kind] = await self._ports.policy.visible(asked) & frozenset(names)
         await self.still_stands()
-        return listing.only(visible)
+        written = listing.only(visible)
+        if len(written) > MAX_ANSWER:
+            raise unreadable(f"more than {MAX_ANSWER} bytes as it is written")
+        return written
 
     async def _learn(self, listing: Listing) -> frozenset[str]:
         pins, mode = self._ports.pins, self._service.pins

@@ -173,12 +173,14 @@ def _elements(member: str, value: object, of: _Member, route: Route) -> Iterator
     # The elements of one list mostly have the same members.
     clear: dict[tuple[str, ...], bool] = {}
     for element in value:
+        name = _name(element.get(of.name), of, route)
+        # Of what is longer the policy cannot be asked, and so not of the whole list.
+        if name is None or len(name) > MAX_NAME:
+            continue
         members = tuple(element)
         if members not in clear:
             clear[members] = _has_no_lookalike(element)
-        name = _name(element.get(of.name), of, route)
-        # Of what is longer the policy cannot be asked, and so not of the whole list.
-        if name is not None and len(name) <= MAX_NAME and clear[members]:
+        if clear[members]:
             yield name, element
 
 

@@ -23,6 +23,7 @@ _MAX_RETRY_DIGITS: Final = 15
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_BLANK_LINES: Final = re.compile(rb"[\r\n]+")
 # Stands for a line of which nothing is kept but that it is not blank.
 _SOMETHING: Final = b"x"
 
@@ -64,7 +65,8 @@ class EventReader:
             self._is_after_cr = False
         start = 0
         for line_end, next_start in _line_ends(chunk):
-            self._hold(chunk[start:line_end])
+            if start < line_end:
+                self._hold(chunk[start:line_end])
             start = next_start
             if self._line:
                 self._read_line()
@@ -137,6 +139,8 @@ class EventReader:
     def _event(self) -> Event | Skipped:
         if self._is_skipped:
             return Skipped()
+        if self._data is None and not self._fields:
+            return KEEP_ALIVE
         try:
             data = None if self._data is None else self._data.decode()
         except UnicodeDecodeError:
@@ -159,6 +163,11 @@ def _line_ends(chunk: bytes) -> Iterator[tuple[int, int]]:
         else:
             end, start = carriage, carriage + (2 if feed == carriage + 1 else 1)
         yield end, start
+        blanks = _BLANK_LINES.match(chunk, start)
+        if blanks is not None:
+            # However many blank lines follow, they end one event.
+            start = blanks.end()
+            yield blanks.start(), start
         if 0 <= feed < start:
             feed = chunk.find(b"\n", start)
         if 0 <= carriage < start:

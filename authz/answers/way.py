@@ -1,7 +1,7 @@
 """Which way an answer goes, by whose call it is and by its status and headers.
 
-- Lists are written anew, and so are the streams of a session (`GET`), where answers to earlier requests come
-  again, lists among them.
+- Lists are written anew, and so are the streams that a server may say anything on: that of a session (`GET`),
+  where answers to earlier requests come again, lists among them, and `subscriptions/listen`.
 - Whatever the status, what has a body is read: a server may put a list into any of 2xx, and into the text of
   an error. A redirect leads the client to where nobody looks, so it is refused; so is a switch of protocols.
 - The body of a list has exactly one media type that we read, and no encoding. A header that says so twice
@@ -31,6 +31,7 @@ _MEDIA_TYPE: Final = re.compile(
     r" *([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+) *(?:; *charset *= *(\"?)utf-8\2 *)?"
 )
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
+_STREAMS: Final = frozenset({STREAM_OPEN, "subscriptions/listen"})
 _OK: Final = range(200, 300)
 _FAILED: Final = range(400, 600)
 
@@ -57,7 +58,7 @@ def is_list(passage: Passage) -> bool:
 
 def is_replay(passage: Passage) -> bool:
     """Say whether the answers to other requests may come in this one."""
-    return passage.protocol == "mcp" and passage.method == STREAM_OPEN
+    return passage.protocol == "mcp" and passage.method in _STREAMS
 
 
 def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: bool) -> Way:
