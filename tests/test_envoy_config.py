@@ -95,8 +95,8 @@ def test_nothing_in_it_fails_open() -> None:
     assert switches.isdisjoint(name for name, _ in found)
 
 
-def test_ext_authz_is_the_last_filter_before_answers_are_guarded_and_the_router() -> None:
-    """A filter in between could change what was checked; ext_proc is shown no request."""
+def test_ext_authz_is_the_last_filter_before_the_router() -> None:
+    """A filter in between could change what was checked. ext_proc, for answers, is shown no request."""
     (filters,) = [value for name, value in everything(render(default_settings())) if name == "http_filters"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in filters]
     assert names[-3:] == ["ext_authz", "ext_proc", "router"]
