@@ -48,13 +48,16 @@ def test_a_policy_denial_of_a_call_is_200_with_an_error() -> None:
     valid("JSONRPCErrorResponse", seen.json)
 
 
+FITTING = {-32700, -32600, -32602, -32020, -32022}
+
+
 @pytest.mark.parametrize("code", list(Code))
 def test_no_code_of_an_error_means_something_else_to_clients(code: Code) -> None:
     """JSON-RPC, MCP and A2A have -32768 to -32000 between them; of those only what fits is used."""
     if code.form is Form.ALLOWED:
         return
     number = refuse(code, None, 2, speech="mcp").error["code"]
-    assert number == 403 or (code.form is Form.MALFORMED and number in {-32700, -32600, -32020, -32022})
+    assert number == 403 or (code.form is Form.MALFORMED and number in FITTING)
 
 
 @pytest.mark.parametrize("code", list(Code))
@@ -109,7 +112,7 @@ def test_whoever_waits_for_no_answer_gets_403_with_plain_json(
         (Code.JSON_SURROGATE, -32700),
         (Code.MCP_BATCH, -32600),
         (Code.JSON_DUPLICATE_KEY, -32600),
-        (Code.MCP_PARAMS, -32600),
+        (Code.MCP_PARAMS, -32602),
         (Code.MCP_HEADER_MISMATCH, -32020),
         (Code.MCP_VERSION, -32022),
     ],
@@ -125,6 +128,22 @@ def test_a_client_of_another_version_learns_which_ones_there_are() -> None:
     valid("UnsupportedProtocolVersionError", document)
     mcp_types.UnsupportedProtocolVersionErrorData.model_validate(document["error"]["data"])
     valid("HeaderMismatchError", refuse(Code.MCP_HEADER_MISMATCH, None, 3).json)
+
+
+def test_a_method_that_the_modern_era_does_not_have_is_404_to_who_waits_for_an_answer() -> None:
+    """As its servers answer; to a client with a session, 404 would end that."""
+    seen = refuse(Code.MCP_METHOD_UNKNOWN, None, 3, speech="mcp_modern")
+    assert (seen.status, seen.json["id"], seen.error["code"]) == (404, 3, -32601)
+    assert seen.error["data"]["reason"] == "DPT-MCP-METHOD-UNKNOWN"
+    valid("JSONRPCErrorResponse", seen.json)
+    assert refuse(Code.MCP_METHOD_UNKNOWN, None, speech="mcp_modern").status == 403
+    assert refuse(Code.MCP_METHOD_UNKNOWN, None, 3, speech="mcp_modern", denials="http").status == 403
+
+
+@pytest.mark.parametrize("code", sorted(set(Code) - {Code.MCP_METHOD_UNKNOWN}))
+def test_every_other_refusal_is_the_same_in_both_eras(code: Code) -> None:
+    if code.form is not Form.ALLOWED:
+        assert refuse(code, CALL, speech="mcp_modern") == refuse(code, CALL, speech="mcp")
 
 
 # ---- 401 and more scope

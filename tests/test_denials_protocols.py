@@ -199,6 +199,9 @@ def asked(path: str, method: str = "POST", **headers: str) -> Request:
     [
         ("mcp", asked("/mcp"), "mcp"),
         ("mcp", asked("/mcp", "GET"), "mcp"),
+        ("mcp", asked("/mcp", mcp_protocol_version="2026-07-28"), "mcp_modern"),
+        ("mcp", asked("/mcp", mcp_protocol_version="2025-11-25"), "mcp"),
+        ("mcp", asked("/mcp", mcp_protocol_version="\xff"), "mcp"),
         ("a2a", asked("/a2a"), "a2a"),
         ("a2a", asked("/v1/message:send"), "a2a_rest"),
         ("a2a", asked("/tenant/message:stream"), "a2a_rest"),

@@ -42,8 +42,8 @@ The suite cannot send credentials, so a second Envoy adds them in the tests. Of 
 message or detail differs, whether answers are guarded or passed. The server of its first row does all that
 the suite asks for; `server-everything` does not, and fails in the same way with Deputy as without.
 
-The coming suite looks at what a server refuses in the era of 2026-07-28. Deputy refuses before it, mostly
-with the same numbers; these checks end otherwise:
+The coming suite looks at what a server refuses in the era of 2026-07-28. Deputy refuses before it, with the
+same numbers; these checks end otherwise:
 
 | Without → with | Checks | Why |
 |---|---|---|

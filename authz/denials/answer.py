@@ -20,6 +20,8 @@ def answer_of(
     match speech:
         case "mcp":
             return mcp_answer(told, operation, rpc_id, denials)
+        case "mcp_modern":
+            return mcp_answer(told, operation, rpc_id, denials, is_modern=True)
         case "a2a":
             return a2a_answer(told, rpc_id, denials)
         case "a2a_rest":

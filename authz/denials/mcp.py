@@ -7,6 +7,8 @@
   help says that there is something. The decision id stays, so that an operator can find it. What a person may
   approve, or denied, is not hidden from their agent: it was asked about that very call.
 - `http`: the refusal is HTTP's, status and body.
+- A method that the era of 2026-07-28 does not have is 404 with JSON-RPC's "method not found", as servers of
+  that era answer it. To older clients 404 ends the session, so they get what every refusal is.
 - A call that waits for a person is answered with a request to show them the URL (2026-07-28, elicitation in
   URL mode), where the client says that it can. We never send `requestState`: the server behind us would get
   it back and refuse it. What the client answers proves nothing and is not read.
@@ -22,8 +24,9 @@ from authz.form import DenialForm, Form
 from authz.protocols.mcp_era import KNOWN_VERSIONS
 from authz.protocols.operation import Operation
 
-# JSON-RPC's "invalid params", which MCP has for a tool, a prompt or a resource that there is not.
+# JSON-RPC's "invalid params", which MCP has for a tool, a prompt or a resource that there is not as well.
 _UNKNOWN: Final = -32602
+_METHOD_NOT_FOUND: Final = -32601
 # Specification 2026-07-28: HeaderMismatchError and UnsupportedProtocolVersionError.
 _HEADER_MISMATCH: Final = -32020
 _VERSION: Final = -32022
@@ -37,8 +40,10 @@ _OF_APPROVAL: Final = frozenset({Code.APPROVAL_DENIED, Code.APPROVAL_LIMIT, Code
 _NAMED: Final = {"tool": "Unknown tool", "prompt": "Unknown prompt", "resource": "Resource not found"}
 
 
-def mcp_answer(told: Told, operation: Operation | None, rpc_id: RpcId, denials: DenialForm) -> Answer:
-    """Answer a client of MCP."""
+def mcp_answer(
+    told: Told, operation: Operation | None, rpc_id: RpcId, denials: DenialForm, *, is_modern: bool = False
+) -> Answer:
+    """Answer a client of MCP; a modern one says in a header of each request that it is."""
     if denials == "http" or (rpc_id is None and told.form is not Form.MALFORMED):
         return plain_answer(told)
     if operation is not None:
@@ -49,12 +54,16 @@ def mcp_answer(told: Told, operation: Operation | None, rpc_id: RpcId, denials: 
                 return _input_required(told.approval, rpc_id)
             if denials == "tool_error" and operation.method == _TOOL_CALL:
                 return _tool_error(told, rpc_id)
+    if is_modern and told.reason == Code.MCP_METHOD_UNKNOWN:
+        return rpc_error(404, rpc_id, _METHOD_NOT_FOUND, told.message, told.facts())
     status = 200 if is_waited_for(told, rpc_id) else told.status
     match told.reason:
         case Code.MCP_VERSION:
             # Clients speak a version of these then; what they asked for is theirs to know.
             data = {"supported": sorted(KNOWN_VERSIONS, reverse=True), "requested": "unknown", **told.facts()}
             return rpc_error(status, rpc_id, _VERSION, told.message, data)
+        case Code.MCP_PARAMS:
+            return rpc_error(status, rpc_id, _UNKNOWN, told.message, told.facts())
         case Code.MCP_HEADER_MISMATCH:
             return rpc_error(status, rpc_id, _HEADER_MISMATCH, told.message, told.facts())
         case _:

@@ -10,10 +10,11 @@
 import re
 from typing import Final, Literal
 
+from authz.protocols.mcp_era import MODERN_VERSIONS, VERSION_HEADER
 from authz.protocols.operation import Operation, Protocol
 from authz.request import Request
 
-Speech = Literal["mcp", "a2a", "a2a_rest", "openai", "anthropic", "grpc", "http"]
+Speech = Literal["mcp", "mcp_modern", "a2a", "a2a_rest", "openai", "anthropic", "grpc", "http"]
 
 _GRPC: Final = re.compile(rb"application/grpc(?:\+[a-z0-9.+-]+)?[ \t]*(?:;.*)?", re.IGNORECASE)
 # A2A 1.0, section 11.3, and what 0.3 had; everything else under an A2A route is posted to as JSON-RPC.
@@ -45,7 +46,8 @@ def speech_of(protocol: Protocol, request: Request, operation: Operation | None 
     path = request.path.partition("?")[0]
     match protocol:
         case "mcp":
-            return "mcp"
+            version = headers.get(VERSION_HEADER, b"").decode("latin-1")
+            return "mcp_modern" if version in MODERN_VERSIONS else "mcp"
         case "a2a":
             if operation is not None:
                 return spoken(operation)

@@ -103,7 +103,7 @@ def _inspect_message(message: Message, request: Request, route: Route) -> Operat
             wire="json_rpc",
             payload=message.answer,
         )
-    target = read_target(message, route)
+    target = read_target(message, route, era)
     check_routing_headers(message, target, era, request.headers)
     check_param_headers(request.headers, target.arguments if target.resource_type == "tool" else None)
     check_metadata(request.metadata, message, target.wire_name)

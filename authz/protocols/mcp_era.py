@@ -60,7 +60,7 @@ def message_era(message: Message, headers: Headers) -> Era:
     """Return the era of a message, and refuse what does not belong there.
 
     Raises:
-        InspectionError: with MCP_VERSION, MCP_HEADER_MISMATCH, MCP_PARAMS or MCP_ENVELOPE.
+        InspectionError: with the code of what is wrong.
         RequestError: if a header stands twice or is not text.
     """
     era = header_era(headers)
@@ -121,10 +121,9 @@ def _check_meta_version(message: RpcRequest | RpcNotification, headers: Headers)
     if PROTOCOL_VERSION_META not in meta:
         return
     version = meta[PROTOCOL_VERSION_META]
-    if not isinstance(version, str) or version not in KNOWN_VERSIONS:
-        raise InspectionError(Code.MCP_VERSION, "an unknown protocol version in _meta")
+    # The header's is a known one here, so one that equals it is as well.
     if version != headers.one(VERSION_HEADER):
-        raise InspectionError(Code.MCP_HEADER_MISMATCH, f"{VERSION_HEADER} is not the {version!r} of _meta")
+        raise InspectionError(Code.MCP_HEADER_MISMATCH, f"{VERSION_HEADER} is not the version of _meta")
 
 
 def _check_request(message: RpcRequest, era: Era) -> None:
@@ -141,6 +140,8 @@ def _check_modern_meta(params: Params) -> None:
 
 
 def _check_initialize(params: Params, era: Era) -> None:
+    if era is Era.MODERN:
+        raise InspectionError(Code.MCP_METHOD_UNKNOWN, "a handshake in an era that has none")
     version = params.get("protocolVersion")
-    if era is Era.MODERN or not isinstance(version, str) or version not in LEGACY_VERSIONS:
+    if not isinstance(version, str) or version not in LEGACY_VERSIONS:
         raise InspectionError(Code.MCP_VERSION, "a handshake for a version that has none")

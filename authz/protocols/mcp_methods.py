@@ -3,6 +3,8 @@
 - One row a method: the params that the schemas of all revisions list for it, and what it is aimed at.
 - A request has an id, a notification has none; the other way round is refused, so that `tools/call` cannot
   travel as a notification.
+- Some clients send what the era of 2026-07-28 took out all the same; its servers say that there is no such
+  method, and so do we where its params do not fit.
 - What only servers send (`sampling/createMessage`, `notifications/message`, …) is not in the table.
 """
 
@@ -13,6 +15,7 @@ from authz.codes import Code
 from authz.errors import InspectionError
 from authz.protocols import mcp_target as aim
 from authz.protocols.json_rpc import RpcNotification, RpcRequest
+from authz.protocols.mcp_era import Era
 from authz.protocols.mcp_params import Shape
 from authz.protocols.mcp_target import ReadTarget, Target
 from authz.protocols.route import Route
@@ -56,6 +59,8 @@ REQUESTS: Mapping[str, Method] = {
     "tasks/cancel": _method(aim.task, "taskId"),
 }
 
+_LEGACY_ONLY = frozenset({"logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
+
 NOTIFICATIONS: Mapping[str, Method] = {
     "notifications/initialized": _method(aim.lifecycle),
     "notifications/cancelled": _method(aim.lifecycle, "", "requestId reason"),
@@ -67,7 +72,7 @@ NOTIFICATIONS: Mapping[str, Method] = {
 }
 
 
-def read_target(message: RpcRequest | RpcNotification, route: Route) -> Target:
+def read_target(message: RpcRequest | RpcNotification, route: Route, era: Era = Era.LEGACY) -> Target:
     """Return what the message is aimed at.
 
     Raises:
@@ -79,5 +84,10 @@ def read_target(message: RpcRequest | RpcNotification, route: Route) -> Target:
         raise InspectionError(Code.MCP_ID, f"{message.method!r} with an id, or without the one that it needs")
     if method is None:
         raise InspectionError(Code.MCP_METHOD_UNKNOWN, f"method {message.method!r}")
-    method.params.check(message.params, f"params of {message.method}")
+    try:
+        method.params.check(message.params, f"params of {message.method}")
+    except InspectionError as error:
+        if era is Era.MODERN and message.method in _LEGACY_ONLY:
+            raise InspectionError(Code.MCP_METHOD_UNKNOWN, f"{message.method!r} in this era") from error
+        raise
     return method.read_target(message.params, route)
