@@ -15,7 +15,7 @@ QUICKSTART := $(if $(call on,$(KEEP)),--keep) $(if $(call on,$(OPA)),--engine op
 ARGS ?=
 
 .PHONY: help demo test test-full check soak bench lint types protos protos-check rego gates lock opa \
-  opa-if-possible spiffe-client-if-possible node-if-possible policy-lock setup clean
+  opa-if-possible spiffe-client-if-possible node-if-possible peers-if-possible policy-lock setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,10 +26,10 @@ setup: ## Set up .venv from requirements.lock
 demo: setup $(if $(call on,$(OPA)),opa) ## Run the main job on real parts (KEEP=1: leave it running; OPA=1: a real OPA decides)
 	@.venv/bin/deputy quickstart $(QUICKSTART)
 
-test: setup opa-if-possible spiffe-client-if-possible node-if-possible ## Run the tests, end to end too, and measure what they cover of the core
+test: setup opa-if-possible spiffe-client-if-possible node-if-possible peers-if-possible ## Run the tests, end to end too, and measure what they cover of the core
 	@tools/test.sh $(ARGS)
 
-test-full: setup opa-if-possible spiffe-client-if-possible node-if-possible ## Run what is slow or large, and search the properties further
+test-full: setup opa-if-possible spiffe-client-if-possible node-if-possible peers-if-possible ## Run what is slow or large, and search the properties further
 	@tools/node.sh --optional packages
 	@tools/softhsm.sh >/dev/null
 	@tools/keycloak.sh >/dev/null
@@ -83,6 +83,9 @@ spiffe-client-if-possible: setup
 node-if-possible: setup
 	@tools/node.sh --optional
 	@tools/build_json_reader.sh --optional
+
+peers-if-possible: setup
+	@tools/peers.sh --optional
 
 policy-lock: setup opa ## Prove the shipped policy equal on both engines, and write its lock
 	@$(PY) tools/policy_lock.py .cache/bin/opa
