@@ -65,6 +65,7 @@ ANSWERS = {
     "rehost": allowed(set_header("host", "elsewhere")),
     "split": allowed(set_header("txn-token", "a\r\nx-admin: 1")),
     "raw": allowed(HeaderValueOption(header=HeaderValue(key="x-raw", raw_value=b"lost"))),
+    "names": allowed(TXN, set_header("x-mcp-authorized", "from-deputy")),
     "set-and-remove": allowed(TXN, set_header("authorization", "Bearer exchanged")),
 }
 

@@ -360,6 +360,13 @@ def test_what_an_answer_removes_is_gone_even_if_the_same_answer_sets_it(mesh: Me
     assert values(seen, "txn-token") == ["from-deputy"]
 
 
+def test_what_an_answer_sets_stands_in_place_of_all_that_a_client_sent(mesh: Mesh) -> None:
+    """Kuadrant's broker shows nothing if its header stands twice, and all if it is a client's own."""
+    forged = ("X-MCP-Authorized", "forged")
+    seen = mesh.ask("/tickets/names", forged, forged).json["headers"]
+    assert values(seen, "x-mcp-authorized") == ["from-deputy"]
+
+
 # ---- deny by default
 
 
