@@ -110,8 +110,7 @@ def drift(  # noqa: PLR0917 - the options of the command line
 @app.command(
     "pin",
     epilog=examples(
-        "deputy mcp drift billing        # read it; it shows the digest of what you read",
-        "deputy mcp pin billing delete_customer --digest 5b0c…",
+        "deputy mcp pin billing delete_customer --digest 5b0c…   # as 'deputy mcp drift' shows it",
         "deputy mcp pin billing --all    # shows all that waits, and asks",
         "deputy mcp pin billing --from tools.json --reason 'reviewed in the repository'",
     ),
