@@ -21,6 +21,8 @@ from tests.fakes import TICKETS, World
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+# Of a list; other than what its answer has, as no server would answer.
+ASKED_ID = "asked"
 
 
 @dataclass
@@ -124,7 +126,11 @@ class AnswersWorld(World):
 
     def passage(self, operation: Operation) -> Passage:
         return replace(
-            self.allowed, protocol=operation.protocol, method=operation.method, phase=operation.phase
+            self.allowed,
+            protocol=operation.protocol,
+            method=operation.method,
+            phase=operation.phase,
+            rpc_id=operation.rpc_id,
         )
 
     def answer(
@@ -167,7 +173,7 @@ def operation_of(method: str) -> Operation:
     if method == "models":
         return Operation("llm", "models", "list", "server", "tickets")
     if method.endswith("/list"):
-        return Operation("mcp", method, "list", "server", "tickets")
+        return Operation("mcp", method, "list", "server", "tickets", rpc_id=ASKED_ID)
     if "/" in method:
         return Operation("mcp", method, "call", "tool", "read_ticket")
     return Operation("mcp", method, "lifecycle", "server", "tickets")

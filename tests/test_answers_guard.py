@@ -18,6 +18,7 @@ from authz.protocols.operation import Operation
 from authz.protocols.route import Route
 from authz.sessions.port import Owner
 from tests.answers_world import (
+    ASKED_ID,
     EVENTS,
     JSON,
     AnswersWorld,
@@ -116,6 +117,14 @@ def test_a_list_that_does_not_end_is_not_sent() -> None:
 
 def test_a_list_may_end_with_an_empty_chunk() -> None:
     assert names_in(_world().answer(response(tools("a")), b"").result) == ["a"]
+
+
+@pytest.mark.parametrize("media_type", [JSON, EVENTS, "text/html"])
+def test_what_cannot_be_read_is_answered_with_the_id_that_was_asked(media_type: str) -> None:
+    """Some clients wait for ever for an answer without one."""
+    sent = _world().answer("data: <html>\n\n", media_type=media_type)
+    (message,) = sent.messages if media_type == EVENTS else [sent.json]
+    assert (reason_of(message), message["id"]) == (UNREADABLE, ASKED_ID)
 
 
 def test_an_error_of_the_server_passes_with_a_status_of_success() -> None:

@@ -268,13 +268,15 @@ class Guard:
 
     def _replaced(self, error: CodedError) -> bytes:
         self.problem = error
-        rpc_id = error.rpc_id if isinstance(error, AnswerError) else None
+        found = error.rpc_id if isinstance(error, AnswerError) else None
+        # Without an id some clients wait for ever.
+        rpc_id = self._passage.rpc_id if found is None else found
         return replacement(self._passage, error, rpc_id).body.encode()
 
     def _refused(self, error: CodedError, headers: Headers) -> HeadersAnswer:
         self.problem = error
         is_grpc = headers.last.get("content-type", b"").lower().startswith(b"application/grpc")
-        answer = replacement(self._passage, error, is_grpc=is_grpc)
+        answer = replacement(self._passage, error, self._passage.rpc_id, is_grpc=is_grpc)
         said = ((REASON_HEADER, error.code.value), (DECISION_HEADER, self._passage.decision_id))
         return HeadersAnswer(
             "refuse", (*answer.headers, _PRIVATE, *said), status=answer.status, body=answer.body.encode()

@@ -16,6 +16,7 @@ from authz.authenticate import Registered, check_standing, live_agent, live_task
 from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError
 from authz.policy.query import caller_input
+from authz.protocols.json_rpc import is_id
 from authz.protocols.operation import Operation, Phase, Protocol
 from authz.services import Service
 from authz.sessions.port import Owner
@@ -31,7 +32,8 @@ PASSAGE_FIELD: Final = "passage"
 MAX_BYTES: Final = 64 << 10
 
 _MEMBERS: Final = frozenset(
-    {"decision_id", "service", "protocol", "method", "phase", "who", "tools", "standing", "runs", "ends_at"}
+    {"decision_id", "service", "protocol", "method", "phase", "rpc_id", "who", "tools", "standing", "runs"}
+    | {"ends_at"}
 )
 _STANDING: Final = frozenset(Standing.__dataclass_fields__)
 _TUPLES: Final = frozenset({"agents", "tasks", "workloads", "grants", "parents"})
@@ -46,6 +48,8 @@ class Passage:
     protocol: Protocol
     method: str
     phase: Phase
+    # What the client waits for, where the answer that it gets is not the service's.
+    rpc_id: str | int | None = field(repr=False)
     # The part of a question to the policy that says who is calling.
     who: Mapping[str, object] = field(repr=False)
     # The only tools that the credential is for, and nothing else; None where it has no details (RFC 9396).
@@ -66,6 +70,7 @@ class Passage:
             protocol=operation.protocol,
             method=operation.method,
             phase=operation.phase,
+            rpc_id=operation.rpc_id,
             who=caller_input(caller),
             tools=None if caller.details is None else tools_at(caller.details, service.audience),
             standing=Standing.of(caller, (caller.task.workload, *caller.requesters)),
@@ -128,6 +133,8 @@ def _parse(text: str) -> Passage:
     texts = [value[name] for name in ("decision_id", "service", "method")]
     if not all(isinstance(each, str) and each for each in texts) or not isinstance(value["who"], dict):
         raise ValueError("a text is something else")
+    if not (value["rpc_id"] is None or is_id(value["rpc_id"])):
+        raise ValueError("an id is something else")
     ends_at = value["ends_at"]
     if type(ends_at) is not int:
         raise ValueError("no time")
@@ -139,6 +146,7 @@ def _parse(text: str) -> Passage:
         protocol=cast("Protocol", value["protocol"]),
         method=texts[2],
         phase=cast("Phase", value["phase"]),
+        rpc_id=value["rpc_id"],
         who=value["who"],
         tools=None if value["tools"] is None else _texts(value["tools"]),
         standing=standing,
