@@ -82,13 +82,23 @@ def _service(route: Route) -> Service:
 class AnswersWorld:
     """The Envoy, its upstreams, and a client for each agent."""
 
-    def __init__(self, envoys: World, deputy: Deputy, ran: Ran, raw: RawUpstream, feed: RawUpstream) -> None:
+    def __init__(
+        self,
+        envoys: World,
+        deputy: Deputy,
+        ran: Ran,
+        upstreams: tuple[RawUpstream, RawUpstream],
+        changes: dict[str, Any],
+    ) -> None:
+        raw, feed = upstreams
         self.ran, self.raw, self.feed = ran, raw, feed
         self._envoys, self.flow_world, self.deputy = envoys, deputy.flow_world, deputy
         self.flow_world.rights.agents["triage"] = agent("triage", ceiling="observer")
         settings = replace(envoys.settings(deputy.start()), services=self._behind())
         secrets = envoys.write_secrets(envoys.ca)
-        envoy = EnvoyProcess.start(from_files(render(settings), secrets), settings.run_directory)
+        configuration = from_files(render(settings), secrets)
+        _ext_proc(configuration).update(changes)
+        envoy = EnvoyProcess.start(configuration, settings.run_directory)
         envoys.envoys.append(envoy)
         self.envoy, self.access_log = envoy, settings.access_log
         self.port = envoy.port(LISTENER)
@@ -188,9 +198,16 @@ class AnswersWorld:
         return [json.loads(line) for line in self.access_log.read_text().splitlines()]
 
 
+def _ext_proc(configuration: dict[str, Any]) -> dict[str, Any]:
+    listener = configuration["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    config: dict[str, Any] = manager["http_filters"][-2]["typed_config"]
+    return config
+
+
 @contextmanager
-def answers_world() -> Iterator[AnswersWorld]:
-    """Run all of it, and end it with the block."""
+def answers_world(**changes: Any) -> Iterator[AnswersWorld]:
+    """Run all of it, and end it with the block; `changes` are of the filter that shows answers."""
     with world() as envoys, ExitStack() as stack:
         ran = Ran()
         raw = stack.enter_context(RawUpstream(envoys.directory / "raw.sock"))
@@ -207,7 +224,7 @@ def answers_world() -> Iterator[AnswersWorld]:
             server.start()
             stack.callback(server.stop)
         try:
-            yield AnswersWorld(envoys, deputy, ran, raw, feed)
+            yield AnswersWorld(envoys, deputy, ran, (raw, feed), changes)
         finally:
             with contextlib.suppress(RuntimeError):
                 deputy.stop()

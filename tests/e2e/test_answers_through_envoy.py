@@ -227,11 +227,62 @@ def test_a_service_that_is_not_guarded_is_left_as_it_is(world: AnswersWorld) -> 
     assert response.headers["content-length"] == str(len(WHOLE))
 
 
+SHORT: Final = answer(b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"drop_pages"}]}}')
+
+
 def test_an_answer_that_is_no_list_keeps_its_bytes(world: AnswersWorld) -> None:
-    body = b'{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"drop_pages"}]}}'
-    world.raw.said = answer(body)
+    body = SHORT.partition(b"\r\n\r\n")[2]
+    world.raw.said = SHORT
     asked: dict[str, Any] = {"params": {"name": "read_page", "arguments": {}}}
     assert world.ask("raw", "tools/call", **asked).content == body
+
+
+# ---- an Envoy that was told something else
+
+
+def test_without_the_metadata_of_ext_authz_every_answer_is_refused() -> None:
+    with answers_world(metadata_options={}) as world:
+        world.raw.said = answer(WHOLE)
+        response = world.ask("raw")
+        assert (response.status_code, response.headers[REASON_HEADER]) == (503, Code.PASSAGE_MISSING)
+        refused(response)
+
+
+def test_without_its_attribute_what_envoy_says_itself_is_refused_too() -> None:
+    """A denial cannot be told from a server's answer that looks like one."""
+    with answers_world(response_attributes=[]) as world:
+        response = world.ask("raw", "tools/call", params={"name": HIDDEN, "arguments": {}})
+        assert (response.status_code, response.headers[REASON_HEADER]) == (503, Code.PASSAGE_MISSING)
+        world.raw.said = answer(WHOLE)
+        assert names(world.ask("raw")) == VISIBLE["resolver"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_an_envoy_that_shows_no_bodies_by_itself_passes_no_list(allowed: bool) -> None:
+    """Whether it would do as it is asked cannot be known."""
+    mode = {"request_header_mode": "SKIP", "response_header_mode": "SEND"}
+    with answers_world(processing_mode=mode, allow_mode_override=allowed) as world:
+        world.raw.said = answer(WHOLE)
+        response = world.ask("raw")
+        assert response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+        refused(response)
+
+
+def test_an_envoy_that_does_not_do_as_it_is_asked_guards_all_the_same() -> None:
+    """It shows each chunk of each answer."""
+    with answers_world(allow_mode_override=False) as world:
+        world.raw.said = answer(WHOLE)
+        assert names(world.ask("raw")) == VISIBLE["resolver"]
+        world.raw.said = SHORT
+        asked: dict[str, Any] = {"params": {"name": "read_page", "arguments": {}}}
+        assert world.ask("raw", "tools/call", **asked).content == SHORT.partition(b"\r\n\r\n")[2]
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", **asked}
+        with world.http("feed") as http, http.stream("POST", world.url("feed"), json=message) as response:
+            chunks = response.iter_bytes()
+            assert [next(chunks) for _ in range(3)]
+            world.contain("resolver")
+            with pytest.raises(httpx2.TransportError):
+                list(chunks)
 
 
 # ---- without Deputy
