@@ -223,6 +223,11 @@ def test_full_is_closed() -> None:
     assert pins.hidden(SERVICE, [GOOD, declared("unknown")], "learn") == {"unknown"}
 
 
+def test_where_nobody_looks_nothing_is_news_and_nothing_hidden() -> None:
+    assert not known(good()).is_news(SERVICE, [BAD], "off", NOW)
+    assert known(good()).hidden(SERVICE, [BAD], "off") == frozenset()
+
+
 @pytest.mark.parametrize("mode", ["learn", "require"])
 def test_a_list_of_what_was_accepted_is_no_news(mode: PinMode) -> None:
     pins = known(good(mode))

@@ -92,6 +92,8 @@ class KnownPins:
 
     def _suspects(self, service: str, declared: Sequence[Declared], mode: PinMode) -> list[Declared]:
         """Return what of a list is not as it was declared last, and may be called."""
+        if mode == "off":
+            return []
         clean = self._clean_of(service, mode)
         return [each for each in declared if clean.get(each.name) != each.digest]
 
