@@ -1,6 +1,6 @@
 """The names of a list: what a question about one may hold, and what its answer may say.
 
-- A list has at most 4096 names of at most 1024 characters; one that has more is not asked about.
+- A list has at most 4096 names of at most 2048 characters; one that has more is not asked about.
 - An answer is some of the names that were asked about: a policy hides, it never adds, renames or repeats.
 - A long list is asked about in batches: no question and no answer is longer than an engine takes.
 """
@@ -12,7 +12,7 @@ from authz.errors import PolicyShapeError
 from authz.policy.port import Query
 
 MAX_NAMES: Final = 4096
-MAX_NAME: Final = 1024
+MAX_NAME: Final = 2048
 
 # Rvm stops after 25 000 instructions, which is some 1900 names; OPA's answer is bounded by its size.
 _MAX_BATCH: Final = 512
