@@ -28,6 +28,7 @@ from starlette.routing import Route
 from authz.address import UnixAddress, parse_address
 from authz.administration.approval_page import page_route
 from authz.administration_parts import private_socket, routes
+from authz.answers.admission import Answers
 from authz.authzen.endpoint import DecisionPoint, authzen_routes
 from authz.broker.app import broker_app, read_arrival
 from authz.broker.event_routes import event_routes
@@ -213,6 +214,7 @@ def _grpc_host(config: Config, flow: Flow, tls: ListenerTls) -> GrpcHost:
         tls=None if isinstance(listen, UnixAddress) else tls,
         limits=GrpcLimits(in_flight=config.check.max_concurrent),
         refused=lambda why: flow.strangers.count(f"(the host itself: {why})", flow.clock()),
+        answers=Answers(flow),
     )
 
 
