@@ -27,11 +27,15 @@ _NAME = re.compile(r":?[!#$%&'*+.^_`|~0-9a-z-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """Header fields as the proxy received them; `repeated` are the names that stand more than once."""
+    """Header fields as the proxy received them; `repeated` are the names that stand more than once.
+
+    `joined` are all names, one a line: what hardly any request has is looked for in all of them at once.
+    """
 
     fields: tuple[tuple[str, bytes], ...] = field(repr=False)
     last: Mapping[str, bytes] = field(repr=False)
     repeated: frozenset[str]
+    joined: str = field(repr=False)
 
     @classmethod
     def parse(cls, fields: Iterable[tuple[str, bytes]]) -> "Headers":
@@ -50,7 +54,8 @@ class Headers:
         last = dict(kept)
         for name in last:
             _check_name(name)
-        return cls(kept, last, _repeated(kept) if len(last) < len(kept) else frozenset())
+        repeated = _repeated(kept) if len(last) < len(kept) else frozenset[str]()
+        return cls(kept, last, repeated, "\n".join(last))
 
     def one(self, name: str) -> str | None:
         """Return the value of a header that may stand once.
@@ -63,9 +68,7 @@ class Headers:
             return None
         if name in self.repeated:
             raise RequestError(Code.HEADER_DUPLICATE, f"{name!r} stands more than once")
-        text = value.decode("ascii", "replace")
-        # What is not ASCII has become U+FFFD, which is not ASCII either.
-        if not text.isascii() or not text.isprintable():
+        if not value.isascii() or not (text := value.decode()).isprintable():
             raise RequestError(Code.HEADER_ENCODING, f"{name!r} is not printable ASCII")
         return text
 

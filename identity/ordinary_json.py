@@ -64,7 +64,7 @@ def _texts(value: object, limits: "Limits") -> list[str]:
     texts: list[str] = []
     # Each part is looked at once, by its exact type, which is all that the parser makes.
     level: list[Any] = [value]
-    values = members = 0
+    values, members, integer = 0, 0, limits.integer
     for _ in range(limits.depth):
         below: list[Any] = []
         for part in level:
@@ -77,9 +77,7 @@ def _texts(value: object, limits: "Limits") -> list[str]:
                 below += part.values()
             elif kind is list:
                 below += part
-            elif (kind is int and not -limits.integer <= part <= limits.integer) or (
-                kind is float and not isfinite(part)
-            ):
+            elif (kind is int and not -integer <= part <= integer) or (kind is float and not isfinite(part)):
                 raise NotOrdinaryError
         values += len(below)
         level = below

@@ -25,8 +25,7 @@ def check_param_headers(headers: Headers, arguments: Params | None) -> None:
         InspectionError: with MCP_HEADER_MISMATCH.
         RequestError: if a header stands twice or is not text.
     """
-    # One look at all names: hardly a request has such a header.
-    if PREFIX not in "\n".join(headers.last):
+    if PREFIX not in headers.joined:
         return
     values = set(_texts(arguments or {}))
     for name in headers.last:
