@@ -235,6 +235,11 @@ def test_a_refusal_replaces_the_whole_answer() -> None:
     assert b"secret detail" not in response.SerializeToString()
 
 
+def test_a_refusal_of_nobodys_answer_names_no_decision() -> None:
+    immediate = said(refusal(AnswerError(Code.PASSAGE_MISSING, "x"))).immediate_response
+    assert "x-deputy-decision" not in {each.header.key for each in immediate.headers.set_headers}
+
+
 def test_a_chunk_is_replaced_also_by_nothing() -> None:
     """An absent mutation would let the chunk pass."""
     mutation = pb.ProcessingResponse.FromString(body_reply(b"x")).response_body.response.body_mutation

@@ -176,6 +176,11 @@ def test_a_real_envoy_accepts_grpc(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_grpc_behind_a_unix_socket_has_no_port_in_its_name() -> None:
+    settings = replace(grpc_settings(LEDGER), listen=UnixAddress("/run/listen.sock"))
+    assert settings.authorities(LEDGER) == ("ledger.mesh.example",)
+
+
 def test_refuses_grpc_without_a_host_of_its_own() -> None:
     with pytest.raises(ConfigError, match="needs a host of its own"):
         Service("ledger", UnixAddress("/a"), transport="grpc")

@@ -14,7 +14,7 @@ from authz.answers.arrival import Arrival
 from authz.answers.guard import Guard, GuardPorts, HeadersAnswer
 from authz.answers.passage import Passage
 from authz.codes import Code
-from authz.errors import AnswerError, AuthenticationError
+from authz.errors import AnswerError, AuthenticationError, StoreError
 from authz.headers import Headers
 from authz.hosts.ext_proc import METHOD, SERVICE, StreamLimits
 from authz.hosts.grpc import GrpcHost, Limits
@@ -458,6 +458,43 @@ def test_a_client_that_is_gone_leaves_nothing_open() -> None:
             await asyncio.sleep(0.01)
 
     play(doing, StreamLimits(streams=5), triage=Script(WATCH))
+
+
+class Lost:
+    """What a replica follows; it can be read until it cannot."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+
+    async def refresh(self) -> None:
+        if self.is_lost:
+            raise StoreError("the state cannot be read")
+
+    async def reach(self, min_epoch: int) -> None:
+        raise AssertionError(min_epoch)
+
+    async def learn(self) -> None:
+        raise AssertionError
+
+
+def test_open_answers_of_a_replica_end_when_it_cannot_know_more() -> None:
+    """With the real guard: what was withdrawn meanwhile would not be seen."""
+    world, passage = _world()
+    lost = Lost()
+
+    async def doing() -> None:
+        answers = Answers(replace(world.flow(), following=lost))
+        limits = Limits(drain_seconds=0, grace_seconds=1)
+        host = GrpcHost(allow, denials=DENIALS, listen=LOCAL, limits=limits, answers=answers)
+        async with grpc.aio.insecure_channel(str(await host.start())) as channel:
+            made = Answering(world, host, channel)
+            stream, response = await made.begin(passage.encode())
+            assert response.mode_override.response_trailer_mode == pb.ProcessingMode.SEND
+            lost.is_lost = True
+            assert await ended(stream) == (DENIED, Code.STALE)
+            await host.stop()
+
+    asyncio.run(asyncio.wait_for(doing(), SECONDS))
 
 
 def test_without_guarded_answers_there_is_no_such_service() -> None:
