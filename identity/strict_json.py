@@ -6,7 +6,7 @@ r"""JSON of strangers: one reading, or none.
 - No `NaN`, no `Infinity`, no float that overflows, no integer beyond ±(2^53-1) where no other limit is given:
   every reader sees the same number.
 - Nesting and the number of values are bounded in the bytes, before the recursive parser runs and before
-  anything is built; the number of members of all objects is bounded too.
+  anything is built (the quick one bounds itself); the number of members of all objects is bounded too.
 - No text holds an unpaired surrogate, so every accepted text can be encoded again.
 - An accepted value equals what `json.loads` reads; anything else is a `StrictJsonError`, never another
   exception.
