@@ -29,8 +29,10 @@ MAX_WAITING_OF_OWNER: Final = 64
 class SharedSessions:
     """The sessions of this machine; for one event loop."""
 
-    def __init__(self, file: SessionFile) -> None:
+    def __init__(self, file: SessionFile, seen: timedelta = SEEN) -> None:
+        """Take the file, and for how long it is not asked again about one session."""
         self._file = file
+        self._seen_for = seen
         # Whose a session was, and since and until when that counts.
         self._seen: FairCache[bytes, tuple[Owner, datetime, datetime]] = FairCache(
             MAX_SEEN, MAX_SEEN_OF_OWNER
@@ -83,7 +85,7 @@ class SharedSessions:
             if not self._waiting[who]:
                 del self._waiting[who]
         if whose == "own":
-            self._seen.put(session, (owner, now, now + SEEN), who.hex())
+            self._seen.put(session, (owner, now, now + self._seen_for), who.hex())
         return whose
 
     async def _soon(self, presented: Presented) -> Whose:

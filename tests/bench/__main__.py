@@ -120,7 +120,7 @@ async def _measure_in_process(
         results.refusals |= measure_refusals(seconds=settings.bomb_seconds)
     if parts & {"steps", "growth", "bombs"}:
         async with open_place(directory / "place") as place:
-            _measure_place(place, settings, parts, results)
+            _measure_place(await place.without_waiting(), settings, parts, results)
     if "growth" in parts:
         say("grants and registry")
         results.scales |= await measure_scales(directory, settings.scales, seconds=settings.growth_seconds)

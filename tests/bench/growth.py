@@ -29,7 +29,8 @@ async def _against_one(directory: Path, scale: int, seconds: float) -> float:
         arms: dict[str, Work] = {}
         for name, size in (("one", 1), ("more", scale)):
             home = directory / f"scale-{scale}-{name}"
-            place = await stack.enter_async_context(open_place(home, scale=size))
+            opened = await stack.enter_async_context(open_place(home, scale=size))
+            place = await opened.without_waiting()
             register_others(place, size)
             arms[name] = flow_of(place, 1)
         found = costs(arms, seconds=seconds, rounds=24)

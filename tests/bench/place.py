@@ -10,7 +10,7 @@ import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from authz.check import check
 from authz.config import Config, parse_config
 from authz.parts import Parts, open_parts
 from authz.store.private import private_directory
+from authz.store.sessions import SESSIONS_FILE, SessionFile
+from authz.store.sessions_shared import SharedSessions
 from identity.caller import MAX_DEPTH, Hop, Human, KeyBinding, Task
 from identity.delegation import Delegation, issue_delegation_token
 from identity.keys import SigningKey
@@ -41,6 +43,8 @@ HOUR = 3600
 CALLS = 512
 
 NOTE = "The customer wrote again: the invoice shows the old address, and the new one is in the CRM. " * 9
+
+SESSION = "3f0c1cf4a1f14a7d8a3f0c1cf4a1f14a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,14 @@ class Place:
         """Decide, as `deputy serve` does; a Unix socket stands for the gateway."""
         return await check(request, asker or GATEWAY, self.parts.flow)
 
+    async def without_waiting(self) -> "Place":
+        """Return it with a flow that waits for no file: what is read from one was read, and stays known."""
+        sessions = SharedSessions(SessionFile.open(self.directory / SESSIONS_FILE), timedelta(seconds=HOUR))
+        flow = replace(self.parts.flow, sessions=sessions)
+        (first,) = self.calls(self.presenter(), 1)
+        await check(first, GATEWAY, flow)
+        return Place(self.directory, replace(self.parts, flow=flow))
+
     def start(self, agent: str, now: datetime) -> Hop:
         """Start a task of an agent for the lead."""
         task_id = new_ulid(now, os.urandom(10))
@@ -144,7 +156,7 @@ def headers(token: str) -> list[tuple[str, str | bytes]]:
         ("content-type", "application/json"),
         ("user-agent", "python-httpx/0.28.1"),
         ("mcp-protocol-version", "2025-11-25"),
-        ("mcp-session-id", "3f0c1cf4a1f14a7d8a3f0c1cf4a1f14a"),
+        ("mcp-session-id", SESSION),
         ("x-forwarded-for", "10.0.3.17"),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-client-cert", f"URI={RUNNER}"),
