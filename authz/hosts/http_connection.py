@@ -11,6 +11,7 @@
   because llhttp takes that for the other protocol.
 - Every request has a deadline, from its first byte to its last and the answer's.
 - An error in one request is never written where the answer to the one before it is still to come.
+- An answer that is whole is written at once (authz/hosts/http_answer.py).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from authz.hosts.http_answer import WholeAnswer
 from identity.peer_chain import presented_chain
 
 MAX_WAITING: Final = 8
@@ -129,6 +131,8 @@ class Connection(HttpToolsProtocol):
         is_short = self._head_size + len(self.url) <= self._head_bytes
         self.app = self._application if is_short else _too_long
         super().on_headers_complete()
+        # The task that answers begins after this, and takes what stands here then.
+        self.cycle.send = WholeAnswer(self.cycle).send  # type: ignore[assignment]  # messages are ours
         if self.parser.should_upgrade():
             self._is_last, self.cycle.keep_alive = True, False
 
