@@ -24,6 +24,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+from pydantic_core import to_json
+
 from identity.base64url import Base64UrlError, decode_base64url, encode_base64url
 from identity.claims import integer_claim
 from identity.errors import (
@@ -148,9 +150,10 @@ def check_times(claims: Mapping[str, object], now: datetime, leeway: int) -> Non
     seconds = now.timestamp()
     if integer_claim(claims, "exp") <= seconds - leeway:
         raise TokenExpiredError("a token that has expired")
-    for name in ("nbf", "iat"):
-        if name in claims and integer_claim(claims, name) > seconds + leeway:
-            raise TokenNotYetValidError(f"a token whose {name} is still to come")
+    if "nbf" in claims and integer_claim(claims, "nbf") > seconds + leeway:
+        raise TokenNotYetValidError("a token whose nbf is still to come")
+    if "iat" in claims and integer_claim(claims, "iat") > seconds + leeway:
+        raise TokenNotYetValidError("a token whose iat is still to come")
 
 
 def sign(key: SigningKey, typ: str, claims: Mapping[str, object]) -> str:
@@ -242,4 +245,8 @@ _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, a
 
 
 def _encoded(value: Mapping[str, object]) -> str:
-    return encode_base64url(_ENCODE(dict(value)).encode("ascii"))
+    data = to_json(dict(value))
+    if b"NaN" in data or b"Infinity" in data:
+        # That writer makes words of what is no number; this one raises an error, unless a text has them.
+        data = _ENCODE(dict(value)).encode("ascii")
+    return encode_base64url(data)

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -114,18 +114,21 @@ class VerificationKey:
             TokenAlgorithmError: if that is not one of this key's; nothing is computed then.
             TokenSignatureError: if it is not a signature of this key.
         """
-        chosen = next((own for own in self.algorithms if own == algorithm), None)
-        if chosen is None:
+        if algorithm not in self.algorithms:
             raise TokenAlgorithmError(
                 f"a token with an algorithm that is not the {' or '.join(self.algorithms)} of its key"
             )
+        chosen = self.algorithms[self.algorithms.index(algorithm)]  # ours, not the header's
+        ecdsa = ECDSA_SCHEMES.get(chosen)
         try:
-            if isinstance(self.public_key, ec.EllipticCurvePublicKey):
-                ecdsa = ECDSA_SCHEMES[chosen]
-                self.public_key.verify(_der_signature(signature, ecdsa.size), data, ecdsa.signature)
+            # The algorithms are those of the kind of key; to ask for its kind is to ask an abstract class.
+            if ecdsa is not None:
+                elliptic = cast("ec.EllipticCurvePublicKey", self.public_key)
+                elliptic.verify(_der_signature(signature, ecdsa.size), data, ecdsa.signature)
             else:
                 scheme = RSA_SCHEMES[chosen]
-                self.public_key.verify(signature, data, scheme.padding, scheme.digest)
+                rsa_key = cast("rsa.RSAPublicKey", self.public_key)
+                rsa_key.verify(signature, data, scheme.padding, scheme.digest)
         except InvalidSignature as error:
             raise TokenSignatureError("a signature that is not of this key") from error
 

@@ -30,7 +30,7 @@ from authz.audit.log_head import read_head, write_head
 from authz.audit.log_open import Tail, lock, read_tail, torn_sha256
 from authz.audit.log_segment import FileSegment, Segment
 from authz.audit.read_lines import segment_name
-from authz.audit.record import MAX_RECORD_BYTES, canonical, digest
+from authz.audit.record import MAX_RECORD_BYTES, canonical_of_ordered, digest
 from authz.audit.sink import Receipt
 from authz.errors import AuditError, StoreError
 from authz.store.private import private_directory
@@ -169,7 +169,7 @@ class AuditLog:
             if self._stopped is not None:
                 raise AuditError(self._stopped)
             seq = self._head.seq + 1
-            line = canonical(entry.members(seq, self._head.hash))
+            line = canonical_of_ordered(entry.members(seq, self._head.hash))
             self._require_room(len(line) + 1, of_stranger=entry.of_stranger)
             try:
                 self._put(line + b"\n", durable=durable)

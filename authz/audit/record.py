@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from pydantic_core import to_json
+
 from authz.errors import AuditError
 
 Json = str | int | bool | None | list["Json"] | dict[str, "Json"]
@@ -79,6 +81,18 @@ def canonical(members: Mapping[str, Json]) -> bytes:
     """
     try:
         return _ENCODE(members).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise AuditError("a record that cannot be written as canonical JSON") from error
+
+
+def canonical_of_ordered(members: Mapping[str, Json]) -> bytes:
+    """Return the bytes of a record whose inner maps have their members in order, as `canonical` would.
+
+    Raises:
+        AuditError: if a text cannot be encoded (a lone surrogate) or a name is none.
+    """
+    try:
+        return to_json({name: members[name] for name in sorted(members)})
     except (ValueError, TypeError, RecursionError) as error:
         raise AuditError("a record that cannot be written as canonical JSON") from error
 

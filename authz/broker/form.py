@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from authz.errors import AuthzError
 
@@ -21,6 +21,18 @@ _PRINTABLE: Final = bytes(range(0x21, 0x7F))
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # What stands behind a `%` for one ASCII character, in both spellings.
 _ASCII: Final = {spelling: chr(code) for code in range(0x80) for spelling in {f"{code:02x}", f"{code:02X}"}}
+# What every exchange sends, as most clients write it; to look for it is quicker than to decode it.
+_USUAL: Final = {
+    quote(text, safe=""): text
+    for text in (
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+        *(
+            f"urn:ietf:params:oauth:token-type:{kind}"
+            for kind in ("access_token", "id_token", "id-jag", "jwt", "txn_token")
+        ),
+    )
+}
 _FORM: Final = "application/x-www-form-urlencoded"
 _CONTENT_TYPE: Final = re.compile(
     r"application/x-www-form-urlencoded(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE
@@ -58,9 +70,11 @@ class Form:
             name, equals, value = pair.partition("=")
             if not name or not equals:
                 raise _not_a_form()
-            # Tokens, the longest of what is sent, have nothing to decode.
-            if "%" in pair or "+" in pair:
-                name, value = _text(name), _text(value)
+            # Names, and tokens, the longest of what is sent, have nothing to decode.
+            if "%" in name or "+" in name:
+                name = _text(name)
+            if "%" in value or "+" in value:
+                value = _USUAL.get(value) or _text(value)
             values[name] = (*values[name], value) if name in values else (value,)
         return cls(values)
 

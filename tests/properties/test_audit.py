@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from authz.audit.chain import EMPTY, Head, follow
 from authz.audit.entry import MAX_STRANGER_BYTES, Entry, decision, exchange, stranger, withdrawn
 from authz.audit.facts import DecisionFacts, Issued
-from authz.audit.record import GENESIS, MAX_INTEGER, Json, Record, canonical, digest
+from authz.audit.record import GENESIS, MAX_INTEGER, Json, Record, canonical, canonical_of_ordered, digest
 from authz.audit.text import ascii_name, name, sentence
 from authz.audit.verify import verify_lines
 from authz.errors import AuditError
@@ -77,6 +77,7 @@ def test_any_facts_make_one_canonical_line(facts: DecisionFacts, seq: int) -> No
     ]
     for entry in entries:
         line = canonical(entry.members(seq, GENESIS))
+        assert line == canonical_of_ordered(entry.members(seq, GENESIS))
         assert b"\n" not in line
         assert len(line.decode().splitlines()) == 1
         assert line == rfc8785.dumps(json.loads(line))
