@@ -17,6 +17,7 @@ from authz.administration.agents import Registry
 from authz.administration.app import Administration, admin_routes
 from authz.administration.approvals import Inbox
 from authz.administration.order import Desk
+from authz.administration.pins import PinDesk
 from authz.administration.place import API_SOCKET
 from authz.broker.app import gone, read_arrival, unknown
 from authz.hosts.http import BodyMissingError, HttpHost
@@ -79,6 +80,11 @@ def _administration(parts: Parts, *, is_local: bool) -> Administration:
         registry=Registry(parts.state, clients),
         reload=parts.policy.reload,
         inbox=Inbox(parts.memories.requests, parts.state, lambda: parts.policy.revision, parts.clock),
+        pins=PinDesk(
+            parts.memories.tools,
+            {name: service.pins for name, service in parts.flow.services.by_name.items()},
+            parts.clock,
+        ),
     )
 
 

@@ -157,6 +157,10 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
         approval=evidence.spent,
     )
     if isinstance(decision, Allow) and not service.is_outside:
+        if flow.signed_names is not None:
+            evidence.signed_names = await flow.signed_names.header(
+                caller, operation, service, evidence.decision_id, now
+            )
         evidence.issued = _issue(decision, caller, service, flow)
     return decision
 
@@ -261,7 +265,7 @@ async def _answer_allow(allow: Allow, epoch: int, evidence: Evidence, flow: Flow
         names, passage = request.headers.names(), _passage(allow, evidence, service)
         if issued is None:
             return outside_response(allow, names, passage)
-        return allow_response(allow, issued.token, names, passage)
+        return allow_response(allow, issued.token, names, passage, evidence.signed_names)
     except AuditError as error:
         return _denial(refused(error), evidence)
     except Exception:  # noqa: BLE001 - as in `check`

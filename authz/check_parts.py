@@ -20,12 +20,17 @@ from authz.audit.strangers import Rates, Strangers
 from authz.broker_parts import REPLAY
 from authz.config import Config
 from authz.flow import Flow, Following, Rights
+from authz.kuadrant.key_file import load_list_key
+from authz.kuadrant.lists import AuthorizedLists
 from authz.live_trust import LiveTrust
 from authz.policy.live import LivePolicy
 from authz.store.approvals import ApprovalFile, ApprovalLimits
 from authz.store.approvals_database import APPROVALS_FILE
 from authz.store.approving import SharedApprovals
 from authz.store.arguments_key import load_or_create_arguments_key
+from authz.store.pinning import SharedPins
+from authz.store.pins import PinFile
+from authz.store.pins_database import PINS_FILE
 from authz.store.replay import ReplayFile
 from authz.store.sessions import SESSIONS_FILE, SessionFile
 from authz.store.sessions_shared import SharedSessions
@@ -82,6 +87,9 @@ class Memories:
     requests: ApprovalFile
     approvals: SharedApprovals
     sessions: SharedSessions
+    # What tools are: the file, and how the flow asks it.
+    tools: PinFile
+    pins: SharedPins
 
 
 def open_memories(config: Config, directory: Path, entropy: Entropy, stack: ExitStack) -> Memories:
@@ -98,7 +106,9 @@ def open_memories(config: Config, directory: Path, entropy: Entropy, stack: Exit
     approvals = SharedApprovals(requests, config.broker.issuer, entropy)
     sessions = SessionFile.open(directory / SESSIONS_FILE)
     stack.callback(sessions.close)
-    return Memories(replay, requests, approvals, SharedSessions(sessions))
+    tools = PinFile.open(directory / PINS_FILE)
+    stack.callback(tools.close)
+    return Memories(replay, requests, approvals, SharedSessions(sessions), tools, SharedPins(tools))
 
 
 def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
@@ -145,6 +155,24 @@ def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once
         following=following,
         approvals=memories.approvals,
         sessions=memories.sessions,
+        pins=memories.pins,
+        signed_names=_signed_names(config, policy),
+    )
+
+
+def _signed_names(config: Config, policy: LivePolicy) -> AuthorizedLists | None:
+    """Return what signs for Kuadrant's gateways.
+
+    Raises:
+        ConfigError: if its key cannot be had.
+    """
+    if config.kuadrant is None:
+        return None
+    return AuthorizedLists(
+        gateways=config.kuadrant.to_gateways(config.to_services()),
+        key=load_list_key(config.kuadrant.key),
+        issuer=config.broker.issuer,
+        policy=policy,
     )
 
 

@@ -25,6 +25,7 @@ from authz.commands import (
     decisions,
     grants,
     identity,
+    mcp,
     people,
     policy,
     quickstart,
@@ -58,6 +59,7 @@ app.add_typer(decisions.app, name="decisions")
 app.add_typer(agents.app, name="agents")
 app.add_typer(grants.app, name="grants")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(mcp.app, name="mcp")
 app.add_typer(people.app, name="people")
 app.add_typer(workloads.app, name="workloads")
 app.add_typer(token.app, name="token")

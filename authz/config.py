@@ -18,6 +18,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from authz.config_agentgateway import AgentgatewayConfig
 from authz.config_events import EventsConfig
 from authz.config_forms import (
     FilePath,
@@ -26,6 +27,7 @@ from authz.config_forms import (
     TrustDomainName,
 )
 from authz.config_identity import IdentityConfig
+from authz.config_kuadrant import KuadrantConfig
 from authz.config_problems import sentences
 from authz.config_replica import ReplicaConfig
 from authz.config_sections import (
@@ -119,6 +121,12 @@ class Config(Section):
     events: EventsConfig = Field(
         default_factory=EventsConfig, description="security events of others, and to others (SSF, CAEP)"
     )
+    agentgateway: AgentgatewayConfig | None = Field(
+        default=None, description="ExtMcp, for agentgateway: the same decisions about MCP messages"
+    )
+    kuadrant: KuadrantConfig | None = Field(
+        default=None, description="`x-mcp-authorized`, for Kuadrant's MCP gateway"
+    )
     replica: ReplicaConfig | None = Field(
         default=None, description="makes this process a replica, which only answers `Check`"
     )
@@ -201,6 +209,18 @@ class Config(Section):
                         f"agents: {agent.name!r}: client {client.id!r} of {client.issuer!r} is none of the "
                         "audiences in providers, so its tokens would not count"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _gateways_are_in_front_of_services(self) -> Self:
+        try:
+            services = self.to_services()
+            if self.agentgateway is not None:
+                self.agentgateway.to_targets(services)
+            if self.kuadrant is not None:
+                self.kuadrant.to_gateways(services)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return self
 
     def to_services(self) -> Services:

@@ -6,7 +6,7 @@
 - A verified credential that is not bound to its presenter still names its owner: theft leaves both names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from authz.approvals.approval import Spent
@@ -42,6 +42,7 @@ class Evidence:
     payload: tuple[str, ...] = ()
     spent: Spent | None = None
     issued: IssuedTransaction | None = None
+    signed_names: str | None = field(default=None, repr=False)
 
     @property
     def of_stranger(self) -> bool:

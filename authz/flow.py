@@ -16,10 +16,12 @@ from authz.audit.strangers import Strangers
 from authz.authenticate import Registered, Trust
 from authz.pins.port import Pins
 from authz.policy.port import Policy
+from authz.protocols.operation import Operation
 from authz.reused_tokens import ReusedTokens
-from authz.services import Services
+from authz.services import Service, Services
 from authz.sessions.port import Sessions
 from authz.token_cache import VerifiedTokens
+from identity.caller import Caller
 from identity.dpop import DpopProof
 from identity.names import ENTROPY_BYTES, new_ulid
 from identity.transaction import TransactionIssuer
@@ -69,6 +71,19 @@ class Spend(Protocol):
         """
 
 
+class SignedNames(Protocol):
+    """Says to a gateway that makes lists what a caller could use (authz/kuadrant)."""
+
+    async def header(
+        self, caller: Caller, operation: Operation, service: Service, decision_id: str, now: datetime
+    ) -> str | None:
+        """Return what goes with an allowed request; None where it needs nothing.
+
+        Raises:
+            CodedError: if that cannot be known.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """All that the flow takes besides the request.
@@ -95,6 +110,8 @@ class Flow:
     # None where nobody looks at what tools are, or whose sessions: in tests of the rest.
     pins: Pins | None = None
     sessions: Sessions | None = None
+    # None where no service is such a gateway.
+    signed_names: SignedNames | None = None
     known: VerifiedTokens = field(default_factory=VerifiedTokens)
     reused: ReusedTokens = field(default_factory=ReusedTokens)
 

@@ -15,6 +15,8 @@ from identity.workload_proof import PROOF_HEADER, WIT_HEADER
 
 OUR_PREFIX: Final = "x-deputy-"
 TRANSACTION_HEADER: Final = "txn-token"
+# What Kuadrant's MCP gateway believes of a caller (authz/kuadrant); a client's own would be believed as well.
+NAMES_HEADER: Final = "x-mcp-authorized"
 CREDENTIAL_HEADERS: Final = ("authorization", "proxy-authorization", "dpop", WIT_HEADER, PROOF_HEADER)
 
 _OF_THE_OUTSIDE: Final = (
@@ -42,7 +44,14 @@ _TRACES: Final = (
     "x-request-id",
     "x-correlation-id",
 )
-KEPT_INSIDE: Final = (*CREDENTIAL_HEADERS, TRANSACTION_HEADER, *_OF_THE_OUTSIDE, *_CALLERS, *_TRACES)
+KEPT_INSIDE: Final = (
+    *CREDENTIAL_HEADERS,
+    TRANSACTION_HEADER,
+    NAMES_HEADER,
+    *_OF_THE_OUTSIDE,
+    *_CALLERS,
+    *_TRACES,
+)
 KEPT_INSIDE_PREFIXES: Final = (
     OUR_PREFIX,
     "x-forwarded-",

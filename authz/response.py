@@ -23,7 +23,13 @@ from authz.denials.answer import answer_of
 from authz.denials.speech import Speech, spoken
 from authz.denials.told import JSON_TYPE, Answer, Told
 from authz.form import DenialForm, Form
-from authz.outside import CREDENTIAL_HEADERS, OUR_PREFIX, TRANSACTION_HEADER, names_kept_inside
+from authz.outside import (
+    CREDENTIAL_HEADERS,
+    NAMES_HEADER,
+    OUR_PREFIX,
+    TRANSACTION_HEADER,
+    names_kept_inside,
+)
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.operation import Operation
 from identity.dpop import PROOF_ALGORITHMS
@@ -56,15 +62,26 @@ _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
 def allow_response(
-    allow: Allow, transaction_token: str, header_names: Collection[str], passage: Passage | None = None
+    allow: Allow,
+    transaction_token: str,
+    header_names: Collection[str],
+    passage: Passage | None = None,
+    signed_names: str | None = None,
 ) -> bytes:
-    """Let the request pass with a transaction token in place of the caller's credential."""
+    """Let the request pass with a transaction token in place of the caller's credential.
+
+    `signed_names` is for a gateway that makes lists (authz/kuadrant); what a client sent in its place goes.
+    """
     response = pb.CheckResponse()
     response.CopyFrom(_ALLOWED)
     response.ok_response.headers[0].header.value = transaction_token
     response.ok_response.headers_to_remove.extend(_ours(header_names))
     response.ok_response.response_headers_to_add[0].header.value = allow.grant.decision_id
     _name_decision(response.dynamic_metadata, allow.grant.decision_id, allow.code)
+    if signed_names is None:
+        response.ok_response.headers_to_remove.append(NAMES_HEADER)
+    else:
+        _set_header(response.ok_response.headers.add(), NAMES_HEADER, signed_names)
     if passage is not None:
         _guard_answer(response, passage)
     return response.SerializeToString()

@@ -28,6 +28,8 @@ from starlette.routing import Route
 from authz.address import UnixAddress, parse_address
 from authz.administration.approval_page import page_route
 from authz.administration_parts import private_socket, routes
+from authz.agentgateway import service as ext_mcp
+from authz.agentgateway.service import ExtMcp
 from authz.answers.admission import Answers
 from authz.authzen.endpoint import DecisionPoint, authzen_routes
 from authz.broker.app import broker_app, read_arrival
@@ -36,7 +38,7 @@ from authz.check import check
 from authz.check_parts import Clock
 from authz.config import Config
 from authz.flow import Flow
-from authz.hosts.grpc import Denials, GrpcHost
+from authz.hosts.grpc import Denials, GrpcHost, Method, Methods
 from authz.hosts.grpc import Limits as GrpcLimits
 from authz.hosts.http import HttpHost
 from authz.hosts.tls import ListenerTls
@@ -206,7 +208,10 @@ def _grpc_host(config: Config, flow: Flow, tls: ListenerTls) -> GrpcHost:
     async def answer(request: bytes, asker: SpiffeId | None) -> bytes:
         return await check(request, asker, flow)
 
-    listen = parse_address(config.check.listen)
+    listen, answers = parse_address(config.check.listen), Answers(flow)
+    more: Methods = {}
+    if config.agentgateway is not None:
+        more = _asked_by(ExtMcp(answer, answers, config.agentgateway.to_targets(flow.services)))
     return GrpcHost(
         answer,
         denials=Denials(failed=fallback_response(), busy=overloaded_response(), stranger=stranger_response()),
@@ -214,8 +219,19 @@ def _grpc_host(config: Config, flow: Flow, tls: ListenerTls) -> GrpcHost:
         tls=None if isinstance(listen, UnixAddress) else tls,
         limits=GrpcLimits(in_flight=config.check.max_concurrent),
         refused=lambda why: flow.strangers.count(f"(the host itself: {why})", flow.clock()),
-        answers=Answers(flow),
+        answers=answers,
+        more=more,
     )
+
+
+def _asked_by(gateway: ExtMcp) -> Methods:
+    """Return what a gateway that reads MCP itself asks, beside `Check`."""
+    return {
+        ext_mcp.SERVICE: {
+            ext_mcp.CHECK_REQUEST: Method(gateway.check_request, ext_mcp.unasked_request),
+            ext_mcp.CHECK_RESPONSE: Method(gateway.check_response, ext_mcp.unasked_result),
+        }
+    }
 
 
 async def _tick(parts: Parts, host: GrpcHost) -> None:

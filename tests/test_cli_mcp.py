@@ -9,7 +9,6 @@ import pytest
 import typer
 
 from authz import cli
-from authz.commands import mcp
 from authz.pins.declared import Declared
 from authz.pins.review import digest_of
 from tests.administration_world import ADA, ALICE, OLGA
@@ -19,14 +18,6 @@ from tests.test_cli_registry import Beside, beside
 __all__ = ["beside"]
 OTHER = declared("other", description="Something else.")
 SWAPPED = declared(description="Deletes all customers.")
-
-
-@pytest.fixture(autouse=True)
-def _group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line with its group, registered or not."""
-    groups = [each for each in cli.app.registered_groups if each.name != "mcp"]
-    monkeypatch.setattr(cli.app, "registered_groups", groups)
-    cli.app.add_typer(mcp.app, name="mcp")
 
 
 @pytest.fixture

@@ -136,6 +136,25 @@ def full() -> Json:
                 }
             ],
         },
+        "agentgateway": {"targets": [{"name": "billing", "service": "billing"}], "prefixed": True},
+        "kuadrant": {
+            "key": "kuadrant/key.pem",
+            "gateways": [
+                {
+                    "service": "billing",
+                    "servers": [
+                        {
+                            "name": "mcp-test/billing",
+                            "service": "billing",
+                            "prefix": "billing_",
+                            "tools": ["pay"],
+                            "prompts": ["remind"],
+                            "resources": ["billing.mesh.example"],
+                        }
+                    ],
+                }
+            ],
+        },
         "replica": {"of": "/var/lib/authority"},
         "limits": {
             "delegation_depth": 2,

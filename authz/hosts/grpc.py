@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal, NoReturn, assert_never, get_args
 
 import grpc
@@ -88,6 +89,18 @@ class Denials:
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """A method beside `Check`: what answers it, and what is answered where nothing does."""
+
+    answer: Check
+    refusal: Callable[[Refusal], bytes]
+
+
+Methods = Mapping[str, Mapping[str, Method]]
+"""By the full name of a service, by the name of a method."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of the host; the defaults fit an Envoy that waits 250 ms."""
 
@@ -119,16 +132,19 @@ class GrpcHost:
         limits: Limits = Limits(),
         refused: Refused = lambda _: None,
         answers: Answers | None = None,
+        more: Methods = MappingProxyType({}),
     ) -> None:
         """Take the parts; nothing listens before `start`, and without `answers` there is no ext_proc.
+
+        `more` are services of other gateways, for the same peers and within the same bounds.
 
         Raises:
             ConfigError: if the address is open to others and there is no TLS.
         """
         if tls is None and isinstance(listen, TcpAddress) and not listen.is_loopback:
             raise ConfigError(f"{str(listen)!r} can be reached by others: TLS is needed there")
-        self._check = check
-        self._denials = denials
+        self._check = Method(self._with_status(check), denials.of)
+        self._more = more
         self._listen = listen
         self._tls = tls
         self._limits = limits
@@ -147,9 +163,11 @@ class GrpcHost:
             ConfigError: if the address cannot be had.
         """
         server = grpc.aio.server(options=_options(self._limits, guards=self._streams is not None))
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._answer)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Check": handler}),))
-        names = [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        services = {SERVICE: {"Check": self._check}, **self._more}
+        for name, methods in services.items():
+            handlers = {each: self._handler(method) for each, method in methods.items()}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
         if self._streams is not None:
             server.add_generic_rpc_handlers((self._streams.service(),))
             names.append(ext_proc.SERVICE)
@@ -185,22 +203,29 @@ class GrpcHost:
             if self._watching is not None:
                 self._watching.cancel()
 
-    async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    def _handler(self, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        async def behave(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            return await self._answer(request, context, method)
+
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+    async def _answer(
+        self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes], method: Method
+    ) -> bytes:
         if self._in_flight >= self._limits.in_flight:
-            return self._refuse("busy")
+            return self._refuse("busy", method)
         self._in_flight += 1
         try:
             try:
                 asker = self._peer(context)
             except CertificateError:
-                return self._refuse("stranger")
+                return self._refuse("stranger", method)
             async with asyncio.timeout(self._limits.check_seconds):
-                answer = await self._check(request, asker)
-            return answer if answer.startswith(_STATUS_TAG) else self._without_status()
+                return await method.answer(request, asker)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the outermost guard: every failure is a denial
             # No traceback: its text could quote the request.
             _LOG.error("check failed: %s", type(error).__name__)
-            return self._refuse("failed")
+            return self._refuse("failed", method)
         finally:
             self._in_flight -= 1
 
@@ -225,13 +250,19 @@ class GrpcHost:
             self._explained_at = now
             _LOG.warning("client certificate that does not count: %s", error)
 
-    def _without_status(self) -> bytes:
-        _LOG.error("check answered without a status")
-        return self._refuse("failed")
+    def _with_status(self, check: Check) -> Check:
+        async def answer(request: bytes, asker: SpiffeId | None) -> bytes:
+            answered = await check(request, asker)
+            if answered.startswith(_STATUS_TAG):
+                return answered
+            _LOG.error("check answered without a status")
+            return self._refuse("failed", self._check)
 
-    def _refuse(self, why: Refusal) -> bytes:
+        return answer
+
+    def _refuse(self, why: Refusal, method: Method) -> bytes:
         self._refused(why)
-        return self._denials.of(why)
+        return method.refusal(why)
 
     def _bind(self, server: grpc.aio.Server) -> Address:
         target = str(self._listen)

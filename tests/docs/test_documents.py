@@ -19,6 +19,7 @@ WITH_THE_DEMO = {
     "docs/how-to/stop-something.md": ".",
     "docs/how-to/administer.md": ".",
     "docs/how-to/approve.md": ".",
+    "docs/how-to/pin-tools.md": ".",
     "docs/how-to/agent-tokens.md": ".",
     "README.md": ".",
     "docs/reference/audit-record.md": ".demo/data/audit",
