@@ -15,6 +15,7 @@ from authz.errors import InspectionError
 from authz.protocols.json_body import decode_object
 from authz.protocols.members import MemberNames
 from authz.protocols.reader_codes import ReaderCodes
+from identity.quick_init import quick_init
 from identity.strict_json import MAX_SAFE_INTEGER
 
 MAX_ID_CHARS = 255
@@ -26,6 +27,7 @@ _ENVELOPE = MemberNames.of("jsonrpc", "id", "method", "params", "result", "error
 _ERROR = MemberNames.of("code", "message", "data")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RpcRequest:
     """A call that waits for an answer."""
@@ -35,6 +37,7 @@ class RpcRequest:
     params: Params = field(repr=False)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RpcNotification:
     """A message that nobody answers."""
@@ -43,6 +46,7 @@ class RpcNotification:
     params: Params = field(repr=False)
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class RpcResponse:
     """A client's answer to what the server asked of it."""

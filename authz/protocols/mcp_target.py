@@ -21,6 +21,7 @@ from authz.protocols.operation import Phase, ResourceType
 from authz.protocols.reader_codes import MCP
 from authz.protocols.route import Route
 from identity.canonical import canonical_arguments, sha256_hex
+from identity.quick_init import quick_init
 
 MAX_NAME_CHARS = 256
 MAX_URI_CHARS = 2048
@@ -38,6 +39,7 @@ _CONTEXT = Shape.of("", "arguments")
 _LISTEN = Shape.of("", "toolsListChanged promptsListChanged resourcesListChanged resourceSubscriptions")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Target:
     """The thing that a method is aimed at, and what is passed to it."""

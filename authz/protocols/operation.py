@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from identity.quick_init import quick_init
+
 Protocol = Literal["mcp", "a2a", "llm", "http", "grpc"]
 Phase = Literal["lifecycle", "list", "call"]
 ResourceType = Literal["tool", "resource", "prompt", "task", "server", "path", "agent", "model", "rpc"]
@@ -16,6 +18,7 @@ ResourceType = Literal["tool", "resource", "prompt", "task", "server", "path", "
 Wire = Literal["json_rpc", "http", "grpc"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One thing that is asked for."""
