@@ -100,6 +100,9 @@ def test_ext_authz_is_the_last_filter_before_the_router() -> None:
     (filters,) = [value for name, value in everything(render(default_settings())) if name == "http_filters"]
     names = [entry["name"].removeprefix("envoy.filters.http.") for entry in filters]
     assert names[-3:] == ["ext_authz", "ext_proc", "router"]
+    assert [entry.get("disabled") for entry in filters] == [None, True, None]
+    (routes,) = [value for name, value in everything(render(default_settings())) if name == "route_config"]
+    assert routes["typed_per_filter_config"]["envoy.filters.http.ext_proc"]["overrides"] == {}
     mode = filters[-2]["typed_config"]["processing_mode"]
     assert {mode[name] for name in mode if name.startswith("request")} == {"SKIP", "NONE"}
 

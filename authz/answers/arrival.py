@@ -27,27 +27,49 @@ _WHOLE: Final = frozenset({pb.ProcessingMode.STREAMED, pb.ProcessingMode.BUFFERE
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 # Envoy's "Response Code Details"; a reason in braces or brackets may follow.
 _DETAILS = re.compile(r"[a-z0-9_]*")
-_LOCAL: Final = (
-    "ext_authz_denied",
-    "ext_authz_error",
-    "request_payload_too_large",
-    "direct_response",
-    "route_not_found",
-    "cluster_not_found",
-    "no_healthy_upstream",
-    "maintenance_mode",
-    "upstream_reset_before_response_started",
-    "upstream_per_try_timeout",
-    "response_timeout",
-    "request_overall_timeout",
-    "max_duration_timeout",
-    "upstream_max_stream_duration_reached",
-    "stream_idle_timeout",
-    # Filters that operators put before ours.
-    "jwt_authn_access_denied",
-    "rbac_access_denied_matched_policy",
-    "local_rate_limited",
-    "request_rate_limited",
+_LOCAL: Final = frozenset(
+    {
+        "ext_authz_denied",
+        "ext_authz_error",
+        # Filters that operators put before ours.
+        "jwt_authn_access_denied",
+        "local_rate_limited",
+        "rbac_access_denied_matched_policy",
+        "request_rate_limited",
+        # What Envoy says of a request that it does not understand.
+        "absolute_path_rejected",
+        "early_connect_data",
+        "invalid_path",
+        "low_version",
+        "missing_host_header",
+        "missing_path_rejected",
+        "path_normalization_failed",
+        "rejecting_because_detection_failed",
+        "request_header_timeout",
+        "request_headers_failed_strict_check",
+        "request_payload_exceeded_retry_buffer_limit",
+        "request_payload_too_large",
+        "upgrade_failed",
+        # What it says in the place of a server that it does not know, or that does not answer.
+        "cluster_not_found",
+        "direct_response",
+        "drop_overload",
+        "filter_removed_required_request_headers",
+        "maintenance_mode",
+        "max_duration_timeout",
+        "no_healthy_upstream",
+        "overload",
+        "request_overall_timeout",
+        "response_timeout",
+        "route_configuration_not_found",
+        "route_not_found",
+        "stream_idle_timeout",
+        "unconditional_drop_overload",
+        "upstream_max_stream_duration_reached",
+        "upstream_per_try_idle_timeout",
+        "upstream_per_try_timeout",
+        "upstream_reset_before_response_started",
+    }
 )
 
 

@@ -5,7 +5,8 @@
 - Whose call it is goes from ext_authz to ext_proc in metadata, which no client and no upstream writes.
 - Fails closed: without Deputy there is no answer, and one that has begun is reset.
 - Every answer is shown, but on routes that say that theirs need not be. A route that nobody thought of has
-  no passage, and so no answer.
+  no passage, and so no answer. What has no route at all (a request that Envoy cannot read) is Envoy's own to
+  answer, at once.
 - It has connections of its own to Deputy: a thousand open answers take nothing from those who ask for a
   decision.
 """
@@ -50,7 +51,14 @@ def answers_filter() -> Json:
         "mutation_rules": {"disallow_system": True, "disallow_is_error": True},
         "route_cache_action": "RETAIN",
     }
-    return {"name": EXT_PROC, "typed_config": config}
+    return {"name": EXT_PROC, "disabled": True, "typed_config": config}
+
+
+def guarded() -> Json:
+    """Return what turns the filter on, for all routes together."""
+    return {
+        EXT_PROC: {"@type": f"{TYPE}extensions.filters.http.ext_proc.v3.ExtProcPerRoute", "overrides": {}}
+    }
 
 
 def unguarded() -> Json:

@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.answers.arrival import EXT_AUTHZ
 from authz.mesh.egress import outside_hosts
-from authz.mesh.envoy_answers import answers_filter, unguarded
+from authz.mesh.envoy_answers import answers_filter, guarded, unguarded
 from authz.mesh.envoy_clusters import DEPUTY_CLUSTER, RETRY_ON
 from authz.mesh.envoy_parts import TYPE, Json, ask_about, cluster_name, envoy_address, tls
 from authz.mesh.settings import EnvoySettings, Service
@@ -180,8 +180,9 @@ def _ext_authz(settings: EnvoySettings) -> Json:
 
 
 def _routes(settings: EnvoySettings) -> Json:
+    every = {"typed_per_filter_config": guarded()} if settings.guards_answers else {}
     if settings.outside:
-        return {"name": "outside", "virtual_hosts": outside_hosts(settings)}
+        return {"name": "outside", "virtual_hosts": outside_hosts(settings), **every}
     passes = unguarded() if settings.guards_answers else {}
     routes: list[Json] = []
     hosts: list[Json] = []
@@ -193,7 +194,7 @@ def _routes(settings: EnvoySettings) -> Json:
             hosts.append(_grpc_host(service, settings.authorities(service), asked))
         routes.append(_metadata_route(service, ask_about(service.name) | passes))
     hosts.append({"name": "services", "domains": ["*"], "routes": routes})
-    return {"name": "services", "virtual_hosts": hosts}
+    return {"name": "services", "virtual_hosts": hosts, **every}
 
 
 def _route(service: Service, asked: Json) -> Json:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -178,6 +179,19 @@ class AnswersWorld:
         options = [("grpc.default_authority", LEDGER_HOST), ("grpc.ssl_target_name_override", "localhost")]
         with grpc.secure_channel(f"localhost:{self.port}", credentials, options) as channel:
             yield channel
+
+    def raw_request(self, data: bytes) -> bytes:
+        """Send bytes, and return what comes until the other side closes."""
+        with (
+            socket.create_connection(("localhost", self.port), 30) as plain,
+            self.tls().wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            connection.sendall(data)
+            said = b""
+            with contextlib.suppress(ssl.SSLEOFError):
+                while chunk := connection.recv(65536):
+                    said += chunk
+            return said
 
     def contain(self, who: str) -> None:
         """Stop an agent, as `deputy agents contain` does in its process."""

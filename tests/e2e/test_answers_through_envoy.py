@@ -212,6 +212,27 @@ def test_a_body_that_is_too_large_is_413_as_before(world: AnswersWorld) -> None:
     assert response.status_code == httpx2.codes.CONTENT_TOO_LARGE
 
 
+CLOSE: Final = b"host: x\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /raw%2fmcp HTTP/1.1\r\n" + CLOSE + b"\r\n", 400),
+        (b"GET /raw/mcp HTTP/1.1\r\nconnection: close\r\n\r\n", 400),
+        (b"GET /raw/mcp HTTP/1.1\r\n" + CLOSE + b"a_b: 1\r\n\r\n", 400),
+        (b"GET /raw/mcp HTTP/1.1\r\n" + CLOSE + b"a: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET /nowhere HTTP/1.1\r\n" + CLOSE + b"\r\n", 404),
+        (b"GET /raw/mcp HTTP/1.1\r\n" + CLOSE + b"upgrade: websocket\r\n\r\n", 401),
+    ],
+)
+def test_what_envoy_cannot_read_it_answers_as_before(
+    world: AnswersWorld, request_bytes: bytes, status: int
+) -> None:
+    """A reply that waited for Deputy would come too late: Envoy closes such a connection."""
+    assert world.raw_request(request_bytes).startswith(b"HTTP/1.1 %d " % status)
+
+
 def test_an_answer_of_a_server_that_says_it_is_ours_is_none(world: AnswersWorld) -> None:
     """What our denials look like is no secret; only Envoy knows who answered."""
     forged = ("x-deputy-reason: DPT-DENIED", "x-deputy-decision: 01JD0000000000000000000000")
