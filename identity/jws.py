@@ -30,6 +30,7 @@ from identity.base64url import Base64UrlError, decode_base64url, encode_base64ur
 from identity.claims import integer_claim
 from identity.errors import (
     TokenAlgorithmError,
+    TokenClaimsError,
     TokenExpiredError,
     TokenKeyError,
     TokenMalformedError,
@@ -215,8 +216,9 @@ def _typ(header: Mapping[str, object]) -> str:
 
 def _check_form_of_times(claims: Mapping[str, object]) -> None:
     for name in _TIMES:
-        if name in claims:
-            integer_claim(claims, name)
+        value = claims.get(name, 0)
+        if type(value) is not int or value < 0:  # as integer_claim has it
+            raise TokenClaimsError(f"a token without the whole number {name}")
 
 
 def _decoded(part: str, name: str) -> bytes:

@@ -8,10 +8,10 @@
   as the signatures do.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -40,10 +40,8 @@ from authz.hosts.http import (
 from authz.protected_resource import PARAMETER, WELL_KNOWN_RESOURCE
 
 _NO_STORE = {"Cache-Control": "no-store"}
-# Of an answer that gives something out: the headers before its length, and the encoder of its body, as the
-# framework has them.
+# Of an answer that gives something out: the headers before its length, as the framework has them.
 _GIVEN: Final = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 # What is read of a request's headers, with all its values.
 _READ: Final = (b"content-type", b"authorization", b"dpop", b"accept")
 _RETRY = {"Retry-After": "1"}
@@ -141,7 +139,7 @@ def _token_first(path: str, broker: Broker, others: App) -> App:
 
 async def _give(members: Mapping[str, object], send: Send) -> None:
     """Answer with what is given out, as `_response` would."""
-    body = _ENCODE(members).encode()
+    body = to_json(members)
     headers = [*_GIVEN, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -81,12 +81,14 @@ def check_client_id(client_id: str | None, client: TaskClient | SpiffeId) -> Non
     Raises:
         RefusedError: with TASK_MISMATCH, as `invalid_client`.
     """
+    if client_id is None:
+        return
     if isinstance(client, TaskClient):
         agent = client.running.hop.agent
         names = {agent, str(agent_id(client.spiffe_id.trust_domain, agent)), str(client.spiffe_id)}
     else:
         names = {str(client)}
-    if client_id is not None and client_id not in names:
+    if client_id not in names:
         raise refuse(
             Code.TASK_MISMATCH,
             f"client_id {client_id[:255]!r} is not the client",
