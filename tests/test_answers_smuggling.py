@@ -481,8 +481,8 @@ def test_a_flood_of_events_that_cannot_be_read_ends_the_stream() -> None:
 
 
 def test_a_list_that_grows_when_it_is_written_is_replaced() -> None:
-    """One byte of the server's becomes six of ours."""
-    body = response({"tools": [{"name": "read", "description": "\x7f" * (1 << 20)}]})
+    """Two bytes of the server's become six of ours."""
+    body = response({"tools": [{"name": "read", "description": "\x80" * (1 << 20)}]})
     assert _world().answer(json.dumps(json.loads(body), ensure_ascii=False)).reason == UNREADABLE
 
 
