@@ -426,6 +426,17 @@ def test_what_is_held_of_all_answers_is_bounded() -> None:
     play(doing, StreamLimits(held_bytes=100), triage=Script(REWRITE, lambda *_: b""))
 
 
+def test_a_server_that_writes_byte_by_byte_is_heard_for_so_long_only() -> None:
+    async def doing(made: Answering) -> None:
+        stream, _ = await made.begin()
+        for _ in range(3):
+            await tell(stream, chunk(b"a"))
+        await stream.write(chunk(b"a").SerializeToString())
+        assert await ended(stream) == (DENIED, Code.OVERLOADED)
+
+    play(doing, StreamLimits(chunks=3), triage=Script(REWRITE))
+
+
 def test_an_answer_lasts_no_longer_than_it_may() -> None:
     async def doing(made: Answering) -> None:
         stream, _ = await made.begin()

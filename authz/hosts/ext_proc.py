@@ -4,8 +4,8 @@
   is aborted, whatever fails, and Envoy (`failure_mode_allow: false`) answers 503, or resets what has begun.
 - An open answer ends when its caller may have no more of it. That is looked at whenever rights are withdrawn,
   at most TICK_SECONDS later, and each second for what only time ends; nobody waits for the next byte.
-- Streams are bounded: how many there are, how many one agent has, how long each lasts, and how much of all
-  answers together is held while it is read.
+- Streams are bounded: how many there are, how many one agent has, how long each lasts, in how many chunks it
+  comes, and how much of all answers together is held while it is read.
 - No part of an answer is logged. A status says a reason code, which Envoy writes to its access log.
 """
 
@@ -54,6 +54,8 @@ class StreamLimits:
     stream_seconds: float = 3600.0
     # One chunk of an answer that is written anew; Envoy sends what it has, twice its buffer at most.
     message_bytes: int = 5 << 20
+    # Of one answer that is written anew: a server that writes byte by byte keeps us from everybody else.
+    chunks: int = 1 << 16
     # Of answers that are written anew, while they are read.
     held_bytes: int = 64 << 20
 
@@ -234,10 +236,13 @@ class AnswerStreams:
                     raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
 
     async def _rewrite(self, context: Context, answer: _Open) -> None:
-        guard = answer.admitted.guard
+        guard, chunks = answer.admitted.guard, 0
         while (part := await _part_of(context, answer)) is not None:
             match part:
                 case Chunk(body, end):
+                    chunks += 1
+                    if chunks > self._limits.chunks:
+                        raise AnswerError(Code.OVERLOADED, "too many chunks of one answer")
                     self._answers.require_asker(answer.asker)
                     written = await guard.on_body(body, end_of_stream=end)
                     self._hold(answer, len(body) - len(written), over=end)
