@@ -65,7 +65,16 @@ def listing(first: float = 1900.0, judged: float = 200.0, event: float = 250.0) 
 
 
 def exchanges(ratio: float, algorithm: str = "ES256") -> Exchange:
-    turn = Turn(rate=1000 * ratio, cpu=0.001, busy=1.0, p50=0.01, p99=0.02, bare_rate=1000, bare_cpu=0.001)
+    turn = Turn(
+        rate=1000 * ratio,
+        cpu=0.001,
+        busy=1.0,
+        p50=0.01,
+        p99=0.02,
+        bare_rate=1000,
+        loop_rate=1200,
+        loop_cpu=0.001,
+    )
     return Exchange(algorithm, {"sign ES256": 1}, (turn,))
 
 

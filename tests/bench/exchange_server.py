@@ -4,7 +4,8 @@
   of the providers of people come from memory, as they do in a broker that has asked for them before.
 - No two requests carry the same tokens: each login and each sign-in is a signature of its own.
 - `bare` runs the signatures that one exchange was seen to check and to make, and nothing else, in the same
-  process on the same core.
+  process on the same core. `between` has them run behind each eighth answer of an arm, until it is told of
+  another or none; what they take there is timed by itself.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from authz.broker.token_endpoint import exchange_token
 from authz.broker.token_request import GRANT_TYPE, ID_TOKEN, JWT_SPIFFE
 from authz.broker_parts import providers
 from authz.demo.provider import Account, Algorithm, Key, Provider
-from authz.hosts.http import HttpHost
+from authz.hosts.http import App, HttpHost, Receive, Scope, Send
 from identity.consent import Consent
 from identity.keys import SigningKey, VerificationKey
 from identity.names import new_ulid
@@ -62,6 +63,7 @@ from tests.bench.place import (
 
 TASKS = 64
 REQUESTS = 1024
+BEHIND_EACH = 8
 FORM = "application/x-www-form-urlencoded"
 PASSWORD = "anything"
 Work = Callable[[], object]
@@ -221,23 +223,55 @@ def time_bare(work: Work, seconds: float) -> dict[str, object]:
     return {"calls": times, "seconds": took, "cpu": used() - cpu}
 
 
+class Between:
+    """The bare signatures behind some of the answers of a broker, timed by themselves."""
+
+    def __init__(self, bare: Mapping[str, Work]) -> None:
+        self._bare = bare
+        self._arm: str | None = None
+        self._answers = self._times = 0
+        self._seconds = 0.0
+
+    def behind(self, name: str, app: App) -> App:
+        """Return the application of an arm, with its signatures behind each eighth answer when it is on."""
+
+        async def followed(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send)
+            if self._arm == name:
+                self._answers += 1
+                if self._answers % BEHIND_EACH == 1:
+                    start = time.perf_counter()
+                    self._bare[name]()
+                    self._seconds += time.perf_counter() - start
+                    self._times += 1
+
+        return followed
+
+    def turn(self, arm: str | None) -> dict[str, object]:
+        """Go on with another arm, or none; say how often it was done since, and how long that took."""
+        done: dict[str, object] = {"calls": self._times, "seconds": self._seconds}
+        self._arm, self._answers, self._times, self._seconds = arm, 0, 0, 0.0
+        return done
+
+
 def used() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 @asynccontextmanager
-async def arms(directory: Path) -> AsyncIterator[tuple[dict[str, dict[str, Any]], dict[str, Work]]]:
+async def arms(directory: Path) -> AsyncIterator[tuple[dict[str, dict[str, Any]], dict[str, Work], Between]]:
     """Open everything and listen, once for each algorithm of a provider."""
     async with open_place(directory) as place:
         assertions = log_ins(place)
         found: dict[str, dict[str, Any]] = {}
         bare: dict[str, Work] = {}
+        between = Between(bare)
         hosts: list[HttpHost] = []
         for algorithm in get_args(Algorithm):
             arm = arm_of(place, algorithm, assertions)
             bare[algorithm], counted = await bare_of(arm)
-            host = HttpHost(broker_app(arm.broker, lambda: True))
+            host = HttpHost(between.behind(algorithm, broker_app(arm.broker, lambda: True)))
             hosts.append(host)
             address = await host.listen(TcpAddress("127.0.0.1", 0))
             port = address.port if isinstance(address, TcpAddress) else 0
@@ -245,7 +279,7 @@ async def arms(directory: Path) -> AsyncIterator[tuple[dict[str, dict[str, Any]]
             write_requests(path, [http(data, port) for data in arm.bodies])
             found[algorithm] = {"port": port, "requests": str(path), "counted": counted}
         try:
-            yield found, bare
+            yield found, bare, between
         finally:
             for host in hosts:
                 await host.close(grace_seconds=0)
@@ -253,7 +287,7 @@ async def arms(directory: Path) -> AsyncIterator[tuple[dict[str, dict[str, Any]]
 
 async def main(directory: Path) -> None:
     loop = asyncio.get_running_loop()
-    async with arms(directory) as (found, bare):
+    async with arms(directory) as (found, bare, between):
         # As `deputy serve` does it.
         gc.collect()
         gc.freeze()
@@ -262,6 +296,8 @@ async def main(directory: Path) -> None:
             question = json.loads(line)
             if question["do"] == "bare":
                 say(time_bare(bare[question["arm"]], question["seconds"]))
+            elif question["do"] == "between":
+                say(between.turn(question["arm"]))
             else:
                 say({"cpu": used()})
 
