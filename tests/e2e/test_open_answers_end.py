@@ -18,7 +18,7 @@ from tests.e2e.protocol_servers import LEDGER
 from tests.e2e.services import until
 
 pytestmark = pytest.mark.e2e
-TIMES: Final = 20
+TIMES: Final = 50
 A2A: Final = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -178,15 +178,15 @@ def test_a_stream_outlives_the_connection_that_it_came_by(world: AnswersWorld) -
 def test_the_time_to_the_last_byte_is_measured(
     world: AnswersWorld, record_property: Callable[[str, object], None]
 ) -> None:
-    taken = []
-    for _ in range(TIMES):
-        reader = Reader(world, "feed", "triage")
-        contained = time.monotonic()
-        world.contain("triage")
+    readers = [Reader(world, "feed", "triage") for _ in range(TIMES)]
+    contained = time.monotonic()
+    world.contain("triage")
+    for reader in readers:
         reader.join()
-        taken.append(max(0.0, reader.last_at - contained))
-        world.release()
-    p50, p99 = statistics.median(taken), max(taken)
-    record_property("last_byte_p50_seconds", f"{p50:.3f}")
-    record_property("last_byte_max_seconds", f"{p99:.3f}")
-    print(f"the last byte came {p50:.3f} s after containment (median of {TIMES}), {p99:.3f} s at most")
+    taken = [max(0.0, reader.last_at - contained) for reader in readers]
+    half, most = statistics.median(taken), max(taken)
+    record_property("last_byte_p50_seconds", f"{half:.3f}")
+    record_property("last_byte_max_seconds", f"{most:.3f}")
+    print(
+        f"the last byte of {TIMES} streams came {half:.3f} s after containment (median), {most:.3f} s at most"
+    )
