@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Final, Literal
 
 from authz.audit import entry
-from authz.audit.facts import PolicyFacts
+from authz.audit.facts import DriftFacts, PolicyFacts
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.sink import Sink
 from authz.audit.strangers import Rates, Strangers
 from authz.broker_parts import REPLAY
+from authz.codes import Code
 from authz.config import Config
 from authz.flow import Flow, Following, Rights
 from authz.kuadrant.key_file import load_list_key
 from authz.kuadrant.lists import AuthorizedLists
 from authz.live_trust import LiveTrust
+from authz.pins.change import PinChange
 from authz.policy.live import LivePolicy
 from authz.store.approvals import ApprovalFile, ApprovalLimits
 from authz.store.approvals_database import APPROVALS_FILE
@@ -72,6 +74,25 @@ def policy_recorder(
     return record
 
 
+def drift_recorder(audit: Sink, clock: Clock, entropy: Entropy) -> Callable[[PinChange], Awaitable[None]]:
+    """Return what records that a tool changed."""
+
+    async def record(change: PinChange) -> None:
+        facts = DriftFacts(
+            change=change.kind,
+            service=change.service,
+            tool=change.tool,
+            accepted=change.accepted,
+            seen=change.seen,
+            seen_at=change.seen_at,
+            code=Code.TOOL_CHANGED if change.kind == "changed" else "",
+        )
+        now = clock()
+        await audit.append(entry.drift(facts, new_ulid(now, entropy(ENTROPY_BYTES)), now))
+
+    return record
+
+
 def new_strangers(config: Config) -> Strangers:
     """Return a budget for the records of strangers at one door."""
     one_peer = config.audit.refusals_per_second
@@ -92,7 +113,9 @@ class Memories:
     pins: SharedPins
 
 
-def open_memories(config: Config, directory: Path, entropy: Entropy, stack: ExitStack) -> Memories:
+def open_memories(  # noqa: PLR0917 - all that remembers is opened here, once
+    config: Config, directory: Path, audit: Sink, clock: Clock, entropy: Entropy, stack: ExitStack
+) -> Memories:
     """Open all in the data_dir of the authority, so that what was spent at one process counts at none.
 
     Raises:
@@ -108,7 +131,8 @@ def open_memories(config: Config, directory: Path, entropy: Entropy, stack: Exit
     stack.callback(sessions.close)
     tools = PinFile.open(directory / PINS_FILE)
     stack.callback(tools.close)
-    return Memories(replay, requests, approvals, SharedSessions(sessions), tools, SharedPins(tools))
+    pins = SharedPins(tools, drift_recorder(audit, clock, entropy))
+    return Memories(replay, requests, approvals, SharedSessions(sessions), tools, pins)
 
 
 def open_flow(  # noqa: PLR0917 - all parts of the flow meet here, once

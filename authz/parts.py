@@ -110,7 +110,7 @@ async def open_parts(config: Config, clock: Clock, entropy: Entropy) -> AsyncIte
         store = Store.open(config.data_dir / "state.db")
         stack.callback(store.close)
         state = State.load(store, clock())
-        memories = open_memories(config, config.data_dir, entropy, stack)
+        memories = open_memories(config, config.data_dir, audit, clock, entropy, stack)
         state.on_withdrawal(identity.live.feed.publish)
         await _register(config, state, audit, clock, entropy)
         async with engine_loader(config.policy) as load:

@@ -110,7 +110,7 @@ async def open_replica_parts(config: Config, clock: Clock, entropy: Entropy) -> 
         )
         stack.callback(state.close)
         state.start()
-        memories = open_memories(config, of, entropy, stack)
+        memories = open_memories(config, of, audit, clock, entropy, stack)
         known = KnownBundles(lambda: keys.current, [lambda: bundles.value])
         own = OwnIdentity(keys, SpiffeId(trust_domain, DEPUTY_PATH), tuple(config.broker.names), clock)
         callers = domains_of(SpiffeId.parse(caller.id) for caller in config.check.callers)

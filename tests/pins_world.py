@@ -5,10 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from authz.pins.change import PinChange
 from authz.pins.declared import Declared
 from authz.pins.known import KnownPins, PinLimits
 from authz.pins.pin import Pin
 from authz.pins.port import PinMode
+from authz.store.pinning import Recording, SharedPins
 from authz.store.pins import PinFile
 from authz.store.pins_database import PINS_FILE
 from tests.approvals_world import later
@@ -41,6 +43,15 @@ def declared(name: str = "delete_customer", **parts: Any) -> Declared:
 
 
 GOOD, BAD = declared(), declared(description=EVIL)
+
+
+async def unrecorded(_: PinChange) -> None:
+    """Record nothing."""
+
+
+def shared(book: "PinBook", record: Recording = unrecorded) -> SharedPins:
+    """A book as the flow and the lists ask it."""
+    return SharedPins(book.file, record)
 
 
 @dataclass

@@ -8,6 +8,8 @@ from authz.audit import entry as entries
 from authz.audit.entry import Kind
 from authz.audit.facts import (
     AdminFacts,
+    DriftChange,
+    DriftFacts,
     EventFacts,
     EventOutcome,
     FederationChange,
@@ -42,6 +44,7 @@ def test_reference_names_every_kind_and_change() -> None:
         RegistryChange,
         Action,
         FederationChange,
+        DriftChange,
         KeyOutcome,
         Role,
         EventOutcome,
@@ -65,6 +68,13 @@ def test_reference_names_every_member() -> None:
                 change="federation-added", trust_domain="x", url="https://x", profile="https_web", by="x"
             ),
             ulid(10),
+            NOW,
+        ),
+        entries.drift(
+            DriftFacts(
+                change="changed", service="s", tool="t", accepted="a", seen="b", seen_at=NOW, code="c"
+            ),
+            ulid(13),
             NOW,
         ),
         entries.security_event(

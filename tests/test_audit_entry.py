@@ -12,6 +12,7 @@ from authz.audit.entry import MAX_STRANGER_BYTES, Entry
 from authz.audit.facts import (
     AdminFacts,
     DecisionFacts,
+    DriftFacts,
     EventFacts,
     Issued,
     PolicyFacts,
@@ -140,6 +141,28 @@ def test_other_kinds_are_records_too() -> None:
     assert members(made[-1])["count"] == 9
 
 
+def test_a_tool_that_changed_is_a_strangers_record_that_is_found_by_service_and_tool() -> None:
+    facts = DriftFacts(
+        change="changed",
+        service="billing",
+        tool="refund",
+        accepted="a" * 64,
+        seen="b" * 64,
+        seen_at=NOW,
+        code="DPT-TOOL-CHANGED",
+    )
+    entry = entries.drift(facts, ID, NOW + timedelta(seconds=1))
+    assert entry.of_stranger
+    written = members(entry)
+    assert written["resource"] == {"name": "refund", "service": "billing", "type": "tool"}
+    assert (written["accepted_sha256"], written["seen_sha256"]) == ("a" * 64, "b" * 64)
+    assert (written["effect"], written["code"]) == ("deny", "DPT-TOOL-CHANGED")
+    assert written["seen_at"] < written["time"]
+    back = members(entries.drift(dataclasses.replace(facts, change="went-back", code=""), ID, NOW))
+    assert back["change"] == "went-back"
+    assert not {"effect", "code"} & set(back)
+
+
 def test_what_changes_rights_is_on_the_disk_before_it_acts() -> None:
     """Whatever the log does with the rest; what was refused, or happens at each run, need not wait for it."""
     event = EventFacts(outcome="received", event="session-revoked", party="https://idp.example", jti="j")
@@ -215,7 +238,7 @@ def test_summary_of_strangers_fits_in_512_bytes() -> None:
 
 def test_facts_have_no_place_for_a_secret() -> None:
     # Names and hashes only: whoever adds `headers`, `body`, `token` or `arguments` meets this test.
-    kinds = (DecisionFacts, Issued, RegistryFacts, PolicyFacts, Summary)
+    kinds = (DecisionFacts, DriftFacts, Issued, RegistryFacts, PolicyFacts, Summary)
     allowed = {"token_id"}
     for kind in kinds:
         for field in dataclasses.fields(kind):

@@ -17,6 +17,7 @@ import yaml
 from authz.audit.entry import (
     Entry,
     decision,
+    drift,
     exchange,
     issuance,
     policy,
@@ -25,7 +26,7 @@ from authz.audit.entry import (
     stranger,
     withdrawn,
 )
-from authz.audit.facts import Issued, PolicyFacts, Summary
+from authz.audit.facts import DriftFacts, Issued, PolicyFacts, Summary
 from authz.audit.log import AuditLog, LogSettings
 from authz.audit.record import GENESIS, canonical
 from authz.cli import run
@@ -45,6 +46,15 @@ DENIED = dataclasses.replace(
     human=Human("https://idp.example", "clerk"),
 )
 AUTONOMOUS = dataclasses.replace(ALLOWED, human=None, autonomous=True, chain=ALLOWED.chain[:1])
+CHANGED = DriftFacts(
+    change="changed",
+    service="billing",
+    tool="refund",
+    accepted="a" * 64,
+    seen="b" * 64,
+    seen_at=NOW,
+    code="DPT-TOOL-CHANGED",
+)
 ISSUED = Issued(kind="jwt-svid", subject="spiffe://mesh.example/agent/triage", expires_at=NOW)
 MAKE: list[Callable[[str, datetime], Entry]] = [
     lambda id_, now: service("start", "0.1.0", "policy p.d", id_, now),
@@ -77,6 +87,22 @@ def ids(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 # list
+
+
+def test_a_tool_that_changed_is_listed_beside_the_calls_and_shown_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "drift"
+    write_log(directory, 1, make=lambda _: drift(CHANGED, ulid(1), NOW))
+    where = ["--audit-dir", str(directory)]
+    for question in ("--tool=refund", "--service=billing", "--code=DPT-TOOL-CHANGED", "--effect=deny"):
+        assert run(["decisions", "list", question, *where, "-o", "name"]) == 0
+        assert ids(capsys) == [ulid(1)]
+    assert run(["decisions", "get", ulid(1), *where]) == 0
+    out = capsys.readouterr().out
+    assert "a" * 64 in out
+    assert "b" * 64 in out
+    assert "DPT-TOOL-CHANGED" in out
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ from authz.errors import ChangedError, PinError, StoreError
 from authz.pins.declared import Declared
 from authz.pins.known import PinLimits
 from authz.pins.port import PinMode
-from authz.store.pinning import SharedPins
 from tests.fakes import NOW
-from tests.pins_world import BAD, EVIL, GOOD, SERVICE, TOOL, PinBook, declared
+from tests.pins_world import BAD, EVIL, GOOD, SERVICE, TOOL, PinBook, declared, shared
 
 ROOT = Path(__file__).parent.parent
 Make = Callable[..., PinBook]
@@ -434,7 +433,7 @@ def test_a_declaration_that_we_did_not_write_is_an_error(make: Make, text: str) 
 
 def code_of(book: PinBook, mode: PinMode = "learn") -> Code | None:
     try:
-        asyncio.run(SharedPins(book.file).require(SERVICE, GOOD.name, mode))
+        asyncio.run(shared(book).require(SERVICE, GOOD.name, mode))
     except PinError as error:
         assert EVIL not in str(error)
         return error.code
@@ -451,11 +450,11 @@ def test_the_port_refuses_by_code_and_names_hashes_only(make: Make) -> None:
     book.learn(BAD)
     assert code_of(book) is Code.TOOL_CHANGED
     with pytest.raises(PinError, match=f"accepted {GOOD.digest}, seen {BAD.digest}"):
-        asyncio.run(SharedPins(book.file).require(SERVICE, GOOD.name, "learn"))
+        asyncio.run(shared(book).require(SERVICE, GOOD.name, "learn"))
 
 
 def test_the_port_hides_what_has_changed(make: Make) -> None:
-    pins, later_on = SharedPins(make().file), NOW + timedelta(seconds=1)
+    pins, later_on = shared(make()), NOW + timedelta(seconds=1)
 
     async def scenario() -> None:
         assert await pins.learn(SERVICE, [GOOD], "learn", NOW) == frozenset()
@@ -468,7 +467,7 @@ def test_the_port_hides_what_has_changed(make: Make) -> None:
 def test_switched_off_nothing_is_looked_at(make: Make) -> None:
     book = make()
     book.path.unlink()
-    pins = SharedPins(book.file)
+    pins = shared(book)
     asyncio.run(pins.require(SERVICE, GOOD.name, "off"))
     assert asyncio.run(pins.learn(SERVICE, [GOOD], "off", NOW)) == frozenset()
 
@@ -479,7 +478,7 @@ def test_what_cannot_be_known_is_a_denial_that_says_so(make: Make) -> None:
     other.execute("BEGIN EXCLUSIVE")
     assert code_of(book) is Code.PINS_UNKNOWN
     with pytest.raises(PinError) as refused:
-        asyncio.run(SharedPins(book.file).learn(SERVICE, [GOOD], "learn", NOW))
+        asyncio.run(shared(book).learn(SERVICE, [GOOD], "learn", NOW))
     assert refused.value.code is Code.PINS_UNKNOWN
     other.execute("ROLLBACK")
     assert code_of(book) is None
@@ -487,7 +486,7 @@ def test_what_cannot_be_known_is_a_denial_that_says_so(make: Make) -> None:
     # Nobody has written yet: what is known is what there is, and only who would write waits.
     assert code_of(book) is None
     with pytest.raises(PinError):
-        asyncio.run(SharedPins(book.file).learn(SERVICE, [GOOD], "learn", NOW))
+        asyncio.run(shared(book).learn(SERVICE, [GOOD], "learn", NOW))
     other.close()
     book.path.unlink()
     assert code_of(book) is Code.PINS_UNKNOWN
@@ -495,7 +494,7 @@ def test_what_cannot_be_known_is_a_denial_that_says_so(make: Make) -> None:
 
 def test_many_who_learn_one_list_at_once_write_it_once(make: Make) -> None:
     book = make()
-    pins, tools = SharedPins(book.file), [declared(f"tool_{n}") for n in range(50)]
+    pins, tools = shared(book), [declared(f"tool_{n}") for n in range(50)]
     before = int.from_bytes(writes(book))
 
     async def scenario() -> list[frozenset[str]]:

@@ -1,8 +1,8 @@
 """What goes into a record, by kind: typed facts in, an entry out.
 
 - One entry a decision, issuance, exchange, withdrawal, security event, order of an administrator, start and
-  stop, and a change of policy, registry, keys and federation; one a second for the refusals of a stranger
-  that are counted only.
+  stop, and a change of policy, registry, keys, federation and tools; one a second for the refusals of a
+  stranger that are counted only.
 - Every text is made fit here (authz/audit/text.py), so whatever a caller sends, the entry can be written.
 - A refusal of a caller whom nobody authenticated is at most 512 bytes with its newline, whatever they sent:
   members are taken in a fixed order while there is room.
@@ -10,14 +10,16 @@
   `decision_id`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Final, Literal
 
 from authz.audit.facts import (
     AdminFacts,
     DecisionFacts,
+    DriftFacts,
     EventFacts,
     FederationFacts,
     Issued,
@@ -27,7 +29,7 @@ from authz.audit.facts import (
     Summary,
 )
 from authz.audit.record import GENESIS, MAX_INTEGER, VERSION, Json, canonical, timestamp
-from authz.audit.text import MIN_LIMIT, ascii_name, name, optional_name, sentence
+from authz.audit.text import MIN_LIMIT, are_names, ascii_name, name, optional_name, sentence
 from identity.caller import Hop, Human
 from identity.quick_init import quick_init
 
@@ -40,6 +42,7 @@ Kind = Literal[
     "registry",
     "keys",
     "federation",
+    "drift",
     "event",
     "admin",
     "start",
@@ -57,6 +60,10 @@ _MAX_CODES: Final = 16
 _MAX_SCOPES: Final = 64
 _SUMMARY_PEER: Final = 100
 _AROUND: Final = len(',"":""')
+# All texts of a decision that are names, taken at once: there are dozens, and mostly all are fit as they are.
+_NAMES: Final[Callable[[DecisionFacts], tuple[str | None, ...]]] = attrgetter(
+    *(each.name for each in fields(DecisionFacts) if each.type in {str, str | None} and each.name != "detail")
+)
 
 
 @quick_init
@@ -195,6 +202,23 @@ def federation(facts: FederationFacts, record_id: str, now: datetime) -> Entry:
     return Entry("federation", record_id, timestamp(now), fields)
 
 
+def drift(facts: DriftFacts, record_id: str, now: datetime) -> Entry:
+    """Record that a server declares something else of a tool than what counts, or does no more.
+
+    It is a stranger's record: how often a tool changes is for its server to say.
+    """
+    fields: dict[str, Json] = {
+        "accepted_sha256": name(facts.accepted),
+        "change": facts.change,
+        "resource": {"name": name(facts.tool), "service": name(facts.service), "type": "tool"},
+        "seen_at": timestamp(facts.seen_at),
+        "seen_sha256": name(facts.seen),
+    }
+    if facts.code:
+        fields |= {"code": name(facts.code), "effect": "deny"}
+    return Entry("drift", record_id, timestamp(now), fields, of_stranger=True)
+
+
 def administration(facts: AdminFacts, record_id: str, now: datetime) -> Entry:
     """Record an order, durably, before it acts; or that it was refused, or failed."""
     fields: dict[str, Json] = {
@@ -241,40 +265,59 @@ def recovered(cut_bytes: int, cut_sha256: str, record_id: str, now: datetime) ->
 
 
 def _decision(facts: DecisionFacts) -> dict[str, Json]:
-    return {
-        "action": {
-            "method": optional_name(facts.method),
-            "phase": optional_name(facts.phase),
-            "protocol": optional_name(facts.protocol),
-        },
-        "agent": optional_name(facts.agent),
-        "approval": optional_name(facts.approval),
-        "args_hmac": optional_name(facts.args_hmac),
-        "asker": optional_name(facts.asker),
+    human, chain = facts.human, facts.chain[:_MAX_CHAIN]
+    codes, payload = facts.codes[:_MAX_CODES], facts.payload[:_MAX_CLASSES]
+    made: dict[str, Json] = {
+        "action": {"method": facts.method, "phase": facts.phase, "protocol": facts.protocol},
+        "agent": facts.agent,
+        "approval": facts.approval,
+        "args_hmac": facts.args_hmac,
+        "asker": facts.asker,
         "autonomous": facts.autonomous,
-        "binding": optional_name(facts.binding),
-        "chain": [_hop(hop) for hop in facts.chain[:_MAX_CHAIN]],
-        "code": name(facts.code),
-        "codes": [name(code) for code in facts.codes[:_MAX_CODES]],
-        "detail": sentence(facts.detail),
+        "binding": facts.binding,
+        "chain": [{"agent": hop.agent, "task": hop.task} for hop in chain],
+        "code": facts.code,
+        "codes": list(codes),
+        "detail": "",
         "effect": facts.effect,
-        "human": _human(facts.human),
+        "human": None if human is None else {"issuer": human.issuer, "subject": human.subject},
         "latency_us": _count(facts.latency_us),
-        "payload": [name(each) for each in facts.payload[:_MAX_CLASSES]],
-        "peer": optional_name(facts.peer),
-        "policy": optional_name(facts.policy),
-        "request_id": optional_name(facts.request_id),
+        "payload": list(payload),
+        "peer": facts.peer,
+        "policy": facts.policy,
+        "request_id": facts.request_id,
         "resource": {
-            "name": optional_name(facts.resource_name),
-            "service": optional_name(facts.service),
-            "type": optional_name(facts.resource_type),
+            "name": facts.resource_name,
+            "service": facts.service,
+            "type": facts.resource_type,
         },
-        "rule": name(facts.rule),
-        "task": optional_name(facts.task),
-        "token_id": optional_name(facts.token_id),
-        "txn": optional_name(facts.txn),
-        "txn_jti": optional_name(facts.txn_jti),
+        "rule": facts.rule,
+        "task": facts.task,
+        "token_id": facts.token_id,
+        "txn": facts.txn,
+        "txn_jti": facts.txn_jti,
     }
+    texts = [*_NAMES(facts), *codes, *payload]
+    for hop in chain:
+        texts += (hop.agent, hop.task)
+    if human is not None:
+        texts += (human.issuer, human.subject)
+    if not are_names(texts):
+        made = {member: _fit(value) for member, value in made.items()}
+    made["detail"] = sentence(facts.detail)
+    return made
+
+
+def _fit(value: Json) -> Json:
+    match value:
+        case str():
+            return name(value)
+        case list():
+            return [_fit(part) for part in value]
+        case dict():
+            return {member: _fit(part) for member, part in value.items()}
+        case _:
+            return value
 
 
 def _issued(issued: Issued | None) -> Json:

@@ -22,6 +22,7 @@ RegistryChange = Literal["agent-registered", "agent-changed", "agent-retired", "
 PolicyChange = Literal["loaded", "refused"]
 KeyOutcome = Literal["ordered", "failed"]
 FederationChange = Literal["federation-added", "federation-removed"]
+DriftChange = Literal["changed", "went-back"]
 EventOutcome = Literal["received", "ignored", "repeated", "sent", "given-up"]
 
 
@@ -120,6 +121,22 @@ class FederationFacts:
     outcome: KeyOutcome = "ordered"
     by: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFacts:
+    """A tool that is not what was accepted, or is it again; by hashes, for its texts are a stranger's.
+
+    `code` is what its callers are told from now on; of a tool that went back there is none.
+    """
+
+    change: DriftChange
+    service: str
+    tool: str
+    accepted: str
+    seen: str
+    seen_at: datetime
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from authz.audit.record import Json, Record, timestamp
 
-DECISIONS: Final = frozenset({"decision", "exchange", "issuance", "withdrawn", "refused"})
+DECISIONS: Final = frozenset({"decision", "exchange", "issuance", "withdrawn", "refused", "drift"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Final
 
 MAX_NAME: Final = 255
@@ -36,6 +37,16 @@ def optional_name(text: str | None, limit: int = MAX_NAME) -> str | None:
     ):
         return text
     return name(text, limit)
+
+
+def are_names(texts: Iterable[str | None]) -> bool:
+    """Say whether `name` leaves each of them as it is; it may say no although it would."""
+    found = [text for text in texts if text]
+    if max(map(len, found), default=0) > MAX_NAME:
+        return False
+    # Side by side some could look like a token; then each is looked at by itself.
+    joined = "".join(found)
+    return joined.isprintable() and "\\" not in joined and _TOKEN_MARK not in joined
 
 
 def name(text: str, limit: int = MAX_NAME) -> str:

@@ -12,7 +12,7 @@ Line = tuple[str, object]
 def lines_of(record: Mapping[str, Any]) -> list[Line]:
     """Say what a record says: a decision with its reasons, anything else member by member."""
     place = ("record", f"number {record['seq']} of the log, {record['kind']} {record['id']}")
-    if record["kind"] not in DECISIONS:
+    if record["kind"] not in DECISIONS or record["kind"] == "drift":
         named = [(name, value) for name, value in record.items() if value and name not in _OF_THE_LOG]
         return [*named, place]
     return [*_verdict(record), *_circumstances(record), place]

@@ -32,5 +32,6 @@ class Pins(Protocol):
 
         Raises:
             PinError: with PINS_UNKNOWN, if it cannot be kept.
+            AuditError: if it cannot be recorded that a tool changed.
         """
         ...

@@ -2,18 +2,21 @@
 
 - A call of a tool that is what it was costs a look at the file's counter, in a few microseconds; a thread is
   used only after somebody has written, or where a list holds something new.
+- A tool that changed has its record before the list is answered in which that was seen, and before each list
+  of its service after it: what could not be recorded is tried again, and the tool is denied meanwhile.
 - What goes wrong with the file is an error with a code of its own: no tool is what it was, for all we know.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from authz.codes import Code
 from authz.errors import PinError, StoreError
+from authz.pins.change import PinChange
 from authz.pins.declared import Declared
 from authz.pins.known import KnownPins
 from authz.pins.port import PinMode
@@ -21,12 +24,19 @@ from authz.store.pins import PinFile
 
 T = TypeVar("T")
 
+# Raises AuditError where the record is not written.
+Recording = Callable[[PinChange], Awaitable[None]]
+
 
 class SharedPins:
     """The pins of this machine."""
 
-    def __init__(self, file: PinFile) -> None:
-        self._file = file
+    def __init__(self, file: PinFile, record: Recording) -> None:
+        self._file: Final = file
+        self._record = record
+        # By service and tool, so that a full disk makes it no longer than there are tools.
+        self._unrecorded: dict[tuple[str, str], PinChange] = {}
+        self._recording = asyncio.Lock()
         # One: the file is written by one at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pins")
 
@@ -47,8 +57,31 @@ class SharedPins:
             return frozenset()
         known = await self._known()
         if known.is_news(service, declared, mode, now):
-            known = await self._run(partial(self._file.learn, service, declared, mode, now))
+            known = await self._run(partial(self._file.learn, service, declared, mode, now, self._note))
+        await self._record_changes(service)
         return known.hidden(service, declared, mode)
+
+    def _note(self, change: PinChange) -> None:
+        """Keep a change until it is recorded; from the thread, so that nobody who hangs up takes it along."""
+        self._unrecorded[change.service, change.tool] = change
+
+    async def _record_changes(self, service: str) -> None:
+        """Write what is not written yet of a service, by whomever it was seen.
+
+        Raises:
+            AuditError: if it cannot be.
+        """
+        if not self._unrecorded and not self._recording.locked():
+            return
+        async with self._recording:
+            for key in [each for each in list(self._unrecorded) if each[0] == service]:
+                change = self._unrecorded.pop(key)
+                try:
+                    await self._record(change)
+                except BaseException:
+                    # What came meanwhile is newer.
+                    self._unrecorded.setdefault(key, change)
+                    raise
 
     async def _known(self) -> KnownPins:
         try:

@@ -9,13 +9,14 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from authz.errors import ChangedError, StoreError
+from authz.pins.change import PinChange, change_of
 from authz.pins.declared import Declared, is_tool_name
 from authz.pins.known import DEFAULT_LIMITS, KnownPins, PinLimits, by_name
 from authz.pins.pin import Pin, Sighting
@@ -81,8 +82,15 @@ class PinFile:
         self._known = (counter, known)
         return known
 
-    def learn(self, service: str, declared: Sequence[Declared], mode: PinMode, now: datetime) -> KnownPins:
-        """Take notice of a list, and return what is known then.
+    def learn(
+        self,
+        service: str,
+        declared: Sequence[Declared],
+        mode: PinMode,
+        now: datetime,
+        tell: Callable[[PinChange], None] | None = None,
+    ) -> KnownPins:
+        """Take notice of a list, and return what is known then; `tell` gets each change once, and first.
 
         Raises:
             StoreError: if it cannot be kept.
@@ -90,6 +98,7 @@ class PinFile:
         # Others may have learnt the same while this one waited.
         if not self.load().is_news(service, declared, mode, now):
             return self.load()
+        changes: list[PinChange] = []
         with self._database.writing():
             rows = self._database.all("SELECT * FROM pins WHERE service = ?", service)
             pins = {pin.tool: pin for pin in map(pin_of, rows)}
@@ -103,6 +112,12 @@ class PinFile:
                 if noticed is not before:
                     room.tools -= known is None
                     self._write(noticed)
+                    if (change := change_of(before, noticed)) is not None:
+                        changes.append(change)
+        # Before anybody here reads what was written: who is answered by it is answered after them.
+        if tell is not None:
+            for change in changes:
+                tell(change)
         return self.load()
 
     def _noticed(
