@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
 from typing import Final
 
 from authz.approvals.approval import OPEN
 from authz.errors import StoreError
 from authz.store.shared_database import SharedForm, open_shared_database
+from authz.store.turns import Turns
 
 APPROVALS_FILE: Final = "approvals.db"
 APPLICATION_ID: Final = 0x44504150
@@ -28,7 +27,6 @@ CLOCK_SECONDS: Final = 5
 # Written as in the indexes, or SQLite does not use them.
 IS_OPEN: Final = f"state IN ({', '.join(repr(state) for state in OPEN)})"
 
-_PAUSE_SECONDS: Final = 0.001
 _SCHEMA: Final = (
     """CREATE TABLE approvals (
         id TEXT NOT NULL PRIMARY KEY,
@@ -71,8 +69,8 @@ class ApprovalDatabase:
     """One connection; made by `open`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._turns = Turns(connection, unknown="what was approved", busy_seconds=BUSY_SECONDS)
         self._connection = connection
-        self._lock = Lock()
 
     @classmethod
     def open(cls, path: Path) -> "ApprovalDatabase":
@@ -85,8 +83,7 @@ class ApprovalDatabase:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
-            self._connection.close()
+        self._turns.close()
 
     @contextmanager
     def transaction(self, at: int) -> Iterator[None]:
@@ -95,19 +92,9 @@ class ApprovalDatabase:
         Raises:
             StoreError: if it cannot be held, read or written.
         """
-        with self._lock:
-            try:
-                self._insist("BEGIN IMMEDIATE")
-                try:
-                    self._look_at_clock(at)
-                    yield
-                    self._insist("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise StoreError(f"it cannot be known what was approved: {error}") from error
+        with self._turns.transaction():
+            self._look_at_clock(at)
+            yield
 
     def one(self, statement: str, *values: object) -> Row | None:
         """Return the first row that a statement gives."""
@@ -133,16 +120,3 @@ class ApprovalDatabase:
                 f"UPDATE approvals SET state = 'expired', arguments = NULL WHERE {IS_OPEN}"  # noqa: S608 - ours
             )
             self._connection.execute("UPDATE clock SET latest = ?", (at,))
-
-    def _insist(self, statement: str) -> None:
-        """Begin or commit; SQLite's own waiting sleeps longer each time, so that the busy starve others."""
-        give_up_at = monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute(statement)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
-                    raise
-                sleep(_PAUSE_SECONDS)
-            else:
-                return

@@ -11,23 +11,21 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
 from typing import Final
 
 from authz.errors import StoreError
 from authz.store.private import open_private
 from authz.store.shared_database import SharedForm, open_shared_database
+from authz.store.turns import Turns
 
 PINS_FILE: Final = "pins.db"
 APPLICATION_ID: Final = 0x44505049
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 0.5
 
-_PAUSE_SECONDS: Final = 0.001
 _COUNTER_BYTES: Final = 4
 _COUNTER_AT: Final = 24
 _SCHEMA: Final = (
@@ -73,10 +71,9 @@ class PinDatabase:
     """One connection; made by `open`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, descriptor: int) -> None:
-        self._connection = connection
+        self._turns = Turns(connection, unknown="what tools are", busy_seconds=BUSY_SECONDS)
         self._path = str(path)
         self._descriptor = descriptor
-        self._lock = Lock()
 
     @classmethod
     def open(cls, path: Path) -> "PinDatabase":
@@ -96,11 +93,10 @@ class PinDatabase:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
-            self._connection.close()
-            descriptor, self._descriptor = self._descriptor, -1
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._turns.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def counter(self) -> bytes:
         """Return what is another value after each change; whoever has read by it has read what there is.
@@ -125,7 +121,7 @@ class PinDatabase:
         Raises:
             StoreError: if it cannot be read.
         """
-        with self._transaction("BEGIN"):
+        with self._turns.transaction("BEGIN"):
             yield
 
     @contextmanager
@@ -135,41 +131,14 @@ class PinDatabase:
         Raises:
             StoreError: if it cannot be held, read or written.
         """
-        with self._transaction("BEGIN IMMEDIATE"):
+        with self._turns.transaction():
             yield
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        with self._lock:
-            try:
-                self._insist(lambda: self._connection.execute(begin))
-                try:
-                    yield
-                    self._insist(lambda: self._connection.execute("COMMIT"))
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise StoreError(f"it cannot be known what tools are: {error}") from error
 
     def all(self, statement: str, *values: object) -> list[Cells]:
         """Return all rows that a statement gives."""
-        return self._insist(lambda: self._connection.execute(statement, values)).fetchall()
+        return self._turns.insist(lambda: self._turns.connection.execute(statement, values)).fetchall()
 
     def one(self, statement: str, *values: object) -> Cells | None:
         """Return the first row that a statement gives."""
         rows = self.all(statement, *values)
         return rows[0] if rows else None
-
-    @staticmethod
-    def _insist(step: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
-        """Try until nobody is in the way; SQLite's own waiting sleeps longer each time."""
-        give_up_at = monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return step()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
-                    raise
-                sleep(_PAUSE_SECONDS)

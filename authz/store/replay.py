@@ -15,8 +15,6 @@
 import sqlite3
 from datetime import datetime
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
 from typing import Final
 
 from authz.errors import StoreError
@@ -29,6 +27,7 @@ from authz.replay import (
     refuse_unknown,
 )
 from authz.store.shared_database import SharedForm, open_shared_database
+from authz.store.turns import Turns
 
 BUSY_SECONDS: Final = 0.1
 APPLICATION_ID: Final = 0x44505250
@@ -78,10 +77,15 @@ class ReplayFile:
     """The memory that several processes share; made by `open`."""
 
     def __init__(self, connection: sqlite3.Connection, max_entries: int, max_of_presenter: int) -> None:
+        self._turns = Turns(
+            connection,
+            unknown="what was presented before",
+            busy_seconds=BUSY_SECONDS,
+            pause_seconds=_PAUSE_SECONDS,
+        )
         self._connection = connection
         self._max_entries = max_entries
         self._max_of_presenter = max_of_presenter
-        self._lock = Lock()
 
     @classmethod
     def open(
@@ -96,8 +100,7 @@ class ReplayFile:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
-            self._connection.close()
+        self._turns.close()
 
     def first_time(
         self,
@@ -111,32 +114,8 @@ class ReplayFile:
     ) -> bool:
         """See `authz.replay.Replay.first_time`."""
         use = Use.of(kind, key, expires_at, presenter, call, now)
-        with self._lock:
-            try:
-                self._insist("BEGIN IMMEDIATE")
-                try:
-                    is_first = self._insert(use, int(now.timestamp()))
-                    self._insist("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise StoreError(f"it cannot be known what was presented before: {error}") from error
-            return is_first
-
-    def _insist(self, statement: str) -> None:
-        """Begin or commit; SQLite's own waiting sleeps longer each time, so that the busy starve others."""
-        give_up_at = monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute(statement)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
-                    raise
-                sleep(_PAUSE_SECONDS)
-            else:
-                return
+        with self._turns.transaction():
+            return self._insert(use, int(now.timestamp()))
 
     def _insert(self, use: Use, seconds: int) -> bool:
         self._forget("digest = ?", use.digest, seconds, 1)

@@ -13,18 +13,16 @@
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from time import monotonic, sleep
 from typing import Final, Literal, TypeVar
 
 from authz.errors import StoreError
 from authz.store.shared_database import SharedForm, open_shared_database
+from authz.store.turns import Turns
 
 SESSIONS_FILE: Final = "sessions.db"
 APPLICATION_ID: Final = 0x44505353
@@ -90,9 +88,11 @@ class SessionFile:
     """The sessions and their owners, by their digests; made by `open`."""
 
     def __init__(self, connection: sqlite3.Connection, limits: SessionLimits) -> None:
+        self._turns = Turns(
+            connection, unknown="whose session it is", busy_seconds=BUSY_SECONDS, pause_seconds=_PAUSE_SECONDS
+        )
         self._connection = connection
         self._limits = limits
-        self._lock = Lock()
 
     @classmethod
     def open(cls, path: Path, limits: SessionLimits = DEFAULT_LIMITS) -> "SessionFile":
@@ -105,8 +105,7 @@ class SessionFile:
 
     def close(self) -> None:
         """Let the file go."""
-        with self._lock:
-            self._connection.close()
+        self._turns.close()
 
     def bind(self, presented: Sequence[Presented]) -> list[Whose]:
         """Say of each session whose it is, in order; one that is nobody's is bound to who presents it.
@@ -114,12 +113,12 @@ class SessionFile:
         Raises:
             StoreError: if that cannot be known, or kept, of any.
         """
-        with self._held():
+        with self._turns.held():
             # Mostly each is known, and was used a moment ago: nothing to write.
-            known = [self._insist(partial(self._look, each)) for each in presented]
+            known = [self._turns.insist(partial(self._look, each)) for each in presented]
             if None not in known:
                 return [each for each in known if each is not None]
-            with self._writing():
+            with self._turns.inside():
                 return [self._bind(each) for each in presented]
 
     def sweep(self, now: datetime) -> None:
@@ -129,10 +128,10 @@ class SessionFile:
             StoreError: if that cannot be done.
         """
         until = int(now.timestamp()) - self._limits.kept_seconds
-        with self._held():
-            oldest = self._insist(lambda: self._row("SELECT min(used_at) FROM sessions")[0])
+        with self._turns.held():
+            oldest = self._turns.insist(lambda: self._row("SELECT min(used_at) FROM sessions")[0])
             if isinstance(oldest, int) and oldest <= until:
-                with self._writing():
+                with self._turns.inside():
                     self._forget("used_at <= ?", until, _FORGET_AT_ONCE)
 
     def _look(self, presented: Presented) -> Whose | None:
@@ -192,36 +191,6 @@ class SessionFile:
     def _row(self, query: str, *values: bytes) -> tuple[object, ...]:
         found = self._connection.execute(query, values).fetchone()
         return (None,) if found is None else tuple(found)
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise StoreError(f"it cannot be known whose session it is: {error}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        self._insist(lambda: self._connection.execute("BEGIN IMMEDIATE"))
-        try:
-            yield
-            self._insist(lambda: self._connection.execute("COMMIT"))
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-
-    def _insist(self, step: Callable[[], T]) -> T:
-        """Do what others may be in the way of; SQLite's own waiting sleeps longer each time."""
-        give_up_at = monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return step()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
-                    raise
-                sleep(_PAUSE_SECONDS)
 
 
 def _whose(owner: bytes, presented: Presented) -> Whose:
