@@ -9,6 +9,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from identity.errors import AgentNameError, SpiffeIdError
 from identity.names import parse_agent_name, parse_ulid
@@ -72,6 +73,7 @@ class SpiffeId:
         return f"{_SCHEME}{self.trust_domain.name}{self.path}"
 
 
+@lru_cache(maxsize=1024)  # a few agents, at every token of theirs
 def agent_id(trust_domain: TrustDomain, agent: str) -> SpiffeId:
     """Return the ID of an agent's definition, the class of all its tasks."""
     return _checked(trust_domain, f"/agent/{parse_agent_name(agent)}")

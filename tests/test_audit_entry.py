@@ -276,3 +276,62 @@ def test_numbers_are_kept_in_range() -> None:
     for latency, written in ((-5, 0), (2**60, MAX_INTEGER)):
         entry = entries.decision(dataclasses.replace(ALLOWED, latency_us=latency), ID, NOW)
         assert members(entry)["latency_us"] == written
+
+
+# What must not stand in a record as it came: a direction override, a backslash, a token, too long a name.
+UNFIT = ["\u202egnp.exe", "a\\b", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "x" * 300]
+TEXTS = [each.name for each in dataclasses.fields(DecisionFacts) if each.type in {str, str | None}]
+PARTS: dict[str, dict[str, Any]] = {
+    "codes": {"codes": ("DPT-A", "%")},
+    "payload": {"payload": ("email", "%")},
+    "chain": {"chain": (Hop("triage", TASK), Hop("%", TASK))},
+    "task of a hop": {"chain": (Hop("triage", "%"),)},
+    "issuer": {"human": Human("%", "lead")},
+    "subject": {"human": Human("https://idp.example", "%")},
+    **{text: {text: "%"} for text in TEXTS},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_whatever_a_text_of_a_decision_is_it_is_made_fit(part: str, unfit: str) -> None:
+    """The texts are looked at all at once: one that was forgotten would stand there as it came."""
+    put = put_into(PARTS[part], unfit)
+    line = canonical(entries.decision(dataclasses.replace(ALLOWED, **put), ID, NOW).members(1, GENESIS))
+    found = json.loads(line)
+    assert not [text for text in texts_in(found) if unfit in text and not is_fit(part, text)]
+    assert line != canonical(entries.decision(ALLOWED, ID, NOW).members(1, GENESIS))
+
+
+def put_into(value: Any, text: str) -> Any:
+    """Put a text where the mark stands."""
+    match value:
+        case "%":
+            return text
+        case dict():
+            return {key: put_into(each, text) for key, each in value.items()}
+        case tuple():
+            return tuple(put_into(each, text) for each in value)
+        case Hop():
+            return Hop(put_into(value.agent, text), put_into(value.task, text))
+        case Human():
+            return Human(put_into(value.issuer, text), put_into(value.subject, text))
+        case _:
+            return value
+
+
+def texts_in(value: Any) -> list[str]:
+    match value:
+        case str():
+            return [value]
+        case list():
+            return [text for each in value for text in texts_in(each)]
+        case dict():
+            return [text for each in value.values() for text in texts_in(each)]
+        case _:
+            return []
+
+
+def is_fit(part: str, text: str) -> bool:
+    """A sentence is for people: it may be longer than a name, and backslashes stay."""
+    return part == "detail" and text.isprintable() and "eyJ" not in text

@@ -30,7 +30,7 @@ from authz.audit.facts import (
 )
 from authz.audit.record import GENESIS, MAX_INTEGER, VERSION, Json, canonical, timestamp
 from authz.audit.text import MIN_LIMIT, are_names, ascii_name, name, optional_name, sentence
-from identity.caller import Hop, Human
+from identity.caller import Human
 from identity.quick_init import quick_init
 
 Kind = Literal[
@@ -335,10 +335,6 @@ def _issued(issued: Issued | None) -> Json:
 
 def _human(human: Human | None) -> Json:
     return None if human is None else {"issuer": name(human.issuer), "subject": name(human.subject)}
-
-
-def _hop(hop: Hop) -> Json:
-    return {"agent": name(hop.agent), "task": name(hop.task)}
 
 
 def _count(number: int) -> int:
