@@ -92,7 +92,7 @@ def canonical_of_ordered(members: Mapping[str, Json]) -> bytes:
         AuditError: if a text cannot be encoded (a lone surrogate) or a name is none.
     """
     try:
-        return to_json({name: members[name] for name in sorted(members)})
+        return to_json(dict(sorted(members.items())))
     except (ValueError, TypeError, RecursionError) as error:
         raise AuditError("a record that cannot be written as canonical JSON") from error
 

@@ -41,7 +41,7 @@ def optional_name(text: str | None, limit: int = MAX_NAME) -> str | None:
 
 def are_names(texts: Iterable[str | None]) -> bool:
     """Say whether `name` leaves each of them as it is; it may say no although it would."""
-    found = [text for text in texts if text]
+    found = list(filter(None, texts))
     if max(map(len, found), default=0) > MAX_NAME:
         return False
     # Side by side some could look like a token; then each is looked at by itself.

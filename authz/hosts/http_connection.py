@@ -52,6 +52,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, {})
         self._head_bytes, self._deadline_seconds = head_bytes, request_seconds
         self._deadline: float | None = None
+        self._is_idle = False
         self._timer: asyncio.TimerHandle | None = None
         self._chain: tuple[bytes, ...] = ()
         self._application = self.app
@@ -70,14 +71,14 @@ class Connection(HttpToolsProtocol):
         """Take the certificates of the peer."""
         super().connection_made(transport)
         self._chain = _chain_of(transport)
-        self._arm()
+        self._arm(self._deadline_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Read a piece."""
         if self._is_over:
             return
-        if self._deadline is None:
-            self._arm()
+        if self._deadline is None or self._is_idle:
+            self._arm(self._deadline_seconds)
         self.server_state.default_headers = _date(int(time.time()))
         self._began, self._body = False, 0
         super().data_received(data)
@@ -176,18 +177,26 @@ class Connection(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
-        """Give whoever goes on a new deadline."""
+        """Go on, as uvicorn does, but with our deadlines: whoever is idle has one, too."""
         self._disarm()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         # A client that still sends the body of an answered request, or the next one, gets one more deadline.
         is_busy = self._in_message or not self.cycle.response_complete
-        if is_busy and not self.transport.is_closing():
-            self._arm()
+        self._arm(self._deadline_seconds if is_busy else self.timeout_keep_alive, is_idle=not is_busy)
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float, *, is_idle: bool = False) -> None:
         # One timer for many requests: setting it anew takes longer than looking, each time it rings, whether
         # the deadline was moved meanwhile.
-        self._deadline = self.loop.time() + self._deadline_seconds
+        self._is_idle = is_idle
+        self._deadline = self.loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
             self._timer = self.loop.call_at(self._deadline, self._ring)
 
@@ -198,10 +207,12 @@ class Connection(HttpToolsProtocol):
         self._timer = None
         if self._deadline is None:
             return
-        if self._deadline <= self.loop.time():
-            self.transport.abort()
-        else:
+        if self._deadline > self.loop.time():
             self._timer = self.loop.call_at(self._deadline, self._ring)
+        elif self._is_idle:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
 
 async def _too_long(
