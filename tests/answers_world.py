@@ -169,7 +169,9 @@ class AnswersWorld(World):
 
 
 def operation_of(method: str) -> Operation:
-    """Return what was asked for: `models` of a model's provider, the rest of an MCP server."""
+    """Return what was asked for: `models` and a chat of a model's provider, the rest of an MCP server."""
+    if method == "chat.completions":
+        return Operation("llm", method, "call", "model", "small")
     if method == "models":
         return Operation("llm", "models", "list", "server", "tickets")
     if method.endswith("/list"):

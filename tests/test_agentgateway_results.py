@@ -72,6 +72,24 @@ def test_other_results_pass_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        b'{"name":"more_a","inputSchema":{"maximum":9223372036854775807}}',
+        b'{"name":"more_a","name":"more_b"}',
+        b'{"name":"more_a","inputSchema":{"enum":[' + b"1," * 20_000 + b"1]}}",
+    ],
+    ids=["a large number", "a name twice", "many values"],
+)
+def test_what_one_target_says_hides_nothing_of_another(entry: bytes) -> None:
+    world = ExtMcpWorld(prefixed=True)
+    both = ("tickets-target", "more")
+    passed = world.ask(world.message("tools/list", None, targets=both))
+    raw = b'{"tools":[{"name":"tickets-target_read_ticket"},' + entry + b"]}"
+    result = world.answer(world.result_of(passed, None, targets=both, raw=raw))
+    assert "tickets-target_read_ticket" in names(result)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"",
@@ -92,6 +110,7 @@ def test_other_results_pass_as_they_are() -> None:
 )
 def test_a_list_that_cannot_be_read_is_refused_and_nothing_of_it_is_told(raw: bytes) -> None:
     world = ExtMcpWorld()
+    world.policy.hidden = frozenset({"secret"})
     result = world.answer(world.result_of(listed(world), None, raw=raw))
     if result.WhichOneof("result") == "mutated":
         assert b"secret" not in result.mutated

@@ -512,3 +512,74 @@ async def _fill(world: AnswersWorld, media_type: str, chunk: bytes) -> None:
         await guard.on_body(chunk, end_of_stream=False)
         held = len(guard._body) + len(guard._events._line) + len(guard._events._data or b"")
         assert held <= MAX_EVENT
+
+
+# What a server says in answer to one request, though it is the answer to another: clients go by the id.
+STRAY = response(tools("read", "secret"), rpc_id=5)
+CALLS = ["tools/call", "initialize", "ping", "notifications/initialized", "completion/complete"]
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_list_in_answer_to_another_request_is_cut(method: str) -> None:
+    sent = _world().answer(STRAY, to=method, status=201)
+    assert (sent.json["id"], names_in(sent.result)) == (5, ["read"])
+    assert dict(sent.head.set_headers)["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_list_in_the_stream_of_another_request_is_cut(method: str) -> None:
+    changed = '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+    stream = f"data: {changed}\n\ndata: {STRAY}\n\ndata: {response({'content': []})}\n\n"
+    sent = _world().answer(stream, to=method, media_type=EVENTS)
+    assert [message.get("id") for message in sent.messages] == [None, 5, 7]
+    assert names_in(sent.messages[1]["result"]) == ["read"]
+    assert sent.messages[2]["result"] == {"content": []}
+
+
+def test_a_tool_that_changed_is_not_shown_in_answer_to_a_call() -> None:
+    world = AnswersWorld(pins="learn")
+    world.ports = replace(world.ports, pins=FakePins(frozenset({"read"})))
+    assert names_in(world.answer(STRAY, to="tools/call").result) == ["secret"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "encoding"),
+    [
+        ("application/jsonfoo", None),
+        ("text/plain; application/json", None),
+        ("Text/Event-Stream; charset=utf-16", None),
+        (JSON, "gzip"),
+    ],
+)
+def test_what_some_client_takes_for_messages_is_no_way_past(media_type: str, encoding: str | None) -> None:
+    headers = [("content-encoding", encoding)] if encoding is not None else []
+    sent = _world().answer(STRAY, to="tools/call", media_type=media_type, headers=headers)
+    assert (sent.head.kind, sent.reason) == ("refuse", UNREADABLE)
+
+
+def test_two_content_types_are_no_way_past() -> None:
+    sent = _world().answer(STRAY, to="tools/call", headers=[("content-type", "text/plain")])
+    assert (sent.head.kind, sent.reason) == ("refuse", UNREADABLE)
+
+
+@pytest.mark.parametrize("text", [f"[{STRAY}]", f"\ufeff{STRAY}", f"{STRAY}{STRAY}"])
+def test_several_answers_in_one_are_none(text: str) -> None:
+    sent = _world().answer(text, to="tools/call")
+    assert sent.reason == UNREADABLE
+    assert b"secret" not in sent.body
+
+
+@pytest.mark.parametrize("status", [101, 307])
+def test_a_call_is_answered_by_nobody_else(status: int) -> None:
+    sent = _world().answer(STRAY, to="tools/call", status=status)
+    assert (sent.head.kind, sent.reason) == ("refuse", UNREADABLE)
+
+
+@pytest.mark.parametrize("media_type", ["text/html", None])
+def test_what_no_client_takes_for_messages_passes(media_type: str | None) -> None:
+    assert _world().answer("a", to="tools/call", media_type=media_type).body == b"a"
+
+
+def test_the_answer_to_a_call_without_a_body_passes() -> None:
+    sent = _world().answer(to="notifications/initialized", status=202, headers=[("content-length", "0")])
+    assert sent.head.kind == "pass"

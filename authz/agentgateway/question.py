@@ -21,6 +21,7 @@ from authz.agentgateway.targets import Targets
 from authz.pb import ext_authz_pb2 as pb
 from authz.protocols.mcp_era import MODERN_VERSIONS, VERSION_HEADER
 from authz.protocols.mcp_params import CAPABILITIES_META, PROTOCOL_VERSION_META
+from authz.request import MAX_BODY_BYTES
 from authz.services import SERVICE_EXTENSION
 from identity.strict_json import StrictJsonError, loads
 
@@ -86,6 +87,9 @@ def _body(asked: Asked, targets: Targets) -> bytes:
     raw = asked.params
     if raw is None:
         return _message(asked.method, _dump(_required(asked)))
+    if len(raw) > MAX_BODY_BYTES:
+        # The flow refuses it, whoever asks; nobody reads it before.
+        return raw
     try:
         params = loads(raw)
     except StrictJsonError:

@@ -34,6 +34,7 @@ from authz.agentgateway.verdict import (
 )
 from authz.answers.admission import Admitted, Answers
 from authz.answers.arrival import Arrival
+from authz.answers.way import is_cut
 from authz.codes import Code
 from authz.errors import AnswerError, AuditError, AuthenticationError, CodedError
 from authz.headers import Headers
@@ -45,6 +46,8 @@ CHECK_REQUEST: Final = "CheckRequest"
 CHECK_RESPONSE: Final = "CheckResponse"
 
 _JSON: Final = Headers.parse((("content-type", b"application/json"),))
+# The gateway found out which request a result is to: of others than lists nothing has to be read.
+_UNREAD: Final = Headers.parse(())
 
 Check = Callable[[bytes, SpiffeId | None], Awaitable[bytes]]
 """The one flow."""
@@ -142,7 +145,8 @@ async def _guarded(admitted: Admitted, answered: Answered) -> bytes:
         AnswerError: if it is a list that cannot be read.
     """
     guard, arrival = admitted.guard, _arrival(answered)
-    seen = await guard.on_headers(arrival.status, arrival.headers, end_of_stream=False)
+    headers = _JSON if is_cut(admitted.passage) else _UNREAD
+    seen = await guard.on_headers(arrival.status, headers, end_of_stream=False)
     if seen.kind == "refuse":
         if isinstance(guard.problem, AuthenticationError):
             raise guard.problem

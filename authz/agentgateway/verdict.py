@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.agentgateway.message import PASSAGE
+from authz.answers.json_answer import MAX_ANSWER, decode, read_object, unreadable, write
 from authz.answers.passage import PASSAGE_FIELD
 from authz.approvals import prompt
 from authz.codes import Code, find_code
-from authz.errors import AnswerError
 from authz.form import Form
 from authz.pb import ext_authz_pb2 as pb
 from authz.pb import ext_mcp_pb2 as mcp
-from identity.strict_json import StrictJsonError, loads
 
 _OK: Final = 0
 _HIDING: Final = -32602
@@ -113,16 +112,16 @@ def result_refused(refusal: Refusal) -> bytes:
 def response_of(result: bytes) -> bytes:
     """Return a result of the gateway as the message that a server would have sent.
 
+    It is written anew, so that nothing in it ends the message. What one of several targets says, and not every
+    reader takes, is for the reader of lists to take out: the things of the others stay.
+
     Raises:
-        AnswerError: with ANSWER_UNREADABLE, if it is no object of strict JSON, and so could end the message.
+        AnswerError: with ANSWER_UNREADABLE, if it is no object of JSON.
     """
-    try:
-        document = loads(result)
-    except StrictJsonError as error:
-        raise AnswerError(Code.ANSWER_UNREADABLE, str(error)) from error
-    if not isinstance(document, dict):
-        raise AnswerError(Code.ANSWER_UNREADABLE, "a result that is not an object")
-    return b"".join((b'{"jsonrpc":"2.0","id":1,"result":', result, b"}"))
+    if len(result) > MAX_ANSWER:
+        raise unreadable(f"more than {MAX_ANSWER} bytes")
+    document = read_object(decode(result))
+    return b"".join((b'{"jsonrpc":"2.0","id":1,"result":', write(document), b"}"))
 
 
 def result_of(message: bytes) -> Json | None:

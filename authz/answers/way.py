@@ -4,6 +4,9 @@
   where answers to earlier requests come again, lists among them, and `subscriptions/listen`.
 - Whatever the status, what has a body is read: a server may put a list into any of 2xx, and into the text of
   an error. A redirect leads the client to where nobody looks, so it is refused; so is a switch of protocols.
+- What answers any other call of MCP is read, too, where a client would take it for messages: clients hand a
+  response to the request whose id it has, whichever request it came in answer to, so that a list could come
+  as the answer to a call. A failure hands over nothing but an error, and passes.
 - The body of a list has exactly one media type that we read, and no encoding. A header that says so twice
   says two things.
 - Everything else passes. Where it can go on for long it is watched, so that it ends with the caller's rights.
@@ -42,11 +45,21 @@ def way_of(passage: Passage, status: int, headers: Headers, *, end_of_stream: bo
     Raises:
         AnswerError: with ANSWER_UNREADABLE, if the body of a list cannot be read.
     """
-    if is_list(passage) or is_replay(passage):
+    if is_cut(passage):
         return _of_list(passage, status, headers, end_of_stream=end_of_stream)
+    if passage.protocol == "mcp" and status not in _FAILED:
+        if status not in _OK:
+            raise unreadable(f"an answer with status {status}")
+        if not end_of_stream and _length(headers) != 0 and _may_be_messages(headers):
+            return _of_body(passage, headers)
     if end_of_stream or (status in {*_OK, *_FAILED} and _is_short(headers)):
         return "pass"
     return "watch"
+
+
+def is_cut(passage: Passage) -> bool:
+    """Say whether the answer is to a request for a list, or one in which any answer may come."""
+    return is_list(passage) or is_replay(passage)
 
 
 def is_list(passage: Passage) -> bool:
@@ -68,6 +81,10 @@ def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: 
         return "pass"
     if status in _FAILED or _length(headers) == 0:
         return "error"
+    return _of_body(passage, headers)
+
+
+def _of_body(passage: Passage, headers: Headers) -> Way:
     try:
         content_type, encoding = headers.one("content-type"), headers.one("content-encoding")
     except RequestError as error:
@@ -83,6 +100,14 @@ def _of_list(passage: Passage, status: int, headers: Headers, *, end_of_stream: 
     if match is not None and match[1] == EVENT_STREAM and passage.protocol == "mcp":
         return "events"
     raise unreadable("a list of another content-type than it has")
+
+
+def _may_be_messages(headers: Headers) -> bool:
+    """Say whether some client looks for messages there; some look for the name of the type anywhere."""
+    if "content-type" in headers.repeated:
+        return True
+    media_type = headers.last.get("content-type", b"").lower()
+    return b"json" in media_type or b"event-stream" in media_type
 
 
 def _is_short(headers: Headers) -> bool:
