@@ -506,3 +506,18 @@ def test_a_file_that_is_gone_is_a_refusal(make: Make) -> None:
     desk = make()
     desk.file.close()
     assert desk.bind() is Code.SESSION_UNKNOWN
+
+
+@pytest.mark.parametrize("gone", ["deleted", "moved", "replaced"])
+def test_a_file_of_another_name_binds_nothing(make: Make, gone: str) -> None:
+    """Another process makes a new one: there the session would be nobody's, and a thief the first."""
+    desk = make()
+    assert desk.bind() is None
+    desk.after = SEEN_SECONDS
+    if gone == "moved":
+        desk.path.rename(desk.path.with_suffix(".old"))
+    else:
+        desk.path.unlink()
+    if gone == "replaced":
+        assert make().bind(THEIRS) is None
+    assert desk.bind() is Code.SESSION_UNKNOWN

@@ -376,7 +376,7 @@ def test_what_is_no_file_of_pins_is_refused(make: Make, damage: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("gone", ["deleted", "replaced", "emptied"])
+@pytest.mark.parametrize("gone", ["deleted", "replaced", "emptied", "moved", "moved and replaced"])
 def test_a_file_that_is_gone_is_not_believed_from_memory(make: Make, gone: str) -> None:
     """Others would write into the new one, and what counts here would be what nobody can change any more."""
     book = make()
@@ -384,9 +384,12 @@ def test_a_file_that_is_gone_is_not_believed_from_memory(make: Make, gone: str) 
     assert book.refusal() is None
     if gone == "emptied":
         os.truncate(book.path, 0)
+    elif "moved" in gone:
+        # It still has a name, as where somebody keeps the old one before they put a copy back.
+        book.path.rename(book.path.with_suffix(".old"))
     else:
         book.path.unlink()
-    if gone == "replaced":
+    if "replaced" in gone:
         make().learn(GOOD)
     with pytest.raises(StoreError, match="pins"):
         book.refusal()
@@ -506,5 +509,5 @@ def test_many_who_learn_one_list_at_once_write_it_once(make: Make) -> None:
 
 def test_the_file_holds_what_was_declared_and_no_more(make: Make) -> None:
     book = make()
-    book.learn(Declared.of(GOOD.name, {**TOOL, "_meta": {"session": "s3cret"}}))
+    book.learn(Declared.of(GOOD.name, {**TOOL, "icons": [{"src": "https://x/s3cret"}]}))
     assert b"s3cret" not in raw(book)

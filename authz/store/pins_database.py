@@ -4,8 +4,8 @@
   changes nothing.
 - Whether the file has changed is read from the file itself: SQLite counts its transactions in the header
   (bytes 24 to 27 of page 1), in the same write as what they change. A look costs no lock and less than 3 µs.
-- A file that is gone, or that somebody put another one in the place of, is an error: what is read here would
-  be what nobody writes any more.
+- A file that is gone, or that somebody put another one in the place of, is an error, whether the old one was
+  deleted or only has another name now: what is read here would be what nobody writes any more.
 - No WAL, for the reason that stands in authz/store/replay.py; without it the counter is in the header.
 """
 
@@ -104,14 +104,13 @@ class PinDatabase:
         Raises:
             StoreError: if it cannot be known.
         """
+        self._turns.require_place()
         try:
-            links = os.fstat(self._descriptor).st_nlink
             found = os.pread(self._descriptor, _COUNTER_BYTES, _COUNTER_AT)
         except OSError as error:
             raise StoreError(f"the file of pins {self._path!r} cannot be read: {error.strerror}") from error
-        # Without a name it was deleted, or another one was moved there.
-        if links < 1 or len(found) != _COUNTER_BYTES:
-            raise StoreError(f"the file of pins {self._path!r} was replaced: start again every process")
+        if len(found) != _COUNTER_BYTES:
+            raise StoreError(f"the file of pins {self._path!r} was emptied: start again every process")
         return found
 
     @contextmanager

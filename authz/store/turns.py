@@ -3,9 +3,12 @@
 - A transaction that writes holds the write lock of the file. What fails in between changes nothing.
 - Others are waited for in equal steps, for so long and no longer: SQLite's own waiting sleeps longer each
   time, so that the busy starve others.
+- A file that was deleted, or has another name now, is wrong: who opens it by its name has another one, where
+  what is kept here counts for nothing.
 - Whatever is wrong with the file is a StoreError that says what cannot be known because of it.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +33,8 @@ class Turns:
         pause_seconds: float = 0.001,
     ) -> None:
         self.connection = connection
+        self._path = _path_of(connection)
+        self._place = _place(self._path)
         self._unknown = unknown
         self._busy_seconds = busy_seconds
         self._pause_seconds = pause_seconds
@@ -40,6 +45,18 @@ class Turns:
         with self._lock:
             self.connection.close()
 
+    def require_place(self) -> None:
+        """Look whether the file still is the one that has its name; this waits for nobody.
+
+        Raises:
+            StoreError: if not.
+        """
+        if self._place is None or _place(self._path) != self._place:
+            raise StoreError(
+                f"it cannot be known {self._unknown}: the file {self._path!r} was replaced: "
+                "start again every process"
+            )
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Have the connection alone; others may write the file between two steps.
@@ -48,6 +65,7 @@ class Turns:
             StoreError: if something is wrong with the file.
         """
         with self._lock:
+            self.require_place()
             try:
                 yield
             except sqlite3.Error as error:
@@ -85,3 +103,17 @@ class Turns:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up_at:
                     raise
                 sleep(self._pause_seconds)
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+    return str(path)
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    """Say which file has this name; None where none has."""
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
