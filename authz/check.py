@@ -135,11 +135,12 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     check_details(caller, operation, service)
     session_id = session_of(request, operation)
-    if session_id is not None and flow.sessions is not None:
-        await flow.sessions.bind(service.name, session_id, owner_of(caller), now)
     wanted = flow.policy.payload_classes(service.name)
     payload = evidence.payload = classes_in_call(operation, request, wanted)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name, payload=payload))
+    # Who may not do it binds nothing: else they could take the ids that a server will give to others.
+    if verdict.effect != "deny" and session_id is not None and flow.sessions is not None:
+        await flow.sessions.bind(service.name, session_id, owner_of(caller), now)
     if verdict.effect != "deny" and flow.pins is not None and operation.method == TOOL_CALL:
         await flow.pins.require(service.name, operation.resource_name, service.pins)
     if verdict.effect == "approve" and flow.approvals is not None:

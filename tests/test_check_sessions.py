@@ -170,6 +170,13 @@ def test_what_the_policy_denies_stays_denied_within_a_session(world: World) -> N
     assert reason(ask(world, run, ID)) == "DPT-AGENT-TIER"
 
 
+def test_who_may_do_nothing_takes_no_session_that_others_will_have(world: World) -> None:
+    allowed, world.policy.answer = world.policy.answer, DENY
+    assert reason(ask(world, world.run("resolver"), ID)) == "DPT-AGENT-TIER"
+    world.policy.answer = allowed
+    assert is_allowed(ask(world, world.run("triage"), ID))
+
+
 def test_where_nobody_can_tell_the_answer_says_try_again(world: World, tmp_path: Path) -> None:
     file = SessionFile.open(tmp_path / "gone" / "sessions.db")
     world.sessions = SharedSessions(file)
