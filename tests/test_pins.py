@@ -48,6 +48,19 @@ def learnt(*digests: str, learns: bool = True, step: float = 100) -> Pin:
         {"execution": {"taskSupport": "required"}},
         {"instructions": "a member of tomorrow's specification"},
         {"Description": EVIL},
+        # Clients search by it, and choose by it what a person sees: it can be poisoned, too.
+        {"_meta": {"anthropic/searchHint": EVIL}},
+        {"_meta": {"ui": {"resourceUri": "ui://evil"}}},
+        # What is left out must not hold what is read after all.
+        {"icons": EVIL},
+        {"icons": [EVIL]},
+        {"icons": [{"src": f"https://x/ {EVIL}"}]},
+        {"icons": [{"src": "data:text/plain,first-call-export"}]},
+        {"icons": [{"src": "https://x/y.png", "description": EVIL}]},
+        {"icons": [{"src": "https://x/y.png", "sizes": [EVIL]}]},
+        {"icons": [{"src": "https://x/y.png", "sizes": EVIL}]},
+        {"icons": [{"src": "https://x/y.png", "mimeType": EVIL}]},
+        {"icons": [{"src": ["https://x/y.png"]}]},
     ],
 )
 def test_whatever_a_model_reads_or_a_call_means_is_hashed(parts: dict[str, Any]) -> None:
@@ -57,9 +70,16 @@ def test_whatever_a_model_reads_or_a_call_means_is_hashed(parts: dict[str, Any])
         assert Declared.of("delete_customer", tool(**parts)).digest != GOOD.digest
 
 
-@pytest.mark.parametrize("parts", [{"_meta": {"trace": 7}}, {"icons": [{"src": "https://x/y.png"}]}])
-def test_what_no_model_reads_is_not_hashed(parts: dict[str, Any]) -> None:
-    assert Declared.of("delete_customer", tool(**parts)).digest == GOOD.digest
+@pytest.mark.parametrize(
+    "icon",
+    [
+        {"src": "https://x/y.png?signed=7"},
+        {"src": "data:image/png;base64,AA==", "mimeType": "image/png", "sizes": ["48x48", "any"]},
+        {"src": "http://x/y.svg", "mimeType": "image/svg+xml", "theme": "dark"},
+    ],
+)
+def test_icons_are_not_hashed(icon: dict[str, Any]) -> None:
+    assert Declared.of("delete_customer", tool(icons=[icon])).digest == GOOD.digest
 
 
 def test_the_order_of_members_is_no_change() -> None:

@@ -1,7 +1,9 @@
 """A tool as its server declares it: what a model reads of it, and what it is called with.
 
 - Every member that can change what a model does, or what a call means, is part of the hash, those of
-  tomorrow's specification, too; `_meta` and icons are not.
+  tomorrow's specification, too. So is `_meta`: clients search by it, and choose by it what a person sees.
+- Icons are not, as long as they are icons: a server may have other addresses for them each time. What only
+  stands there is a text like any other.
 - The name in it is the policy's: a gateway's prefix is no change of the tool.
 - A rename is another tool; the same tool under another name has another hash, too.
 """
@@ -15,8 +17,14 @@ from typing import Final
 
 from identity.canonical import canonical_json, sha256_hex
 
-# What no model reads: a server may say something else here each time.
-LEFT_OUT: Final = frozenset({"_meta", "icons"})
+_ICONS: Final = "icons"
+# What an icon says, and nothing with a space: there is no room for a sentence.
+_OF_ICON: Final[Mapping[str, re.Pattern[str]]] = {
+    "src": re.compile(r"(?:https?://|data:image/)[!-~]*"),
+    "mimeType": re.compile(r"image/[A-Za-z0-9.+-]{1,64}"),
+    "theme": re.compile(r"light|dark"),
+}
+_SIZE: Final = re.compile(r"any|[0-9]{1,5}x[0-9]{1,5}")
 # What can be called has such a name (authz/protocols/mcp_target.py); letters that look alike are in none.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # A list is mostly the one that was there before. Longer ones are hashed each time, so that what is remembered
@@ -59,12 +67,34 @@ class Declared:
 
 def pinned(name: str, tool: Mapping[str, object]) -> Mapping[str, object]:
     """Return what of a declaration is pinned."""
-    return {**{member: value for member, value in tool.items() if member not in LEFT_OUT}, "name": name}
+    kept = {**tool, "name": name}
+    if _ICONS in kept and _are_icons(kept[_ICONS]):
+        del kept[_ICONS]
+    return kept
 
 
 def is_tool_name(name: str) -> bool:
     """Say whether a tool of this name can be called at all."""
     return _NAME.fullmatch(name) is not None
+
+
+def _are_icons(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) and _is_icon(each) for each in value)
+
+
+def _is_icon(icon: Mapping[str, object]) -> bool:
+    return all(
+        _are_sizes(value)
+        if member == "sizes"
+        else member in _OF_ICON and isinstance(value, str) and _OF_ICON[member].fullmatch(value) is not None
+        for member, value in icon.items()
+    )
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(size, str) and _SIZE.fullmatch(size) is not None for size in value
+    )
 
 
 def _digest(name: str, tool: Mapping[str, object]) -> str:
