@@ -296,7 +296,9 @@ def _once(what: str, names: Iterable[str]) -> None:
 
 def _with_absolute_paths(section: Part, directory: Path) -> Part:
     """Return a section whose paths, also those of its own sections, are relative to nothing."""
-    changed = {name: _absolute(getattr(section, name), directory) for name in type(section).model_fields}
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    # Only what changes: whatever is updated counts as written in the file.
+    changed = {name: new for name, value in values.items() if (new := _absolute(value, directory)) != value}
     return section.model_copy(update=changed)
 
 

@@ -21,6 +21,7 @@ import yaml
 from authz.cli import app, run
 from authz.codes import Code
 from authz.commands.output import Output, emit, emit_one, printable, say, tell
+from identity.keys import SigningKey
 from tests.service_files import ServiceFiles
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +215,45 @@ def test_validate_says_what_is_there_and_what_is_odd(
         "no providers",
     ):
         assert part in notes
+
+
+@pytest.mark.parametrize(
+    ("service", "says"),
+    [
+        ("", None),
+        ("pins: 'off'", None),
+        ("pins: require, answers: guarded", None),
+        ("pins: learn", "service tickets: pins: learn learns nothing and notices no change"),
+        ("pins: require", "service tickets: pins: require notices no change"),
+        ("pins: require, protocol: a2a", "service tickets: pins: require is for mcp alone"),
+    ],
+)
+def test_validate_says_where_pins_see_no_list(
+    tmp_path: Path, service: str, says: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ServiceFiles(tmp_path / "service")
+    audience = 'audience: "https://tickets.mesh.example"'
+    files.path.write_text(files.path.read_text().replace(audience, f"{audience}, {service}".rstrip(", ")))
+    assert run(["config", "validate", str(files.path), "-o", "json"]) == 0
+    found = [note for note in json.loads(capsys.readouterr().out)["notes"] if "pins" in note]
+    assert len(found) == (says is not None)
+    assert says is None or (found[0].startswith(says) and ("mcp" in says or "answers: guarded" in found[0]))
+
+
+def test_validate_reads_the_key_of_signed_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the start is where somebody learns that it cannot be read."""
+    server = "{name: mcp-test/tickets, service: tickets, tools: [read_ticket]}"
+    gateways = f"gateways: [{{service: billing, servers: [{server}]}}]"
+    files = ServiceFiles(tmp_path / "service", f"kuadrant: {{key: key.pem, {gateways}}}\n")
+    assert run(["config", "validate", str(files.path)]) == 1
+    assert "kuadrant.key" in capsys.readouterr().err
+    (files.directory / "key.pem").write_text("s3cret")
+    assert run(["config", "validate", str(files.path)]) == 1
+    captured = capsys.readouterr()
+    assert "kuadrant.key" in captured.err
+    assert "s3cret" not in captured.err
+    (files.directory / "key.pem").write_bytes(SigningKey.generate().reveal_pem())
+    assert run(["config", "validate", str(files.path)]) == 0
 
 
 @pytest.mark.parametrize(

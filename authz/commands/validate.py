@@ -9,7 +9,9 @@ from authz.broker.deps import audiences_of
 from authz.commands.output import Lines, Row
 from authz.commands.place import read_config
 from authz.config import Config
+from authz.config_service import ServiceConfig
 from authz.errors import ConfigError
+from authz.kuadrant.key_file import load_list_key
 from authz.policy.engines import engine_loader
 from authz.policy.grants import Grants
 from authz.policy.live import read_grants
@@ -25,6 +27,8 @@ def validation(file: Path) -> tuple[Row, Lines]:
     grants = read_grants(config.policy.grants)
     audiences_of(config.to_services())
     _require_files(config)
+    if config.kuadrant is not None:
+        load_list_key(config.kuadrant.key)
     revision = asyncio.run(_load(config, grants))
     notes = list(_notes(config, cast("dict[str, Any]", grants.data["grants"])))
     services, agents = sorted(config.services), sorted(agent.name for agent in config.agents)
@@ -81,8 +85,31 @@ def _notes(config: Config, grants: dict[str, Any]) -> Iterator[str]:
             yield f"agent {agent.name}: the grants do not name it, so it may do nothing"
     for name in sorted(grants["agents"].keys() - {agent.name for agent in config.agents}):
         yield f"agent {name}: the grants name it, but it is not registered under agents"
-    for name in config.services:
+    for name, service in config.services.items():
         if name not in grants["services"]:
             yield f"service {name}: the grants list nothing of it, so every call is denied"
+        if said := _unseen_pins(service):
+            yield f"service {name}: {said}"
     if not config.providers:
         yield "no providers: nobody can sign in, so agents can only act for nobody"
+
+
+def _unseen_pins(service: ServiceConfig) -> str | None:
+    """Say what pins cannot do where lists do not come by; nobody who left out `pins` relies on them."""
+    is_said = "pins" in service.model_fields_set and service.pins != "off"
+    if not is_said:
+        return None
+    if service.protocol != "mcp":
+        return f"pins: {service.pins} is for mcp alone, and does nothing for {service.protocol}"
+    if service.answers == "guarded":
+        return None
+    if service.pins == "learn":
+        return (
+            "pins: learn learns nothing and notices no change, for lists do not come by: "
+            "say answers: guarded, and give its Envoy the ext_proc"
+        )
+    return (
+        "pins: require notices no change, for lists do not come by: tools that were accepted from a file "
+        "('deputy mcp pin --from') pass whatever they are now, and no others; say answers: guarded, and give "
+        "its Envoy the ext_proc"
+    )
