@@ -112,8 +112,8 @@ def result_refused(refusal: Refusal) -> bytes:
 def response_of(result: bytes) -> bytes:
     """Return a result of the gateway as the message that a server would have sent.
 
-    It is written anew, so that nothing in it ends the message. What one of several targets says, and not every
-    reader takes, is for the reader of lists to take out: the things of the others stay.
+    It is written anew, so that nothing in it ends the message. What one of several targets says, and not all
+    readers take, is for the reader of lists to take out: the things of the others stay.
 
     Raises:
         AnswerError: with ANSWER_UNREADABLE, if it is no object of JSON.
