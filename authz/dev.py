@@ -160,6 +160,7 @@ class Dev:
             ConfigError: if the directory's path is too long for a socket in it.
         """
         upstreams = {name: FIRST_UPSTREAM + at for at, name in enumerate(self.inside)}
+        services = self.config.services
         trust_domain = TrustDomain.parse(self.config.trust_domain)
         settings = EnvoySettings(
             trust_domain=trust_domain,
@@ -167,7 +168,14 @@ class Dev:
             deputy=(parse_address(self.config.check.listen),),
             deputy_id=SpiffeId(trust_domain, DEPUTY_PATH),
             services=tuple(
-                Service(name, TcpAddress("127.0.0.1", port), f"localhost:{port}")
+                Service(
+                    name,
+                    TcpAddress("127.0.0.1", port),
+                    # What speaks gRPC is told apart by its host, for its paths are its own.
+                    f"{name}.localhost" if services[name].protocol == "grpc" else f"localhost:{port}",
+                    "grpc" if services[name].protocol == "grpc" else "http",
+                    is_guarded=services[name].answers == "guarded",
+                )
                 for name, port in upstreams.items()
             ),
             sds_socket=gateway_socket(self.directory),

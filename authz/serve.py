@@ -219,7 +219,8 @@ def _grpc_host(config: Config, flow: Flow, tls: ListenerTls) -> GrpcHost:
         tls=None if isinstance(listen, UnixAddress) else tls,
         limits=GrpcLimits(in_flight=config.check.max_concurrent),
         refused=lambda why: flow.strangers.count(f"(the host itself: {why})", flow.clock()),
-        answers=answers,
+        # Whoever guards nothing keeps the smaller bounds.
+        answers=answers if any(service.is_guarded for service in flow.services.by_name.values()) else None,
         more=more,
     )
 

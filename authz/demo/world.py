@@ -332,7 +332,13 @@ def _write_config(directory: Path, sign_ins: SignIn, sockets: Path, *, with_opa:
 def _envoy_settings(directory: Path, config: Config, secrets: Path) -> EnvoySettings:
     trust_domain = TrustDomain.parse(config.trust_domain)
     services = tuple(
-        EnvoyService(name, UnixAddress(str(directory / name / "mcp.sock")), name) for name in SERVICES
+        EnvoyService(
+            name,
+            UnixAddress(str(directory / name / "mcp.sock")),
+            name,
+            is_guarded=config.services[name].answers == "guarded",
+        )
+        for name in SERVICES
     )
     return EnvoySettings(
         trust_domain=trust_domain,
