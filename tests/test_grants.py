@@ -460,7 +460,7 @@ def test_a_list_may_have_to_be_empty() -> None:
 def test_names_are_those_that_the_inspectors_give() -> None:
     assert set(A2A_METHODS) == set(a2a_methods.METHODS)
     for model in ("a", "meta-llama/Llama-3.1-8B", "ft:gpt-4o:org::id", "claude@20250101", "a" * 256):
-        assert llm_facts._MODEL.fullmatch(model)
+        assert llm_facts.MODEL_NAME.fullmatch(model)
         parse(broken(f"{MODELS}|{model}", "read"))
     for path in ("/a/b", "/grpc.health.v1.Health/Check", "/_a.B2/C_"):
         assert grpc_call._PATH.fullmatch(path)
