@@ -195,3 +195,23 @@ def test_only_what_counts_can_change() -> None:
     assert change_of(learnt, learnt.notice(seen, learns=True)) == PinChange(
         "changed", SERVICE, "tool", "a" * 64, "b" * 64, NOW
     )
+
+
+def test_who_has_much_to_record_keeps_no_other_service_waiting(book: PinBook) -> None:
+    async def scenario() -> None:
+        going, over = asyncio.Event(), asyncio.Event()
+
+        async def record(_: PinChange) -> None:
+            going.set()
+            await over.wait()
+
+        pins = shared(book, record)
+        await pins.learn(SERVICE, (GOOD,), "learn", book.now)
+        changed = asyncio.create_task(pins.learn(SERVICE, (BAD,), "learn", book.now))
+        await going.wait()
+        async with asyncio.timeout(10):
+            assert await pins.learn("tickets", (GOOD,), "learn", book.now) == frozenset()
+        over.set()
+        assert await changed == {GOOD.name}
+
+    asyncio.run(scenario())

@@ -14,8 +14,10 @@ import pytest
 
 from authz.codes import Code
 from authz.errors import ChangedError, PinError, StoreError
+from authz.pins.change import PinChange
 from authz.pins.declared import Declared
 from authz.pins.known import PinLimits
+from authz.pins.pin import MAX_LOOKED_AT
 from authz.pins.port import PinMode
 from tests.fakes import NOW
 from tests.pins_world import BAD, EVIL, GOOD, SERVICE, TOOL, PinBook, declared, shared
@@ -218,6 +220,39 @@ def test_a_server_that_changes_with_each_list_hardly_writes(make: Make) -> None:
         book.after = number
         assert book.learn(declared(description=f"version {number}")) == {GOOD.name}
     assert writes(book) == before
+
+
+@pytest.mark.parametrize("mode", ["learn", "require"])
+def test_a_server_that_changes_one_tool_after_another_hardly_writes(make: Make, mode: PinMode) -> None:
+    """Each write is a record and a look by all processes: else one server would slow all others down."""
+    book = make()
+    names = [f"tool-{number}" for number in range(200)]
+    for version in range(2):
+        book.learn(*(declared(name, description=str(version)) for name in names), mode=mode)
+    written = 0
+    for second in range(60, 180):
+        book.after, before = second, writes(book)
+        some = names[second - 60 :: 120]
+        book.learn(*(declared(name, description=f"at {second}") for name in some), mode=mode)
+        written += writes(book) != before
+    assert 0 < written <= 2 * MAX_LOOKED_AT
+    assert {book.refusal(name, mode) for name in names} <= {"TOOL_CHANGED", "TOOL_UNPINNED"}
+
+
+def test_of_many_that_change_again_at_once_some_are_written(make: Make) -> None:
+    book, told = make(), list[PinChange]()
+    names = [f"tool-{number}" for number in range(200)]
+    for version in range(3):
+        book.after = version * 100
+        book.file.learn(
+            SERVICE,
+            [declared(name, description=str(version)) for name in names],
+            "learn",
+            book.now,
+            told.append,
+        )
+    assert len(told) == len(names) + MAX_LOOKED_AT
+    assert all(book.refusal(name) == "TOOL_CHANGED" for name in names)
 
 
 def test_what_is_too_long_is_no_write_with_each_list(make: Make) -> None:

@@ -1,6 +1,7 @@
 """All pins of one moment, ready for the question that each call asks.
 
 - A tool that is what was accepted costs two look-ups; a list of such tools one for each.
+- Of tools that are denied already, some are looked at again in a minute, however many a server changes.
 - What there is no room for is no tool that may be called, in whichever mode: full is closed.
 - A name that no call could have is not shown, and not remembered. A name that stands in one list with two
   declarations is shown with neither.
@@ -14,7 +15,7 @@ from typing import Final
 
 from authz.codes import Code
 from authz.pins.declared import Declared, is_tool_name
-from authz.pins.pin import Pin, Sighting
+from authz.pins.pin import MAX_LOOKED_AT, Pin, Sighting
 from authz.pins.port import PinMode
 
 
@@ -73,11 +74,15 @@ class KnownPins:
         if not suspects:
             return False
         pins = self.of(service)
-        is_full = len(pins) >= self._limits.tools
+        is_full, is_busy = len(pins) >= self._limits.tools, looked_at(pins.values(), now) >= MAX_LOOKED_AT
         names = {each.name for each in suspects}
         for name, several in by_name([each for each in declared if each.name in names]).items():
             pin = pins.get(name)
-            if is_tool_name(name) and not is_full if pin is None else _is_news(pin, several, mode, now):
+            if (
+                is_tool_name(name) and not is_full
+                if pin is None
+                else _is_news(pin, several, mode, now, is_busy=is_busy)
+            ):
                 return True
         return False
 
@@ -109,9 +114,21 @@ def by_name(declared: Sequence[Declared]) -> dict[str, tuple[Declared, ...]]:
     return {name: tuple(several.values()) for name, several in found.items()}
 
 
-def _is_news(pin: Pin, several: Sequence[Declared], mode: PinMode, now: datetime) -> bool:
+def looked_at(pins: Iterable[Pin], now: datetime) -> int:
+    """Count those that were looked at a moment ago, and were something else than what counts."""
+    return sum(pin.was_looked_at(now) for pin in pins)
+
+
+def _is_news(
+    pin: Pin, several: Sequence[Declared], mode: PinMode, now: datetime, *, is_busy: bool
+) -> bool:
     learns = mode == "learn" and len(several) == 1
-    return any(pin.notice(Sighting(each.digest, now), learns=learns) is not pin for each in several)
+    sightings = [Sighting(each.digest, now) for each in several]
+    return any(
+        pin.notice(each, learns=learns) is not pin
+        for each in sightings
+        if not (is_busy and pin.is_repeat(each))
+    )
 
 
 def _may_be_shown(pin: Pin | None, declared: Declared, mode: PinMode) -> bool:

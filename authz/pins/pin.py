@@ -22,6 +22,8 @@ MAX_DEPARTURES: Final = 2
 # A tool that is changed already is looked at again so often: else a server that shows something else with
 # each list would have a file written, and read by all processes, with each list.
 LOOK_AGAIN: Final = timedelta(seconds=60)
+# And so many tools of a service within that time: each one is a write, a record, and a look by all processes.
+MAX_LOOKED_AT: Final = 32
 
 State = Literal["accepted", "learned", "changed", "new"]
 
@@ -117,6 +119,17 @@ class Pin:
         if known is self.seen or not _is_old(self.seen, sighted):
             return self
         return replace(self, seen=sighted)
+
+    def is_repeat(self, sighted: Sighting) -> bool:
+        """Say whether it is denied before and after this look, which so can wait."""
+        if self.accepted is None:
+            return self.seen is not None
+        return self.is_changed and sighted.digest != self.accepted.digest
+
+    def was_looked_at(self, now: datetime) -> bool:
+        """Say whether something was seen a moment ago that is not what was accepted."""
+        latest = self.seen if self.accepted is None else self.drift
+        return latest is not None and not _is_old(latest, Sighting(latest.digest, now))
 
     def accept(self, digest: str, by: str, now: datetime) -> "Pin":
         """Let a declaration count, and forget what differed; not what the server shows instead of it."""

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -36,7 +37,8 @@ class SharedPins:
         self._record = record
         # By service and tool, so that a full disk makes it no longer than there are tools.
         self._unrecorded: dict[tuple[str, str], PinChange] = {}
-        self._recording = asyncio.Lock()
+        # Of each service its own: who changes thousands of tools keeps nobody else's lists waiting.
+        self._recording: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # One: the file is written by one at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pins")
 
@@ -71,9 +73,10 @@ class SharedPins:
         Raises:
             AuditError: if it cannot be.
         """
-        if not self._unrecorded and not self._recording.locked():
+        recording = self._recording[service]
+        if not self._unrecorded and not recording.locked():
             return
-        async with self._recording:
+        async with recording:
             for key in [each for each in list(self._unrecorded) if each[0] == service]:
                 change = self._unrecorded.pop(key)
                 try:

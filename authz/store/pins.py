@@ -18,8 +18,8 @@ from typing import Any, Final
 from authz.errors import ChangedError, StoreError
 from authz.pins.change import PinChange, change_of
 from authz.pins.declared import Declared, is_tool_name
-from authz.pins.known import DEFAULT_LIMITS, KnownPins, PinLimits, by_name
-from authz.pins.pin import Pin, Sighting
+from authz.pins.known import DEFAULT_LIMITS, KnownPins, PinLimits, by_name, looked_at
+from authz.pins.pin import MAX_LOOKED_AT, Pin, Sighting
 from authz.pins.port import PinMode
 from authz.store.pin_rows import pin_of, values_of
 from authz.store.pins_database import PinDatabase
@@ -34,6 +34,8 @@ class _Room:
 
     tools: int
     octets: int
+    # For how many that are denied already there is time in this minute.
+    looks: int = 0
 
 
 class PinFile:
@@ -102,7 +104,11 @@ class PinFile:
         with self._database.writing():
             rows = self._database.all("SELECT * FROM pins WHERE service = ?", service)
             pins = {pin.tool: pin for pin in map(pin_of, rows)}
-            room = _Room(self._limits.tools - len(pins), self._limits.service_bytes - self._bytes(service))
+            room = _Room(
+                self._limits.tools - len(pins),
+                self._limits.service_bytes - self._bytes(service),
+                MAX_LOOKED_AT - looked_at(pins.values(), now),
+            )
             for name, several in by_name(declared).items():
                 known = pins.get(name)
                 if known is None and (room.tools <= 0 or not is_tool_name(name)):
@@ -126,7 +132,11 @@ class PinFile:
         learns = mode == "learn" and len(several) == 1
         for each in several:
             sighted = Sighting(each.digest, now)
+            is_repeat = pin.is_repeat(sighted)
+            if is_repeat and room.looks <= 0:
+                continue
             noticed = pin.notice(sighted, learns=learns)
+            room.looks -= is_repeat and noticed is not pin
             if noticed is not pin and not self._keep(pin.service, each, room):
                 noticed = pin.notice(replace(sighted, is_kept=False), learns=learns)
             pin = noticed
