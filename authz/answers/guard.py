@@ -48,6 +48,7 @@ _OF_THE_BODY: Final = (
     *("content-digest", "repr-digest", "digest", "content-md5", "expires", "age"),
     *("cdn-cache-control", "surrogate-control"),
 )
+_NOT_KNOWN_YET: Final = frozenset({Code.TASK_UNKNOWN, Code.AGENT_UNKNOWN})
 _LLM_ERROR: Final = ("type", "error", "request_id")
 
 
@@ -96,7 +97,7 @@ class Guard:
     async def on_headers(self, status: int, headers: Headers, *, end_of_stream: bool) -> HeadersAnswer:
         """Decide what becomes of the answer; never raises an error of ours, but refuses."""
         try:
-            await self.still_stands()
+            await self._stands_at_first()
             await self._bind_session(headers)
             self._way = way_of(self._passage, status, headers, end_of_stream=end_of_stream)
         except CodedError as error:
@@ -130,6 +131,11 @@ class Guard:
             case _:
                 raise unreadable("a body that was not asked for")
 
+    @property
+    def held(self) -> int:
+        """Count the bytes that are kept until the rest is there."""
+        return len(self._body) + self._events.held
+
     async def still_stands(self) -> None:
         """Look whether the answer may go on: also while nothing flows, when rights or time have moved.
 
@@ -142,6 +148,20 @@ class Guard:
         except StoreError as error:
             raise AuthenticationError(Code.STALE, str(error)) from error
         require_standing(self._passage, self._ports.rights, self._ports.clock())
+
+    async def _stands_at_first(self) -> None:
+        """Look again where another process, which allowed the call, knew of the caller a moment before us."""
+        following = self._ports.following
+        try:
+            await self.still_stands()
+        except AuthenticationError as error:
+            if following is None or error.code not in _NOT_KNOWN_YET:
+                raise
+            try:
+                await following.learn()
+            except StoreError as unread:
+                raise AuthenticationError(Code.STALE, str(unread)) from unread
+            await self.still_stands()
 
     async def _bind_session(self, headers: Headers) -> None:
         """Bind the session that `initialize` opens to who asked for it."""

@@ -22,7 +22,7 @@ from authz.policy.names import MAX_NAME, MAX_NAMES
 from authz.policy.query import Kind
 from authz.protocols.llm_facts import MODEL_NAME
 from authz.protocols.mcp_target import MAX_NAME_CHARS, MAX_URI_CHARS, plain_name, tool_name
-from authz.protocols.members import MemberNames
+from authz.protocols.members import MAX_FOLDED_CHARS, MemberNames
 from authz.protocols.reader_codes import MCP
 from authz.protocols.route import Route
 from identity.canonical import CanonicalJsonError
@@ -76,6 +76,8 @@ _ELEMENT: Final = MemberNames.of(
 # What results of the modern era have, which may be kept unless they say whose they are.
 _MODERN: Final = frozenset({"ttlMs", "cacheScope", "resultType"})
 _PAGES: Final = ("first_id", "last_id")
+# Of a result; each is written by itself.
+MAX_MEMBERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ def read_result(result: Object, route: Route, required: str | None = None, *, de
         _RESULT.check_lookalikes(result, MCP, "a result")
     except InspectionError as error:
         raise unreadable(error.detail) from error
+    if len(result) > MAX_MEMBERS:
+        raise unreadable(f"a result with more than {MAX_MEMBERS} members")
     if required is not None and required not in result:
         raise unreadable(f"a result without {required!r}")
     if not _OF_MCP.keys().isdisjoint(result) and not _MODERN.isdisjoint(result):
@@ -172,6 +176,8 @@ def _elements(member: str, value: object, of: _Member, route: Route) -> Iterator
         raise unreadable(f"{member!r} names more than {MAX_NAMES}")
     # The elements of one list mostly have the same members.
     clear: dict[tuple[str, ...], bool] = {}
+    # For all together: folding takes long, and a list has room for thousands of names to fold.
+    left = MAX_FOLDED_CHARS
     for element in value:
         name = _name(element.get(of.name), of, route)
         # Of what is longer the policy cannot be asked, and so not of the whole list.
@@ -179,7 +185,9 @@ def _elements(member: str, value: object, of: _Member, route: Route) -> Iterator
             continue
         members = tuple(element)
         if members not in clear:
-            clear[members] = _has_no_lookalike(element)
+            folded = sum(len(member) for member in members if not member.isascii())
+            left -= folded
+            clear[members] = (left >= 0 or not folded) and _has_no_lookalike(element)
         if clear[members]:
             yield name, element
 

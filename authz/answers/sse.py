@@ -56,6 +56,11 @@ class EventReader:
         self._is_after_cr = False
         self._begin()
 
+    @property
+    def held(self) -> int:
+        """Count the bytes of what is not whole yet."""
+        return len(self._line) + len(self._data or b"")
+
     def feed(self, chunk: bytes) -> Iterator[Event | Skipped]:
         """Yield the events that are whole with this chunk; it is read to its end only if all are taken."""
         if self._start is not None:

@@ -27,8 +27,8 @@ Way = Literal["pass", "watch", "list", "events", "error"]
 
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
-# More than that takes long enough to be watched.
-MAX_UNWATCHED: Final = 1 << 20
+# More than that is watched: a server that says how long its answer is may still take its time.
+MAX_UNWATCHED: Final = 16 << 10
 
 _MEDIA_TYPE: Final = re.compile(
     r" *([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+) *(?:; *charset *= *(\"?)utf-8\2 *)?"
