@@ -1,4 +1,4 @@
-"""A server that becomes another one while it runs: the official client, a real Envoy, the service, an operator.
+"""A server that becomes another one while it runs: the official client, a real Envoy, the service, people.
 
 What the model would read never reaches it, what it would call is not run, and one word of an operator lets
 the very next list and call pass.
