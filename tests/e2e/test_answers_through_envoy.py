@@ -174,6 +174,27 @@ def test_no_trick_brings_a_hidden_tool_through(world: AnswersWorld, trick: str) 
         assert each not in text, text
 
 
+# What no client takes for messages passes: a call may be answered with it.
+@pytest.mark.parametrize("trick", sorted(SMUGGLED.keys() - {"no content type", "as text"}))
+def test_a_call_is_not_answered_with_a_list_that_another_request_waits_for(
+    world: AnswersWorld, trick: str
+) -> None:
+    """Clients go by the id of a response, not by what it came in answer to."""
+    world.raw.said = SMUGGLED[trick].replace(b'"id": 1', b'"id": 5')
+    response = world.ask("raw", "tools/call", who="triage", params={"name": "read_page", "arguments": {}})
+    text = response.content.decode("utf-16" if b"\xff\xfe" in response.content else "utf-8", "replace")
+    for each in (HIDDEN, "tag_page", "dr\\u006fp"):
+        assert each not in text, text
+
+
+def test_what_a_tool_answers_comes_as_it_is(world: AnswersWorld) -> None:
+    said = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "é" * 100_000}]}}
+    for raw in (answer(json.dumps(said).encode()), events(b"data: " + json.dumps(said).encode() + b"\n\n")):
+        world.raw.said = raw
+        response = world.ask("raw", "tools/call", params={"name": "read_page", "arguments": {}})
+        assert json.loads(response.text.removeprefix("data: ")) == said
+
+
 def test_a_stream_of_a_session_replays_no_list(world: AnswersWorld) -> None:
     world.raw.said = events(b"data: " + WHOLE + b"\n\n")
     with world.http("raw", "triage") as http:
