@@ -13,6 +13,8 @@
   rights were withdrawn or keys changed in between, this caller's are looked at again, and if they are not
   what they were, a second record says so and the answer is a denial. A revocation wins every race, and
   denies nobody else.
+- What the policy does not deny is denied all the same in a session that somebody else opened, and for a tool
+  that is not what was accepted. Who may not do it learns neither, and binds nothing.
 - What waits for a person passes with their approval of this very call, which is used once: last of all
   before the record, so that nothing else is in doubt when it is.
 - A replica, which follows what another process writes, decides by nothing that it read too long ago: it
@@ -57,7 +59,7 @@ from authz.protocols.operation import Operation
 from authz.request import Request
 from authz.response import allow_response, deny_response, metadata_response, outside_response
 from authz.services import Service
-from authz.sessions.seen import owner_of, session_of
+from authz.sessions.seen import owner_of, sessions_of
 from identity.authorization_details import covers
 from identity.caller import Caller
 from identity.delegation import DelegationToken
@@ -134,13 +136,14 @@ async def _decide(opened: _Opened, evidence: Evidence, flow: Flow) -> Decision:
     if operation.arguments is not None and operation.canonical_arguments is not None:
         evidence.args_hmac = hmac_arguments(flow.arguments_key, operation.canonical_arguments)
     check_details(caller, operation, service)
-    session_id = session_of(request, operation)
+    session_ids = sessions_of(request, operation)
     wanted = flow.policy.payload_classes(service.name)
     payload = evidence.payload = classes_in_call(operation, request, wanted)
     verdict = await flow.policy.decide(check_query(caller, operation, request, service.name, payload=payload))
     # Who may not do it binds nothing: else they could take the ids that a server will give to others.
-    if verdict.effect != "deny" and session_id is not None and flow.sessions is not None:
-        await flow.sessions.bind(service.name, session_id, owner_of(caller), now)
+    if verdict.effect != "deny" and flow.sessions is not None:
+        for session_id in session_ids:
+            await flow.sessions.bind(service.name, session_id, owner_of(caller), now)
     if verdict.effect != "deny" and flow.pins is not None and operation.method == TOOL_CALL:
         await flow.pins.require(service.name, operation.resource_name, service.pins)
     if verdict.effect == "approve" and flow.approvals is not None:
