@@ -306,6 +306,24 @@ def test_no_header_turns_the_request_into_another(method: str, name: str, route:
     assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mcp_session_id", "mcp-session_id", "mcp_param_path", "content_type", "content_encoding"),
+        *("proxy_authorization", "x_mcp_authorized", "txn_token", "x_deputy_decision"),
+    ],
+)
+def test_a_header_with_underscores_is_not_taken_for_ours(name: str) -> None:
+    """WSGI and CGI call both by one name: the session of another, or what only we may say."""
+    refused = refusal(tool_call(), TICKETS, headers=(*MCP_HEADERS, (name, "a")))
+    assert (refused.code, name in refused.detail) == (Code.REQUEST_MALFORMED, True)
+
+
+def test_other_names_may_have_underscores() -> None:
+    headers = (*MCP_HEADERS, ("x_request_id", "a"))
+    assert inspect(request(tool_call(), headers=headers), TICKETS).resource_name == "echo"
+
+
 def _modern(capabilities: object, **params: Any) -> Operation:
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -2,6 +2,8 @@
 
 - A header by which some servers take another method or path than the request line has, and an upgrade, after
   which nobody asks us any more; with underscores as well, which CGI, WSGI and Rack do not tell from hyphens.
+- A header whose name has underscores where one has hyphens that we decide by, or set, or take out: such
+  servers would find the client's own under that name.
 - The parameter `_method`, by which the usual web frameworks turn a POST into a DELETE: in the query, in a
   form, in JSON. Its name is looked for in every spelling that one of them folds into it (PHP makes an
   underscore of a dot, a space and a bracket). Where the body is compressed, or its letters are no ASCII,
@@ -13,6 +15,7 @@ from collections.abc import Collection
 
 from authz.codes import Code
 from authz.errors import InspectionError
+from authz.outside import CREDENTIAL_HEADERS, NAMES_HEADER, OUR_PREFIX, TRANSACTION_HEADER
 from authz.request import Request
 
 _HEADERS = frozenset(
@@ -25,6 +28,10 @@ _HEADERS = frozenset(
         "x-rewrite-url",
     }
 )
+_DECIDED = frozenset(
+    {"content-type", "content-encoding", *CREDENTIAL_HEADERS, TRANSACTION_HEADER, NAMES_HEADER},
+)
+_DECIDED_PREFIXES = ("mcp-", OUR_PREFIX)
 
 
 def _letters(escape: bytes) -> bytes:
@@ -60,6 +67,7 @@ def refuse_turning(request: Request) -> None:
     """
     names: Collection[str] = request.headers.last.keys()
     if "_" in request.headers.joined:
+        _refuse_twins(names)
         names = [name.replace("_", "-") for name in names]
     if not _HEADERS.isdisjoint(names):
         turning = ", ".join(sorted(_HEADERS.intersection(names)))
@@ -67,6 +75,17 @@ def refuse_turning(request: Request) -> None:
     _, _, query = request.path.partition("?")
     if query and _PARAMETER.search(query.encode()):
         raise InspectionError(Code.REQUEST_MALFORMED, "a request that asks to be another one: _method")
+
+
+def _refuse_twins(names: Collection[str]) -> None:
+    for name in names:
+        if "_" not in name:
+            continue
+        hyphens = name.replace("_", "-")
+        if hyphens in _DECIDED or hyphens.startswith(_DECIDED_PREFIXES):
+            raise InspectionError(
+                Code.REQUEST_MALFORMED, f"a header that some servers take for another: {name[:80]!r}"
+            )
 
 
 def refuse_turning_body(request: Request) -> None:
