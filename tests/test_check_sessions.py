@@ -138,6 +138,36 @@ def test_what_is_no_id_is_refused_and_bound_to_nobody(world: World, text: str) -
     assert is_allowed(ask(world, world.run("resolver"), ID))
 
 
+@pytest.mark.parametrize("name", ["session_id", "sessionId", "session%5Fid", "SESSIONID"])
+@pytest.mark.parametrize("spelling", [ID, ID.upper(), ID.replace("-", ""), f"%33{ID[1:]}"])
+def test_a_session_of_the_older_transport_is_bound_however_it_is_written(
+    world: World, name: str, spelling: str
+) -> None:
+    """Its servers have the id in the query, and read it as a UUID."""
+    ours, theirs = world.run("triage"), world.run("resolver")
+    assert is_allowed(ask(world, ours, path=f"/mcp?session_id={ID}"))
+    path = f"/mcp?a=b&{name}={spelling}"
+    assert reason(ask(world, theirs, path=path)) == Code.SESSION_OTHERS.value
+    assert reason(ask(world, theirs, "own", path=path)) == Code.SESSION_OTHERS.value
+    assert is_allowed(ask(world, ours, path=path))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"session_id={ID}&sessionId=own",
+        "session_id=",
+        "session_id=0x2c0a5e9a1b4c7d8e6f0123456789ab",
+        "session_id=urn:uuid:3f2c0a5e-9a1b-4c7d-8e6f-0123456789ab",
+        "session_id=3f2c0a5e_9a1b4c7d8e6f0123456789ab",
+        "&".join(["a=b"] * 200),
+    ],
+)
+def test_a_query_that_servers_read_in_two_ways_names_no_session(world: World, query: str) -> None:
+    response = ask(world, world.run("triage"), path=f"/mcp?{query}")
+    assert reason(response) == Code.SESSION_MALFORMED.value
+
+
 def test_an_id_that_stands_twice_is_refused(world: World) -> None:
     """One reader takes the first, another the last."""
     ours, theirs = world.run("triage"), world.run("resolver")
