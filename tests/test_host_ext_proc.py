@@ -74,8 +74,9 @@ class FakeAnswers(Answers):
         if name not in self.scripts:
             raise AnswerError(Code.PASSAGE_MISSING, "nobody's")
         flow = self.flow
-        standing = replace(self.passage.standing, agents=(name,))
-        passage = replace(self.passage, standing=standing)
+        agent, _, service = name.partition("@")
+        standing = replace(self.passage.standing, agents=(agent,))
+        passage = replace(self.passage, standing=standing, service=service or self.passage.service)
         ports = GuardPorts(flow.policy, flow.rights, flow.clock)
         return Admitted(passage, FakeGuard(passage, self.scripts[name], ports, self.world))
 
@@ -424,6 +425,22 @@ def test_what_is_held_of_all_answers_is_bounded() -> None:
         await tell(third, chunk(b"a" * 100))
 
     play(doing, StreamLimits(held_bytes=100), triage=Script(REWRITE, lambda *_: b""))
+
+
+def test_a_service_that_never_ends_its_answers_leaves_room_for_others() -> None:
+    async def doing(made: Answering) -> None:
+        for _ in range(3):
+            slow, _ = await made.begin("triage@slow")
+            await tell(slow, chunk(b"a" * 13))
+        slow, _ = await made.begin("triage@slow")
+        await slow.write(chunk(b"a" * 13).SerializeToString())
+        assert await ended(slow) == (DENIED, Code.OVERLOADED)
+        other, _ = await made.begin("triage@other")
+        await tell(other, chunk(b"a" * 40))
+
+    script = Script(REWRITE, lambda *_: b"")
+    limits = StreamLimits(held_bytes=100, held_bytes_of_service=40)
+    play(doing, limits, **{"triage@slow": script, "triage@other": script})
 
 
 def test_a_server_that_writes_byte_by_byte_is_heard_for_so_long_only() -> None:

@@ -5,7 +5,8 @@
 - An open answer ends when its caller may have no more of it. That is looked at whenever rights are withdrawn,
   at most TICK_SECONDS later, and each second for what only time ends; nobody waits for the next byte.
 - Streams are bounded: how many there are, how many one agent has, how long each lasts, in how many chunks it
-  comes, and how much of all answers together is held while it is read.
+  comes, and how much of all answers together is held while it is read; of that each service has its part, so
+  that one that answers slowly keeps no other waiting.
 - No part of an answer is logged. A status says a reason code, which Envoy writes to its access log.
 """
 
@@ -58,6 +59,7 @@ class StreamLimits:
     chunks: int = 1 << 16
     # Of answers that are written anew, while they are read.
     held_bytes: int = 64 << 20
+    held_bytes_of_service: int = 16 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -84,6 +86,7 @@ class AnswerStreams:
         self._limits = limits
         self._count = 0
         self._held = 0
+        self._held_of: Counter[str] = Counter()
         self._of_agent: Counter[str] = Counter()
         self._open: set[_Open] = set()
         self._is_over = False
@@ -214,7 +217,7 @@ class AnswerStreams:
             raise
         finally:
             self._open.discard(answer)
-            self._held -= answer.held
+            self._count_held(answer, 0)
             self._of_agent[agent] -= 1
             if not self._of_agent[agent]:
                 del self._of_agent[agent]
@@ -261,11 +264,15 @@ class AnswerStreams:
                     raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
 
     def _hold(self, answer: _Open, more: int, *, over: bool) -> None:
-        held = 0 if over else max(0, answer.held + more)
-        self._held += held - answer.held
-        answer.held = held
-        if self._held > self._limits.held_bytes:
+        self._count_held(answer, 0 if over else max(0, answer.held + more))
+        of_service = self._held_of[answer.admitted.passage.service]
+        if self._held > self._limits.held_bytes or of_service > self._limits.held_bytes_of_service:
             raise AnswerError(Code.OVERLOADED, "too much of all answers is held")
+
+    def _count_held(self, answer: _Open, held: int) -> None:
+        self._held += held - answer.held
+        self._held_of[answer.admitted.passage.service] += held - answer.held
+        answer.held = held
 
     async def _record(self, answer: _Open, error: AuthenticationError) -> None:
         passage = answer.admitted.passage
