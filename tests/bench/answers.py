@@ -1,6 +1,6 @@
 """What guarded answers cost, end to end: one Envoy, the same server behind it with ext_proc and without.
 
-- A call of a tool, whose short answer passes, and a list of 200 tools, of which the caller sees half.
+- A call of a tool, whose short answer is read, and a list of 200 tools, of which the caller sees half.
 - Calls of both services take turns, so that whatever else the machine does, it does to both.
 - One connection, one call at a time: it is the time that is added, not how many there can be.
 
