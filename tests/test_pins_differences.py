@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.pins.differences import MAX_LINES, differences
+from authz.pins.differences import MAX_LINES, differences, quoted
 from authz.pins.saved import SavedListError, parse_saved
 from identity.canonical import canonical_json
 from tests.pins_world import EVIL, GOOD, TOOL, tool
@@ -167,3 +167,21 @@ def test_the_prefix_of_a_gateway_is_taken_off() -> None:
 def test_what_is_no_list_or_could_be_two_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(SavedListError, match=said):
         parse_saved(data)
+
+
+def test_thousands_of_differences_are_counted_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile server makes them, and whoever reviews waits for all that is written."""
+    written: list[object] = []
+
+    def counted(value: object) -> str:
+        written.append(value)
+        return quoted(value)
+
+    monkeypatch.setattr("authz.pins.differences.quoted", counted)
+    names = [f"{number:x}" for number in range(3000)]
+    before = {"annotations": dict.fromkeys(names, 0), "inputSchema": {"required": names}}
+    after = {"annotations": dict.fromkeys(names, 1), "inputSchema": {"required": ["a", "new"]}}
+    # The one that "a" is in both leaves 2999 that are gone, and one that is new.
+    found = differences({"title": "a", **before}, {"title": "b", **after})
+    assert (len(found), found[-1]) == (MAX_LINES + 1, f"and {1 + 3000 + 3000 - MAX_LINES} more")
+    assert len(written) <= 3 * MAX_LINES

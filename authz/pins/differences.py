@@ -9,6 +9,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from authz.visible import escaped
@@ -35,11 +36,10 @@ def differences(before: Mapping[str, object], after: Mapping[str, object]) -> tu
     lines: list[str] = []
     more = 0
     for place in _places(before, after, ()):
-        for line in _lines(place):
-            if len(lines) < MAX_LINES:
-                lines.append(line)
-            else:
-                more += 1
+        # A server can make thousands, and whoever reviews waits for each that is written.
+        some = list(islice(_lines(place), MAX_LINES - len(lines)))
+        lines += some
+        more += _count(place) - len(some)
     return (*lines, f"and {more} more") if more else tuple(lines)
 
 
@@ -82,6 +82,13 @@ def _lines(place: _Place) -> Iterator[str]:
         yield f"{name} changed: {_texts(before, after)}"
     else:
         yield f"{name} changed: {_value(before)} → {_value(after)}"
+
+
+def _count(place: _Place) -> int:
+    """Count the lines that `_lines` has."""
+    if place.where != _REQUIRED:
+        return 1
+    return len(_names(place.before) ^ _names(place.after)) or 1
 
 
 def _name(where: tuple[str, ...]) -> str:
