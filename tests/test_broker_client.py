@@ -278,7 +278,7 @@ def test_tx10_the_policy_is_asked_with_everybody_in_it() -> None:
             "issuer": "https://idp.example",
             "subject": "lead",
             "uri": "https://idp.example#lead",
-            "groups": ("lead",),
+            "groups": ["lead"],
             "acr": "urn:mace:incommon:iap:silver",
             "auth_time": int(world.clock.now.timestamp()),
         }
