@@ -14,9 +14,11 @@ from authz.kuadrant.lists import AuthorizedLists
 from authz.parts import open_parts
 from authz.pb import ext_authz_pb2 as pb
 from authz.policy.port import Query
+from identity.errors import TokenTypeError
+from identity.transaction import verify_transaction_token
 from tests.check_requests import MCP_HEADERS
 from tests.extmcp_world import renamed
-from tests.fakes import DENY, ISSUER, NOW, TICKETS, World, reason
+from tests.fakes import DENY, DOMAIN, ISSUER, NOW, TICKETS, World, reason
 from tests.service_files import ServiceFiles
 from tests.test_kuadrant import KEY, NamingPolicy, as_the_broker_reads, public_pem
 
@@ -37,13 +39,14 @@ class GatewayWorld(World):
 
     def __init__(self) -> None:
         super().__init__()
+        self.signing_key = KEY
         self.naming = NamingPolicy(tickets=("read_ticket", "delete_ticket"))
         self.naming.hidden = frozenset({"delete_ticket"})
         self.policy = self.naming
 
     def flow(self) -> Flow:
         lists = AuthorizedLists(
-            {"tickets": (GatewayServer("ns/a", "tickets", TICKETS),)}, KEY, ISSUER, self.naming
+            {"tickets": (GatewayServer("ns/a", "tickets", TICKETS),)}, self.signing_key, ISSUER, self.naming
         )
         return replace(super().flow(), signed_names=lists)
 
@@ -78,6 +81,28 @@ def test_what_a_client_says_in_its_place_never_goes_on(txn: str, is_gateway: boo
     assert response.HasField("ok_response")
     assert NAME in response.ok_response.headers_to_remove
     assert values(response) == []
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_the_names_are_no_credential_whoever_sees_them(is_ours: bool) -> None:
+    """Not even where the operator took a key for it that signs our tokens."""
+    world = GatewayWorld()
+    world.signing_key = world.authority.token_key if is_ours else KEY
+    (token,) = values(world.ask(LIST))
+    run = world.run("triage")
+    assert reason(world.check(world.request(token, run))) == "DPT-TOKEN-TYPE"
+    headers = [*MCP_HEADERS, ("txn-token", token)]
+    assert reason(world.check(world.request(None, run, headers=headers))) == "DPT-TOKEN-TYPE"
+    with pytest.raises(TokenTypeError):
+        verify_transaction_token(
+            token,
+            world.authority.token_keys,
+            issuer=ISSUER,
+            trust_domain=DOMAIN,
+            service="tickets",
+            now=NOW,
+            leeway=0,
+        )
 
 
 def test_a_policy_that_cannot_say_denies_the_list_with_a_record() -> None:
