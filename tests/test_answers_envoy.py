@@ -7,9 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.answers.admission import Answers
-from authz.answers.arrival import DETAILS, EXT_AUTHZ, EXT_PROC, Arrival, Chunk, Trailers, parse_part
+from authz.answers.arrival import (
+    DETAILS,
+    EXT_AUTHZ,
+    EXT_PROC,
+    Arrival,
+    Chunk,
+    Departure,
+    Trailers,
+    parse_part,
+)
 from authz.answers.guard import HeadersAnswer
-from authz.answers.reply import body_reply, headers_reply, kept_reply, refusal, trailers_reply
+from authz.answers.reply import (
+    body_reply,
+    departure_reply,
+    headers_reply,
+    kept_reply,
+    refusal,
+    trailers_reply,
+)
 from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError, CodedError
 from authz.headers import MAX_HEADERS
@@ -75,6 +91,26 @@ def test_only_a_proxy_that_sends_whole_bodies_shows_them(mode: int) -> None:
     """One that sends none might go on sending none, whatever it is asked for."""
     whole = {pb.ProcessingMode.STREAMED, pb.ProcessingMode.BUFFERED}
     assert arrived(shown(body_mode=mode)).shows_body == (mode in whole)
+
+
+def departing(passage: str) -> pb.ProcessingRequest:
+    """The headers of a request, as Envoy shows them where it is asked to."""
+    message = shown(passage=passage, details=None)
+    message.request_headers.headers.headers.add(key=":path", raw_value=b"/ledger.v1.Ledger/Import")
+    return message
+
+
+def test_of_a_call_that_goes_on_only_whose_it_is_is_read() -> None:
+    part = parse_part(departing("whose").SerializeToString())
+    assert part == Departure(shows_body=True, unverified_passage="whose")
+    assert "whose" not in repr(part)
+
+
+def test_a_call_that_goes_on_is_let_go_as_it_is() -> None:
+    response = pb.ProcessingResponse.FromString(departure_reply())
+    assert response.WhichOneof("response") == "request_headers"
+    assert not response.request_headers.HasField("response")
+    assert not response.HasField("mode_override")
 
 
 def test_an_older_envoy_that_sends_text_is_read_too() -> None:
@@ -158,8 +194,8 @@ def test_refuses_more_headers_than_are_read() -> None:
 
 def test_refuses_what_was_never_asked_for() -> None:
     assert code_of(pb.ProcessingRequest()) is Code.PASSAGE_MISSING
-    # `request_headers` and `request_body` of Envoy's own message.
-    for number in (2, 4, 6):
+    # `request_body` and `request_trailers` of Envoy's own message.
+    for number in (4, 6):
         with pytest.raises(AnswerError):
             parse_part(bytes([number << 3 | 2, 0]))
 
@@ -176,7 +212,7 @@ def test_any_bytes_are_a_part_or_our_error(data: bytes) -> None:
         part = parse_part(data)
     except CodedError:
         return
-    assert isinstance(part, Arrival | Chunk | Trailers)
+    assert isinstance(part, Departure | Arrival | Chunk | Trailers)
 
 
 # ---- what is said

@@ -1,6 +1,7 @@
 """The ext_proc host: an answer passes as was decided, or its stream is aborted; none ends with OK early."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,19 +11,20 @@ import grpc
 import pytest
 
 from authz.answers.admission import Admitted, Answers
-from authz.answers.arrival import Arrival
+from authz.answers.arrival import Arrival, Departure
 from authz.answers.guard import Guard, GuardPorts, HeadersAnswer
 from authz.answers.passage import Passage
+from authz.answers.room import StreamLimits
 from authz.codes import Code
 from authz.errors import AnswerError, AuthenticationError, StoreError
 from authz.headers import Headers
-from authz.hosts.ext_proc import METHOD, SERVICE, StreamLimits
+from authz.hosts.ext_proc import METHOD, SERVICE
 from authz.hosts.grpc import GrpcHost, Limits
 from authz.pb import ext_proc_pb2 as pb
 from authz.services import Asker, Services
 from identity.spiffe import SpiffeId
 from tests.fakes import World
-from tests.test_answers_envoy import shown
+from tests.test_answers_envoy import departing, shown
 from tests.test_host_grpc import DENIALS, LOCAL, allow
 
 SECONDS = 30
@@ -35,6 +37,7 @@ class FakeGuard(Guard):
         service = world.services.by_name["tickets"]
         super().__init__(passage, service, ports)
         self.script = script
+        self.kept = 0
 
     async def on_headers(self, status: int, headers: Headers, *, end_of_stream: bool) -> HeadersAnswer:
         self.script.shown.append(status)
@@ -46,7 +49,14 @@ class FakeGuard(Guard):
         self.script.shown.append(chunk)
         if isinstance(self.script.on_body, Exception):
             raise self.script.on_body
-        return self.script.on_body(chunk, end_of_stream)
+        written = self.script.on_body(chunk, end_of_stream)
+        # What a comment says is neither sent on nor kept.
+        self.kept = 0 if written or end_of_stream else self.kept + len(chunk) * (chunk[:1] != b":")
+        return written
+
+    @property
+    def held(self) -> int:
+        return self.kept
 
     async def still_stands(self) -> None:
         if self.script.stands is not None:
@@ -69,7 +79,7 @@ class FakeAnswers(Answers):
     passage: Passage
     scripts: dict[str, Script]
 
-    def admit(self, arrival: Arrival, asker: SpiffeId | None) -> Admitted:
+    def admit(self, arrival: Arrival | Departure, asker: SpiffeId | None) -> Admitted:
         name = arrival.unverified_passage
         if name not in self.scripts:
             raise AnswerError(Code.PASSAGE_MISSING, "nobody's")
@@ -192,6 +202,87 @@ def test_what_envoy_made_itself_passes_without_a_passage() -> None:
         _, response = await made.begin("", details="ext_authz_denied", status=b"403")
         assert response.WhichOneof("response") == "response_headers"
         assert response.mode_override.response_body_mode == pb.ProcessingMode.NONE
+
+    play(doing)
+
+
+def test_a_call_that_speaks_on_ends_when_its_caller_is_stopped_though_nothing_was_answered() -> None:
+    async def doing(made: Answering) -> None:
+        stream = made.stream()
+        assert (await tell(stream, departing("triage"))).WhichOneof("response") == "request_headers"
+        made.world.rights.epoch += 1
+        script.stands = AuthenticationError(Code.CONTAINED, "stopped")
+        assert await ended(stream) == (DENIED, Code.CONTAINED)
+
+    script = Script()
+    play(doing, triage=script)
+
+
+@pytest.mark.parametrize("kind", ["pass", "watch"])
+def test_the_answer_to_a_call_that_was_looked_after_from_its_start_is_looked_at(kind: str) -> None:
+    async def doing(made: Answering) -> None:
+        stream = made.stream()
+        await tell(stream, departing("triage"))
+        response = await tell(stream, shown())
+        assert response.WhichOneof("response") == "response_headers"
+        if kind == "watch":
+            assert (await tell(stream, TRAILERS)).WhichOneof("response") == "response_trailers"
+        assert await stream.read() is grpc.aio.EOF
+        # Nobody begins twice.
+        stream = made.stream()
+        for _ in range(2):
+            await stream.write(departing("triage").SerializeToString())
+        await heard(stream)
+        assert await ended(stream) == (DENIED, Code.PASSAGE_MISSING)
+
+    play(doing, triage=Script(replace(WATCH, kind=kind)))  # type: ignore[arg-type]  # of the literal
+
+
+def test_a_second_answer_to_one_call_is_none() -> None:
+    async def doing(made: Answering) -> None:
+        stream = made.stream()
+        await tell(stream, departing("triage"))
+        await tell(stream, shown())
+        await stream.write(shown().SerializeToString())
+        assert await ended(stream) == (DENIED, Code.PASSAGE_MISSING)
+
+    play(doing, triage=Script(WATCH))
+
+
+def test_a_list_in_answer_to_such_a_call_is_written_anew_where_it_is_shown() -> None:
+    async def doing(made: Answering) -> None:
+        stream = made.stream()
+        await tell(stream, departing("triage"))
+        await tell(stream, shown())
+        response = await tell(stream, chunk(b"a", end=True))
+        assert response.response_body.response.body_mutation.body == b"A"
+        stream = made.stream()
+        hidden = departing("triage")
+        hidden.protocol_config.response_body_mode = pb.ProcessingMode.NONE
+        await tell(stream, hidden)
+        await stream.write(shown().SerializeToString())
+        assert await ended(stream) == (DENIED, Code.ANSWER_UNREADABLE)
+
+    play(doing, triage=Script(REWRITE))
+
+
+def test_what_envoy_answers_itself_to_such_a_call_passes() -> None:
+    async def doing(made: Answering) -> None:
+        stream = made.stream()
+        await tell(stream, departing("triage"))
+        response = await tell(stream, shown(details="response_timeout", end_of_stream=True))
+        assert response.WhichOneof("response") == "response_headers"
+        assert await stream.read() is grpc.aio.EOF
+
+    script = Script(AnswerError(Code.ANSWER_UNREADABLE, "it is nobody's"))
+    play(doing, triage=script)
+    assert script.shown == []
+
+
+def test_a_call_of_nobody_goes_no_further() -> None:
+    async def doing(made: Answering) -> None:
+        response = await tell(made.stream(), departing("nobody's"))
+        assert response.immediate_response.status.code == 503
 
     play(doing)
 
@@ -335,7 +426,7 @@ def test_whatever_fails_with_the_headers_aborts_or_replaces() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"\xff", b"", chunk(b"a").SerializeToString(), TRAILERS.SerializeToString(), b"\x12\x00"],
+    [b"\xff", b"", chunk(b"a").SerializeToString(), TRAILERS.SerializeToString(), b"\x22\x00"],
 )
 def test_what_does_not_begin_with_headers_is_aborted(message: bytes) -> None:
     async def doing(made: Answering) -> None:
@@ -411,6 +502,10 @@ def test_one_agent_cannot_take_all_open_answers() -> None:
     play(doing, StreamLimits(streams_of_agent=1), triage=Script(WATCH), resolver=Script(WATCH))
 
 
+def holding() -> Script:
+    return Script(REWRITE, lambda *_: b"")
+
+
 def test_what_is_held_of_all_answers_is_bounded() -> None:
     async def doing(made: Answering) -> None:
         first, _ = await made.begin()
@@ -424,7 +519,7 @@ def test_what_is_held_of_all_answers_is_bounded() -> None:
         third, _ = await made.begin()
         await tell(third, chunk(b"a" * 100))
 
-    play(doing, StreamLimits(held_bytes=100), triage=Script(REWRITE, lambda *_: b""))
+    play(doing, StreamLimits(held_bytes=100), triage=holding())
 
 
 def test_a_service_that_never_ends_its_answers_leaves_room_for_others() -> None:
@@ -443,15 +538,53 @@ def test_a_service_that_never_ends_its_answers_leaves_room_for_others() -> None:
     play(doing, limits, **{"triage@slow": script, "triage@other": script})
 
 
-def test_a_server_that_writes_byte_by_byte_is_heard_for_so_long_only() -> None:
+def test_comments_without_end_are_not_counted_as_held() -> None:
+    """What is not sent on is not kept either; else one long stream would refuse the lists of everybody."""
+
     async def doing(made: Answering) -> None:
         stream, _ = await made.begin()
-        for _ in range(3):
-            await tell(stream, chunk(b"a"))
+        for _ in range(20):
+            await tell(stream, chunk(b": nothing that is sent on."))
+
+    play(doing, StreamLimits(held_bytes=100), triage=holding())
+
+
+def test_a_part_that_never_ends_is_held_for_a_while_only() -> None:
+    async def doing(made: Answering) -> None:
+        stream, _ = await made.begin()
+        await tell(stream, chunk(b'{"result":'))
+        assert await ended(stream) == (DENIED, Code.OVERLOADED)
+
+    play(doing, StreamLimits(held_seconds=0.1), triage=holding())
+
+
+def test_a_service_that_takes_all_the_time_is_refused_and_others_have_their_turn() -> None:
+    """Each part takes half a second of the process; a proxy would give up waiting for the next."""
+
+    def slowly(chunk: bytes, _: bool) -> bytes:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.5:
+            pass
+        return chunk
+
+    async def doing(made: Answering) -> None:
+        stream, _ = await made.begin()
+        await tell(stream, chunk(b"a"))
         await stream.write(chunk(b"a").SerializeToString())
         assert await ended(stream) == (DENIED, Code.OVERLOADED)
 
-    play(doing, StreamLimits(chunks=3), triage=Script(REWRITE))
+    play(doing, triage=Script(REWRITE, slowly))
+
+
+def test_a_large_chunk_is_read_in_slices_between_which_others_have_their_turn() -> None:
+    async def doing(made: Answering) -> None:
+        stream, _ = await made.begin()
+        response = await tell(stream, chunk(b"a" * 100_000, end=True))
+        assert response.response_body.response.body_mutation.body == b"A" * 100_000
+
+    script = Script(REWRITE)
+    play(doing, triage=script)
+    assert max(len(each) for each in script.shown if isinstance(each, bytes)) <= 8 << 10
 
 
 def test_an_answer_lasts_no_longer_than_it_may() -> None:

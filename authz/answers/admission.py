@@ -8,7 +8,7 @@
 
 from dataclasses import dataclass, field
 
-from authz.answers.arrival import Arrival
+from authz.answers.arrival import Arrival, Departure
 from authz.answers.guard import Guard, GuardPorts
 from authz.answers.known_lists import KnownLists
 from authz.answers.passage import Passage
@@ -39,7 +39,7 @@ class Answers:
     # Of the lists that were read; saves work and decides nothing.
     known: KnownLists = field(default_factory=KnownLists)
 
-    def admit(self, arrival: Arrival, asker: SpiffeId | None) -> Admitted:
+    def admit(self, arrival: Arrival | Departure, asker: SpiffeId | None) -> Admitted:
         """Find out whose call an answer is to.
 
         Raises:

@@ -90,6 +90,14 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Departure:
+    """A call that was allowed and goes on: its caller may still speak, and no answer has begun."""
+
+    shows_body: bool
+    unverified_passage: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A part of the body."""
 
@@ -102,7 +110,10 @@ class Trailers:
     """The end of an answer that has trailers."""
 
 
-def parse_part(data: bytes) -> Arrival | Chunk | Trailers:
+Part = Departure | Arrival | Chunk | Trailers
+
+
+def parse_part(data: bytes) -> Part:
     """Read a ProcessingRequest.
 
     Raises:
@@ -116,6 +127,8 @@ def parse_part(data: bytes) -> Arrival | Chunk | Trailers:
     if message.observability_mode:
         raise AnswerError(Code.PASSAGE_MISSING, "the proxy waits for nothing that is said here")
     match message.WhichOneof("request"):
+        case "request_headers":
+            return Departure(_shows_body(message), _passage(message))
         case "response_headers":
             return _arrival(message)
         case "response_body":
@@ -139,9 +152,13 @@ def _arrival(message: pb.ProcessingRequest) -> Arrival:
         headers,
         part.end_of_stream,
         is_local=_is_local(message),
-        shows_body=message.protocol_config.response_body_mode in _WHOLE,
+        shows_body=_shows_body(message),
         unverified_passage=_passage(message),
     )
+
+
+def _shows_body(message: pb.ProcessingRequest) -> bool:
+    return message.protocol_config.response_body_mode in _WHOLE
 
 
 def _is_local(message: pb.ProcessingRequest) -> bool:

@@ -45,6 +45,13 @@ def headers_reply(answer: HeadersAnswer, *, end_of_stream: bool) -> bytes:
     return response.SerializeToString()
 
 
+def departure_reply() -> bytes:
+    """Let a call go on, and stay beside it."""
+    response = pb.ProcessingResponse()
+    response.request_headers.SetInParent()
+    return response.SerializeToString()
+
+
 def body_reply(body: bytes) -> bytes:
     """Put this in place of a chunk."""
     response = pb.ProcessingResponse()

@@ -2,27 +2,33 @@
 
 - No stream ends with OK before Envoy has all that it needs: Envoy would let the rest of the answer pass. It
   is aborted, whatever fails, and Envoy (`failure_mode_allow: false`) answers 503, or resets what has begun.
-- An open answer ends when its caller may have no more of it. That is looked at whenever rights are withdrawn,
-  at most TICK_SECONDS later, and each second for what only time ends; nobody waits for the next byte.
-- Streams are bounded: how many there are, how many one agent has, how long each lasts, in how many chunks it
-  comes, and how much of all answers together is held while it is read; of that each service has its part, so
-  that one that answers slowly keeps no other waiting.
+- An open answer, or a call that goes on without one, ends when its caller may have no more of it. That is
+  looked at whenever rights are withdrawn, at most TICK_SECONDS later, and each second for what only time
+  ends; nobody waits for the next byte.
+- Streams are bounded: how many there are, how many are open, how many of these one agent has and one person
+  with it, how long each lasts, in how many chunks it comes.
+- What is held while it is read is bounded, in all and in time. Each service has its part of it, and half of
+  the process's time at most: one that answers slowly, or what is hard to read, keeps nobody else from an
+  answer, or from a decision.
 - No part of an answer is logged. A status says a reason code, which Envoy writes to its access log.
 """
 
 import asyncio
 import logging
-from collections import Counter
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 import grpc
 
+from authz.answers import reply as replies
 from authz.answers.admission import Admitted, Answers
-from authz.answers.arrival import Arrival, Chunk, Trailers, parse_part
+from authz.answers.arrival import Arrival, Chunk, Departure, Part, Trailers, parse_part
 from authz.answers.guard import HeadersAnswer
-from authz.answers.reply import body_reply, headers_reply, kept_reply, refusal, trailers_reply
+from authz.answers.reply import headers_reply, refusal
+from authz.answers.room import Room, StreamLimits
+from authz.answers.shares import Shares
 from authz.codes import Code
 from authz.errors import AnswerError, AuditError, AuthenticationError, CodedError, StoreError
 from authz.pb.ext_proc_pb2 import DESCRIPTOR
@@ -39,27 +45,16 @@ _LOOK_SECONDS: Final = 1.0
 # So many are looked at before others have their turn.
 _AT_A_TIME: Final = 64
 _FIRST_PART_SECONDS: Final = 5.0
+# So much is read before others have their turn.
+_SLICE_BYTES: Final = 8 << 10
+# No longer than a proxy waits for us.
+_MAX_WAIT_SECONDS: Final = 0.75
 _PASS: Final = HeadersAnswer("pass")
+_WATCH: Final = HeadersAnswer("watch")
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 WhoAsks = Callable[[Context], SpiffeId | None]
 """Who brings an answer: the verified peer, None on a Unix socket or loopback without TLS."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Bounds of answers that are open at one time."""
-
-    streams: int = 1024
-    streams_of_agent: int = 256
-    stream_seconds: float = 3600.0
-    # One chunk of an answer that is written anew; Envoy sends what it has, twice its buffer at most.
-    message_bytes: int = 5 << 20
-    # Of one answer that is written anew: a server that writes byte by byte keeps us from everybody else.
-    chunks: int = 1 << 16
-    # Of answers that are written anew, while they are read.
-    held_bytes: int = 64 << 20
-    held_bytes_of_service: int = 16 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -69,7 +64,11 @@ class _Open:
     admitted: Admitted
     asker: SpiffeId | None
     ended: "asyncio.Future[CodedError]"
+    # A call that goes on, whose answer has not begun; whether the proxy will show the body of that.
+    departure: Departure | None = None
     held: int = field(default=0)
+    # Since when something is held.
+    held_since: float = field(default=0.0)
 
     def end(self, error: CodedError) -> None:
         if not self.ended.done():
@@ -85,9 +84,8 @@ class AnswerStreams:
         self._who_asks = who_asks
         self._limits = limits
         self._count = 0
-        self._held = 0
-        self._held_of: Counter[str] = Counter()
-        self._of_agent: Counter[str] = Counter()
+        self._room = Room(limits)
+        self._shares = Shares()
         self._open: set[_Open] = set()
         self._is_over = False
         # When the watch looked at all of them, and at which epoch.
@@ -160,12 +158,18 @@ class AnswerStreams:
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
             try:
+                self._require_progress(each)
                 await self._require_standing(each)
             except CodedError as error:
                 each.end(error)
             except Exception as error:  # noqa: BLE001 - what nobody foresaw must not keep the others from their turn
                 _LOG.error("an open answer could not be looked at: %s", type(error).__name__)
                 each.end(AnswerError(Code.INTERNAL, type(error).__name__))
+
+    def _require_progress(self, each: _Open) -> None:
+        now = asyncio.get_running_loop().time()
+        if each.held and now - each.held_since > self._limits.held_seconds:
+            raise AnswerError(Code.OVERLOADED, "a part of an answer is held for too long")
 
     async def _require_standing(self, each: _Open) -> None:
         self._answers.require_asker(each.asker)
@@ -175,6 +179,9 @@ class AnswerStreams:
         asker = self._who_asks(context)
         async with asyncio.timeout(_FIRST_PART_SECONDS):
             arrival = parse_part(await _read(context))
+        if isinstance(arrival, Departure):
+            await self._from_the_start(context, arrival, asker)
+            return
         if not isinstance(arrival, Arrival):
             raise AnswerError(Code.PASSAGE_MISSING, "a part of an answer whose beginning nobody saw")
         admitted = None
@@ -201,11 +208,37 @@ class AnswerStreams:
             context, reply, _Open(admitted, asker, asyncio.get_running_loop().create_future()), said
         )
 
+    async def _from_the_start(self, context: Context, departure: Departure, asker: SpiffeId | None) -> None:
+        """Look after a call whose caller may speak for long before there is an answer."""
+        try:
+            admitted = self._answers.admit(departure, asker)
+        except CodedError as error:
+            _LOG.warning("a call was ended: %s", error)
+            await context.write(headers_reply(refusal(error), end_of_stream=True))
+            return
+        ended: asyncio.Future[CodedError] = asyncio.get_running_loop().create_future()
+        await self._go_on(
+            context, replies.departure_reply(), _Open(admitted, asker, ended, departure), _WATCH
+        )
+
+    async def _begin(self, context: Context, answer: _Open, arrival: Arrival) -> HeadersAnswer:
+        """Say what becomes of the answer to a call that was looked after from its start."""
+        departure, answer.departure = answer.departure, None
+        if departure is None:
+            raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
+        said = _WATCH
+        if not arrival.is_local:
+            said = await answer.admitted.guard.on_headers(
+                arrival.status, arrival.headers, end_of_stream=arrival.end_of_stream
+            )
+            if said.kind == "rewrite" and not departure.shows_body:
+                raise AnswerError(Code.ANSWER_UNREADABLE, "the proxy does not show the body")
+        await context.write(headers_reply(said, end_of_stream=arrival.end_of_stream))
+        return _PASS if arrival.end_of_stream else said
+
     async def _go_on(self, context: Context, reply: bytes, answer: _Open, said: HeadersAnswer) -> None:
-        agent = answer.admitted.passage.standing.agents[0]
-        if self._of_agent[agent] >= self._limits.streams_of_agent:
-            raise AnswerError(Code.OVERLOADED, "too many open answers of one agent")
-        self._of_agent[agent] += 1
+        owner = answer.admitted.passage.owner
+        self._room.enter(owner)
         # From here on the watch sees it: what was withdrawn since it was looked at is seen at the next tick.
         self._open.add(answer)
         try:
@@ -217,10 +250,8 @@ class AnswerStreams:
             raise
         finally:
             self._open.discard(answer)
-            self._count_held(answer, 0)
-            self._of_agent[agent] -= 1
-            if not self._of_agent[agent]:
-                del self._of_agent[agent]
+            self._keep(answer, 0)
+            self._room.leave(owner)
 
     async def _wait(self, context: Context, answer: _Open) -> None:
         """Let an answer flow beside us, until it is over or must be."""
@@ -229,14 +260,20 @@ class AnswerStreams:
             match part:
                 case Chunk(_, end):
                     # From a proxy whose mode nobody may change.
-                    await context.write(kept_reply())
+                    await context.write(replies.kept_reply())
                     if end:
                         return
                 case Trailers():
-                    await context.write(trailers_reply())
+                    await context.write(replies.trailers_reply())
                     return
                 case Arrival():
-                    raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
+                    said = await self._begin(context, answer, part)
+                    if said.kind == "rewrite":
+                        await self._rewrite(context, answer)
+                    if said.kind != "watch":
+                        return
+                case Departure():
+                    raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one call")
 
     async def _rewrite(self, context: Context, answer: _Open) -> None:
         guard, chunks = answer.admitted.guard, 0
@@ -246,10 +283,8 @@ class AnswerStreams:
                     chunks += 1
                     if chunks > self._limits.chunks:
                         raise AnswerError(Code.OVERLOADED, "too many chunks of one answer")
-                    self._answers.require_asker(answer.asker)
-                    written = await guard.on_body(body, end_of_stream=end)
-                    self._hold(answer, len(body) - len(written), over=end)
-                    await context.write(body_reply(written))
+                    written = await self._written(answer, body, end=end)
+                    await context.write(replies.body_reply(written))
                     if end:
                         if guard.problem is not None:
                             _tell(answer.admitted)
@@ -258,21 +293,48 @@ class AnswerStreams:
                     # What is still held can go nowhere now.
                     if await guard.on_body(b"", end_of_stream=True):
                         raise AnswerError(Code.ANSWER_UNREADABLE, "trailers before the end of a list")
-                    await context.write(trailers_reply())
+                    await context.write(replies.trailers_reply())
                     return
-                case Arrival():
+                case Arrival() | Departure():
                     raise AnswerError(Code.PASSAGE_MISSING, "a second beginning of one answer")
 
-    def _hold(self, answer: _Open, more: int, *, over: bool) -> None:
-        self._count_held(answer, 0 if over else max(0, answer.held + more))
-        of_service = self._held_of[answer.admitted.passage.service]
-        if self._held > self._limits.held_bytes or of_service > self._limits.held_bytes_of_service:
-            raise AnswerError(Code.OVERLOADED, "too much of all answers is held")
+    async def _written(self, answer: _Open, body: bytes, *, end: bool) -> bytes:
+        """Return what replaces a chunk; read in slices, between which others have their turn."""
+        guard, written = answer.admitted.guard, []
+        until = asyncio.get_running_loop().time() + _MAX_WAIT_SECONDS
+        for start in range(0, len(body) or 1, _SLICE_BYTES):
+            piece = body[start : start + _SLICE_BYTES]
+            await self._wait_for_turn(answer.admitted.passage.service, until)
+            self._answers.require_asker(answer.asker)
+            begun = time.thread_time()
+            try:
+                is_last = end and start + _SLICE_BYTES >= len(body)
+                written.append(await guard.on_body(piece, end_of_stream=is_last))
+            finally:
+                spent = time.thread_time() - begun
+                self._shares.charge(answer.admitted.passage.service, spent, asyncio.get_running_loop().time())
+            self._keep(answer, guard.held)
+        return b"".join(written)
 
-    def _count_held(self, answer: _Open, held: int) -> None:
-        self._held += held - answer.held
-        self._held_of[answer.admitted.passage.service] += held - answer.held
+    async def _wait_for_turn(self, service: str, until: float) -> None:
+        clock = asyncio.get_running_loop().time
+        while (wait := self._shares.wait(service, clock())) > 0:
+            if clock() + wait > until:
+                raise AnswerError(Code.OVERLOADED, "the answers of one service take too long to be read")
+            await asyncio.sleep(wait)
+        await asyncio.sleep(0)
+
+    def _keep(self, answer: _Open, held: int) -> None:
+        """Count what is held.
+
+        Raises:
+            AnswerError: if it is too much.
+        """
+        more = held - answer.held
+        if held and not answer.held:
+            answer.held_since = asyncio.get_running_loop().time()
         answer.held = held
+        self._room.hold(answer.admitted.passage.service, more)
 
     async def _record(self, answer: _Open, error: AuthenticationError) -> None:
         passage = answer.admitted.passage
@@ -290,7 +352,7 @@ def _tell(admitted: Admitted) -> None:
     _LOG.warning("the answer to decision %s was replaced: %s", admitted.passage.decision_id, code)
 
 
-async def _part_of(context: Context, answer: _Open) -> Arrival | Chunk | Trailers | None:
+async def _part_of(context: Context, answer: _Open) -> Part | None:
     """Return the next part, None at the end of the stream.
 
     Raises:

@@ -36,9 +36,10 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 
 from authz.address import Address, TcpAddress, UnixAddress
 from authz.answers.admission import Answers
+from authz.answers.room import StreamLimits
 from authz.errors import ConfigError
 from authz.hosts import ext_proc
-from authz.hosts.ext_proc import AnswerStreams, StreamLimits
+from authz.hosts.ext_proc import AnswerStreams
 from authz.hosts.tls import ListenerTls, ders_of, server_credentials
 from authz.pb.ext_authz_pb2 import DESCRIPTOR, CheckResponse
 from authz.peers import Peers

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.address import TcpAddress
-from authz.mesh.envoy_answers import unguarded
+from authz.mesh.envoy_answers import guarded_calls, unguarded
 from authz.mesh.envoy_clusters import plain_cluster
 from authz.mesh.envoy_parts import TYPE, Json, ask_about
 from authz.mesh.outside import Outside, OutsideKey
@@ -59,6 +59,8 @@ def outside_hosts(settings: EnvoySettings) -> list[Json]:
 
 def _virtual_host(outside: Outside, *, guards: bool) -> Json:
     passes = unguarded() if guards and not outside.is_guarded else {}
+    if outside.is_guarded and outside.transport == "grpc":
+        passes = guarded_calls()
     route = {
         "name": outside.name,
         "match": {"prefix": "/"},

@@ -1,7 +1,8 @@
 """The part of the Envoy configuration that shows answers to Deputy: ext_proc, behind ext_authz.
 
-- Only answers are shown, never a request: those are what ext_authz is for. All of an answer is, unless Deputy
-  says that it need not see the rest, answer by answer: it mostly does.
+- Only answers are shown: requests are what ext_authz is for. Of calls that may go on for long before there is
+  an answer, streams of gRPC, the headers are shown, too, so that they end with their caller's rights.
+- All of an answer is shown, unless Deputy says that it need not see the rest, answer by answer.
 - Whose call it is goes from ext_authz to ext_proc in metadata, which no client and no upstream writes.
 - Fails closed: without Deputy there is no answer, and one that has begun is reset.
 - Every answer is shown, but on routes that say that theirs need not be. A route that nobody thought of has
@@ -52,6 +53,17 @@ def answers_filter() -> Json:
         "route_cache_action": "RETAIN",
     }
     return {"name": EXT_PROC, "disabled": True, "typed_config": config}
+
+
+def guarded_calls() -> Json:
+    """Return what shows calls from their start: callers of these may go on speaking without an answer."""
+    mode = dict(_ANSWERS) | {"request_header_mode": "SEND"}
+    return {
+        EXT_PROC: {
+            "@type": f"{TYPE}extensions.filters.http.ext_proc.v3.ExtProcPerRoute",
+            "overrides": {"processing_mode": mode},
+        }
+    }
 
 
 def guarded() -> Json:

@@ -7,9 +7,10 @@ from typing import Final
 
 from authz.answers.arrival import EXT_AUTHZ
 from authz.mesh.egress import outside_hosts
-from authz.mesh.envoy_answers import answers_filter, guarded, unguarded
+from authz.mesh.envoy_answers import answers_filter, guarded, guarded_calls, unguarded
 from authz.mesh.envoy_clusters import DEPUTY_CLUSTER, RETRY_ON
 from authz.mesh.envoy_parts import TYPE, Json, ask_about, cluster_name, envoy_address, tls
+from authz.mesh.names import Transport
 from authz.mesh.settings import EnvoySettings, Service
 from authz.outside import KEPT_INSIDE_PREFIXES, OUR_PREFIX
 from authz.protected_resource import WELL_KNOWN_RESOURCE
@@ -187,7 +188,9 @@ def _routes(settings: EnvoySettings) -> Json:
     routes: list[Json] = []
     hosts: list[Json] = []
     for service in settings.services:
-        asked = ask_about(service.name, service.transport) | ({} if service.is_guarded else passes)
+        asked = ask_about(service.name, service.transport) | (
+            _guarded(service.transport) if service.is_guarded else passes
+        )
         if service.transport == "http":
             routes.append(_route(service, asked))
         else:
@@ -195,6 +198,11 @@ def _routes(settings: EnvoySettings) -> Json:
         routes.append(_metadata_route(service, ask_about(service.name) | passes))
     hosts.append({"name": "services", "domains": ["*"], "routes": routes})
     return {"name": "services", "virtual_hosts": hosts, **every}
+
+
+def _guarded(transport: Transport) -> Json:
+    # Of others the whole request is there before anybody is asked; a stream of gRPC goes on.
+    return guarded_calls() if transport == "grpc" else {}
 
 
 def _route(service: Service, asked: Json) -> Json:

@@ -26,7 +26,7 @@ from authz.pb import ext_authz_pb2 as authz_dot_pb_dot_ext__authz__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthz/pb/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x18\x61uthz/pb/ext_authz.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa6\x04\n\x11ProcessingRequest\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x39\n\x10metadata_context\x18\x08 \x01(\x0b\x32\x1f.envoy.service.auth.v3.Metadata\x12P\n\nattributes\x18\t \x03(\x0b\x32<.envoy.service.ext_proc.v3.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12I\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\x30.envoy.service.ext_proc.v3.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"k\n\x15ProtocolConfiguration\x12R\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\"W\n\x0bHttpHeaders\x12\x31\n\x07headers\x18\x01 \x01(\x0b\x32 .envoy.service.auth.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"B\n\x0cHttpTrailers\x12\x32\n\x08trailers\x18\x01 \x01(\x0b\x32 .envoy.service.auth.v3.HeaderMap\"\x82\x03\n\x12ProcessingResponse\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12@\n\rmode_override\x18\t \x01(\x0b\x32).envoy.service.ext_proc.v3.ProcessingModeB\n\n\x08response\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"\x94\x01\n\x0e\x43ommonResponse\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12>\n\rbody_mutation\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyMutation\"\xa1\x01\n\x11ImmediateResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"g\n\x0eHeaderMutation\x12=\n\x0bset_headers\x18\x01 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"@\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x42\n\n\x08mutation\"\xba\x05\n\x0eProcessingMode\x12U\n\x13request_header_mode\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12V\n\x14response_header_mode\x18\x02 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12Q\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12R\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12V\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12W\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x32\x7f\n\x11\x45xternalProcessor\x12j\n\x07Process\x12,.envoy.service.ext_proc.v3.ProcessingRequest\x1a-.envoy.service.ext_proc.v3.ProcessingResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthz/pb/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x18\x61uthz/pb/ext_authz.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe9\x04\n\x11ProcessingRequest\x12\x41\n\x0frequest_headers\x18\x02 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x39\n\x10metadata_context\x18\x08 \x01(\x0b\x32\x1f.envoy.service.auth.v3.Metadata\x12P\n\nattributes\x18\t \x03(\x0b\x32<.envoy.service.ext_proc.v3.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12I\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\x30.envoy.service.ext_proc.v3.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"k\n\x15ProtocolConfiguration\x12R\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\"W\n\x0bHttpHeaders\x12\x31\n\x07headers\x18\x01 \x01(\x0b\x32 .envoy.service.auth.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"B\n\x0cHttpTrailers\x12\x32\n\x08trailers\x18\x01 \x01(\x0b\x32 .envoy.service.auth.v3.HeaderMap\"\xc9\x03\n\x12ProcessingResponse\x12\x45\n\x0frequest_headers\x18\x01 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12@\n\rmode_override\x18\t \x01(\x0b\x32).envoy.service.ext_proc.v3.ProcessingModeB\n\n\x08response\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"\x94\x01\n\x0e\x43ommonResponse\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12>\n\rbody_mutation\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyMutation\"\xa1\x01\n\x11ImmediateResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"g\n\x0eHeaderMutation\x12=\n\x0bset_headers\x18\x01 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"@\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x42\n\n\x08mutation\"\xba\x05\n\x0eProcessingMode\x12U\n\x13request_header_mode\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12V\n\x14response_header_mode\x18\x02 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12Q\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12R\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12V\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12W\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x32\x7f\n\x11\x45xternalProcessor\x12j\n\x07Process\x12,.envoy.service.ext_proc.v3.ProcessingRequest\x1a-.envoy.service.ext_proc.v3.ProcessingResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,39 +36,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_PROCESSINGREQUEST']._serialized_start=111
-  _globals['_PROCESSINGREQUEST']._serialized_end=661
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=576
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=650
-  _globals['_PROTOCOLCONFIGURATION']._serialized_start=663
-  _globals['_PROTOCOLCONFIGURATION']._serialized_end=770
-  _globals['_HTTPHEADERS']._serialized_start=772
-  _globals['_HTTPHEADERS']._serialized_end=859
-  _globals['_HTTPBODY']._serialized_start=861
-  _globals['_HTTPBODY']._serialized_end=908
-  _globals['_HTTPTRAILERS']._serialized_start=910
-  _globals['_HTTPTRAILERS']._serialized_end=976
-  _globals['_PROCESSINGRESPONSE']._serialized_start=979
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1365
-  _globals['_HEADERSRESPONSE']._serialized_start=1367
-  _globals['_HEADERSRESPONSE']._serialized_end=1445
-  _globals['_BODYRESPONSE']._serialized_start=1447
-  _globals['_BODYRESPONSE']._serialized_end=1522
-  _globals['_TRAILERSRESPONSE']._serialized_start=1524
-  _globals['_TRAILERSRESPONSE']._serialized_end=1610
-  _globals['_COMMONRESPONSE']._serialized_start=1613
-  _globals['_COMMONRESPONSE']._serialized_end=1761
-  _globals['_IMMEDIATERESPONSE']._serialized_start=1764
-  _globals['_IMMEDIATERESPONSE']._serialized_end=1925
-  _globals['_HEADERMUTATION']._serialized_start=1927
-  _globals['_HEADERMUTATION']._serialized_end=2030
-  _globals['_BODYMUTATION']._serialized_start=2032
-  _globals['_BODYMUTATION']._serialized_end=2096
-  _globals['_PROCESSINGMODE']._serialized_start=2099
-  _globals['_PROCESSINGMODE']._serialized_end=2797
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=2636
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=2685
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=2687
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=2797
-  _globals['_EXTERNALPROCESSOR']._serialized_start=2799
-  _globals['_EXTERNALPROCESSOR']._serialized_end=2926
+  _globals['_PROCESSINGREQUEST']._serialized_end=728
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=643
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=717
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=730
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=837
+  _globals['_HTTPHEADERS']._serialized_start=839
+  _globals['_HTTPHEADERS']._serialized_end=926
+  _globals['_HTTPBODY']._serialized_start=928
+  _globals['_HTTPBODY']._serialized_end=975
+  _globals['_HTTPTRAILERS']._serialized_start=977
+  _globals['_HTTPTRAILERS']._serialized_end=1043
+  _globals['_PROCESSINGRESPONSE']._serialized_start=1046
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1503
+  _globals['_HEADERSRESPONSE']._serialized_start=1505
+  _globals['_HEADERSRESPONSE']._serialized_end=1583
+  _globals['_BODYRESPONSE']._serialized_start=1585
+  _globals['_BODYRESPONSE']._serialized_end=1660
+  _globals['_TRAILERSRESPONSE']._serialized_start=1662
+  _globals['_TRAILERSRESPONSE']._serialized_end=1748
+  _globals['_COMMONRESPONSE']._serialized_start=1751
+  _globals['_COMMONRESPONSE']._serialized_end=1899
+  _globals['_IMMEDIATERESPONSE']._serialized_start=1902
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2063
+  _globals['_HEADERMUTATION']._serialized_start=2065
+  _globals['_HEADERMUTATION']._serialized_end=2168
+  _globals['_BODYMUTATION']._serialized_start=2170
+  _globals['_BODYMUTATION']._serialized_end=2234
+  _globals['_PROCESSINGMODE']._serialized_start=2237
+  _globals['_PROCESSINGMODE']._serialized_end=2935
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=2774
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=2823
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=2825
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=2935
+  _globals['_EXTERNALPROCESSOR']._serialized_start=2937
+  _globals['_EXTERNALPROCESSOR']._serialized_end=3064
 # @@protoc_insertion_point(module_scope)

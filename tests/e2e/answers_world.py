@@ -49,7 +49,8 @@ services:
   models:
     models: {{small-1: {{class: read}}, large-1: {{class: write}}}}
   ledger:
-    grpc: {{/ledger.v1.Ledger/Get: read, /ledger.v1.Ledger/Chat: read}}
+    grpc: {{/ledger.v1.Ledger/Get: read, /ledger.v1.Ledger/Chat: read,
+      /ledger.v1.Ledger/Import: read}}
 humans:
   groups:
     lead: {{{", ".join(f"{name}: [read, write]" for name in _ALL)}}}

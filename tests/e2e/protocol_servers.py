@@ -33,6 +33,8 @@ class Ran:
     """What ran, in its order; a stream goes on when its client has seen the beginning."""
 
     calls: list[str] = field(default_factory=list)
+    # Parts of uploads, whether or not the upload has come to its end.
+    heard: int = 0
     first_event_read: threading.Event = field(default_factory=threading.Event)
 
     def take(self) -> list[str]:
@@ -94,7 +96,10 @@ class Ledger:
             assert number or self._ran.first_event_read.wait(60)
 
     def _import(self, requests: Iterator[StringValue], _: grpc.ServicerContext) -> StringValue:
-        values = [request.value for request in requests]
+        values = []
+        for request in requests:
+            self._ran.heard += 1
+            values.append(request.value)
         self._ran.calls.append(f"Import {' '.join(values)}")
         return StringValue(value=str(len(values)))
 

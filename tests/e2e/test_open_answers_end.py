@@ -131,6 +131,27 @@ def test_a_stream_of_grpc_ends_when_its_agent_is_contained_and_that_of_another_g
         said.put(None)
 
 
+def test_a_caller_that_only_speaks_is_stopped_though_the_server_has_said_nothing(world: AnswersWorld) -> None:
+    """An upload has no answer before its end, so there is none that could be ended."""
+    said: SimpleQueue[StringValue | None] = SimpleQueue()
+    with world.channel("triage") as channel:
+        upload: Any = channel.stream_unary(
+            f"/{LEDGER}/Import",
+            request_serializer=StringValue.SerializeToString,
+            response_deserializer=StringValue.FromString,
+        )
+        assert upload(iter([StringValue(value="a")]), timeout=SECONDS).value == "1"
+        heard, records = world.ran.heard, len(world.records("withdrawn"))
+        call = upload.future(iter(said.get, None), timeout=SECONDS)
+        said.put(StringValue(value="a"))
+        until(lambda: world.ran.heard > heard)
+        world.contain("triage")
+        assert call.exception(timeout=SECONDS).code() is not grpc.StatusCode.OK
+        said.put(None)
+    (record,) = world.records("withdrawn")[records:]
+    assert (record["agent"], record["code"]) == ("triage", Code.CONTAINED)
+
+
 def chat(channel: grpc.Channel) -> tuple["SimpleQueue[StringValue | None]", Any]:
     """A call that waits for the next word of its client."""
     said: SimpleQueue[StringValue | None] = SimpleQueue()
