@@ -119,9 +119,7 @@ def looked_at(pins: Iterable[Pin], now: datetime) -> int:
     return sum(pin.was_looked_at(now) for pin in pins)
 
 
-def _is_news(
-    pin: Pin, several: Sequence[Declared], mode: PinMode, now: datetime, *, is_busy: bool
-) -> bool:
+def _is_news(pin: Pin, several: Sequence[Declared], mode: PinMode, now: datetime, *, is_busy: bool) -> bool:
     learns = mode == "learn" and len(several) == 1
     sightings = [Sighting(each.digest, now) for each in several]
     return any(
