@@ -220,6 +220,13 @@ def test_params_are_inspected_as_strictly_as_a_body(raw: bytes, code: str) -> No
     assert not world.policy.asked
 
 
+def test_params_that_are_too_long_are_refused_before_anybody_reads_them() -> None:
+    world = ExtMcpWorld()
+    raw = b'{"name":"read_ticket","arguments":{"ticket":"' + b"x" * (1 << 20) + b'"}}'
+    assert reason(world.ask(world.message(raw=raw))) == "DPT-BODY-TOO-LARGE"
+    assert not world.policy.asked
+
+
 def test_what_described_the_clients_bytes_does_not_describe_what_the_gateway_read() -> None:
     world = ExtMcpWorld()
     sent = {"content-type": "text/plain", "content-encoding": "gzip", "content-length": "3"}

@@ -202,6 +202,12 @@ def test_a_withdrawal_while_a_list_is_cut_wins_even_if_it_cannot_be_recorded() -
     assert reason(world.answer(message)) == "DPT-CONTAINED"
 
 
+def test_a_list_that_is_too_long_is_refused() -> None:
+    world = ExtMcpWorld()
+    raw = b'{"tools":[{"name":"read_ticket","description":"' + b"x" * (4 << 20) + b'"}]}'
+    assert reason(world.answer(world.result_of(listed(world), None, raw=raw))) == "DPT-ANSWER-UNREADABLE"
+
+
 def test_a_list_that_no_policy_can_judge_is_refused() -> None:
     world = ExtMcpWorld()
     message = world.result_of(listed(world), TOOLS)
