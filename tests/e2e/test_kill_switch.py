@@ -248,7 +248,9 @@ def endless_server(socket: Path) -> Iterator[None]:
         for number in itertools.count():
             if stop.is_set():
                 return
-            yield f"data: {number}\n\n".encode()
+            params = {"progressToken": 1, "progress": number}
+            message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+            yield f"data: {json.dumps(message)}\n\n".encode()
             await asyncio.sleep(0.02)
 
     async def answer(_: Request) -> StreamingResponse:
