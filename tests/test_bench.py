@@ -158,6 +158,7 @@ def test_all_parts_in_this_process_run(tmp_path: Path) -> None:
         assert name in found.text()
 
 
+@pytest.mark.full
 @pytest.mark.e2e
 def test_host_and_load_run(tmp_path: Path, envoy_binary: Path) -> None:
     found = measure(tmp_path, Settings.smoke(), frozenset({"rates", "flood", "orders", "envoy"}))
@@ -177,6 +178,7 @@ def test_exchanges_run_and_hold_the_signatures_that_they_say(tmp_path: Path) -> 
     }
 
 
+@pytest.mark.full
 @pytest.mark.e2e
 def test_withdrawals_under_replicas_run(tmp_path: Path) -> None:
     found = measure(tmp_path, Settings.smoke(), frozenset({"revocation"})).revocation

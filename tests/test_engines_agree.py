@@ -73,6 +73,7 @@ def test_every_question_has_one_answer_embedded_and_on_opa(report: Report) -> No
     assert report.cases == len(corpus())
 
 
+@pytest.mark.full
 def test_the_corpus_tells_effects_apart() -> None:
     """Else the test above could pass with a policy that always says the same."""
     effects = Counter(_verdict(question).effect for question in corpus() if not _is_of_a_list(question))
@@ -117,6 +118,7 @@ def test_the_corpus_tells_the_reasons_of_administration_apart() -> None:
     }
 
 
+@pytest.mark.full
 def test_every_question_has_the_same_answer_by_opa_eval(opa_binary: Path, tmp_path: Path) -> None:
     """One process for all: each question brings its own grants along."""
     asked = [

@@ -190,7 +190,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases)
 def test_visible_is_what_some_call_could_do(case: Case) -> None:
     visible = case.visible(NAMES)
