@@ -324,10 +324,12 @@ def envoy_settings(pinned: World, check: str) -> EnvoySettings:
 def test_another_process_obeys_at_once(pinned: World) -> None:
     server = pinned.servers[TICKETS]
     server.be_good()
-    pinned.deputy("mcp", "forget", TICKETS, "read_ticket")
 
     async def play(stage: Stage) -> None:
         here = await Caller.of(stage, TICKETS)
+        # Whatever came of it before, it is learnt anew.
+        await here.listed()
+        await asyncio.to_thread(pinned.deputy, "mcp", "forget", TICKETS, "read_ticket")
         with replica(pinned) as gateway:
             there = replace(here, gateway=gateway)
             assert await here.listed() == await there.listed() == ["close_ticket", "read_ticket"]
