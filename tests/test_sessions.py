@@ -1,7 +1,6 @@
 """Sessions of MCP: whose each is; in several processes, over time, when full, when the file is of no use."""
 
 import asyncio
-import os
 import sqlite3
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from authz.sessions.port import Owner
 from authz.sessions.session_key import MAX_SESSION_ID, is_session_id, owner_key, session_key
 from authz.store.sessions import SESSIONS_FILE, TOUCH_SECONDS, Presented, SessionFile, SessionLimits, Whose
 from authz.store.sessions_shared import MAX_WAITING_OF_OWNER, SEEN, SharedSessions
+from tests.damaged_database import damage_database
 from tests.fakes import NOW
 
 ROOT = Path(__file__).parent.parent
@@ -407,15 +407,7 @@ def test_what_is_no_file_of_sessions_is_refused(make: Make, damage: str) -> None
     for number in range(100):
         desk.has(OURS, f"session-{number}")
     desk.file.close()
-    if damage == "no database":
-        desk.path.write_bytes(b"not a database" * 100)
-    elif damage == "torn":
-        data = desk.path.read_bytes()
-        desk.path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
-    else:
-        other = sqlite3.connect(desk.path)
-        other.execute(f"PRAGMA {'application_id' if damage == 'other program' else 'user_version'} = 7")
-        other.close()
+    damage_database(desk.path, damage)
     with pytest.raises(StoreError):
         make()
 

@@ -19,6 +19,7 @@ from authz.store.approvals import KEPT_SECONDS, REPEAT_SECONDS, ApprovalFile, Ap
 from authz.store.approving import SharedApprovals
 from tests.admin_world import uri
 from tests.approvals_world import ARGUMENTS, ASKED, KEY, Book, asked, later
+from tests.damaged_database import damage_database
 from tests.fakes import ISSUER, NOW
 
 ROOT = Path(__file__).parent.parent
@@ -420,15 +421,7 @@ def test_what_is_no_file_of_approvals_is_refused(make: Make, damage: str) -> Non
     for number in range(30):
         book.request(asked(f'{{"n":{number}}}'))
     book.file.close()
-    if damage == "no database":
-        book.path.write_bytes(b"not a database" * 100)
-    elif damage == "torn":
-        data = book.path.read_bytes()
-        book.path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
-    else:
-        other = sqlite3.connect(book.path)
-        other.execute(f"PRAGMA {'application_id' if damage == 'other program' else 'user_version'} = 7")
-        other.close()
+    damage_database(book.path, damage)
     with pytest.raises(StoreError):
         make()
 

@@ -19,6 +19,7 @@ from authz.pins.declared import Declared
 from authz.pins.known import PinLimits
 from authz.pins.pin import MAX_LOOKED_AT
 from authz.pins.port import PinMode
+from tests.damaged_database import damage_database
 from tests.fakes import NOW
 from tests.pins_world import BAD, EVIL, GOOD, SERVICE, TOOL, PinBook, declared, shared
 
@@ -398,15 +399,7 @@ def test_what_is_no_file_of_pins_is_refused(make: Make, damage: str) -> None:
     book = make()
     book.learn(*(declared(f"tool_{n}") for n in range(50)))
     book.file.close()
-    if damage == "no database":
-        book.path.write_bytes(b"not a database" * 100)
-    elif damage == "torn":
-        data = book.path.read_bytes()
-        book.path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
-    else:
-        other = sqlite3.connect(book.path)
-        other.execute(f"PRAGMA {'application_id' if damage == 'other program' else 'user_version'} = 7")
-        other.close()
+    damage_database(book.path, damage)
     with pytest.raises(StoreError):
         make()
 
